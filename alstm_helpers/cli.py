@@ -1,0 +1,439 @@
+"""The command ``alstm``: parses, calls the package, prints. Nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alstm_helpers import __version__
+from alstm_helpers.errors import AlstmError
+
+# Flags are spelt with underscores, as in the source document; dashes are accepted too.
+CONTEXT = {
+    "token_normalize_func": lambda token: token.replace("-", "_"),
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 110,
+}
+
+
+class Alstm(click.Group):
+    """A group whose commands may be spelt with ``-`` or ``_``."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
+@click.group(cls=Alstm, context_settings=CONTEXT)
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure.")
+@click.version_option(__version__)
+def alstm(debug: bool) -> None:
+    """AttentionLSTM on YouTube-8M: data, training, evaluation, prediction, export, and the course itself."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+
+
+def progress_bar(items: Iterable[Any], *, total: int | None = None, desc: str = "") -> Iterable[Any]:
+    """A bar on a terminal, nothing in a log file."""
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc=desc, leave=False, disable=not sys.stderr.isatty())  # type: ignore[no-any-return]
+
+
+def common_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The flags that train, eval, predict and export share."""
+    for option in (
+        click.option(
+            "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the file: -o TRAIN.batch_size=64"
+        ),
+        click.option(
+            "--use_gpu", type=bool, help="Compute on a GPU (True) or not (False). [default: the file's TRAIN.use_gpu]"
+        ),
+        click.option("--model_name", help="Prefix of checkpoint files. [default: the file's MODEL.name]"),
+        click.option("--config", "config_path", required=True, metavar="FILE", help="YAML configuration."),
+    ):
+        command = option(command)
+    return command
+
+
+def configure(
+    config_path: str, overrides: Iterable[str], use_gpu: bool | None, model_name: str | None, **flags: Any
+) -> Any:
+    """The configuration under the precedence flag > ``-o`` > file, and the device set as it says."""
+    from alstm_helpers.config import load_config, parse_override
+    from alstm_helpers.runtime import set_device
+
+    settings = dict(parse_override(text) for text in overrides)
+    flags |= {"TRAIN__use_gpu": use_gpu, "MODEL__name": model_name}
+    settings |= {key.replace("__", "."): value for key, value in flags.items() if value is not None}
+    config = load_config(config_path, settings)
+    device = set_device(config.TRAIN.use_gpu)
+    shown = " ".join(f"{key}={value}" for key, value in settings.items())
+    click.echo(f"{config_path} on {device}" + (f", with {shown}" if shown else ""))
+    return config
+
+
+@alstm.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(as_json: bool) -> None:
+    """Check the set-up: packages, Paddle, GPU, threads, speed."""
+    from alstm_helpers.doctor import FAIL, run_checks
+
+    checks = run_checks()
+    if as_json:
+        click.echo(json.dumps([check._asdict() for check in checks], indent=2))
+    else:
+        for check in checks:
+            click.echo(f"{check.status:<4}  {check.name:<20} {check.detail}")
+    if any(check.status == FAIL for check in checks):
+        sys.exit(1)
+
+
+@alstm.command("make-data")
+@click.argument("directory", metavar="DIR")
+@click.option("--train", default=2500, show_default=True, help="Training videos.")
+@click.option("--val", default=500, show_default=True, help="Validation videos.")
+@click.option("--shards", default=4, show_default=True, help="Files a split.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
+def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> None:
+    """Make FlashDigits, the built-in data set, as YouTube-8M frame-level TFRecords in DIR."""
+    from alstm_helpers import flashdigits
+
+    def bar(jobs: Any) -> Any:
+        return progress_bar(jobs, total=2 * shards, desc="making")
+
+    done = flashdigits.make_data(directory, train=train, val=val, shards=shards, seed=seed, progress=bar)
+    click.echo(f"made {done['made']} shards, {done['skipped']} skipped, {done['videos']} videos in all")
+
+
+@alstm.command()
+@click.option("--partition", required=True, help="Such as 2/frame/train.")
+@click.option("--mirror", required=True, type=click.Choice(["us", "eu", "asia"]), help="Nearest mirror.")
+@click.option("--shard", metavar="X,Y", help="Only part X of Y.")
+@click.option("--out", required=True, metavar="DIR", help="Where the files go.")
+@click.option("--base-url", help="Another server with the same layout.")
+@click.option("--workers", default=4, show_default=True, help="Files at once.")
+def download(**_: Any) -> None:
+    """Download YouTube-8M shards from the official mirrors (not yet built)."""
+    official = "https://research.google.com/youtube8m/download.html"
+    raise AlstmError("alstm download", "not yet built", f"use the official script from {official} until then")
+
+
+@alstm.command()
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST")
+@click.option("--workers", default=-1, help="Processes. [default: one a core]")
+@click.option(
+    "--keys", type=click.Choice(["str", "bytes"]), default="str", show_default=True, help="bytes for the old reader."
+)
+@click.option("--keep_going", is_flag=True, help="Convert the other shards when one fails; exit 1 at the end.")
+@click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler to share the work (not yet built).")
+def convert(source: str, target: str, workers: int, keys: str, keep_going: bool, scheduler: str | None) -> None:
+    """Convert every *.tfrecord below SRC to a pickle in DST, without TensorFlow."""
+    from alstm_helpers import convert as conversion
+
+    if scheduler:
+        raise AlstmError(
+            "--scheduler",
+            "work on a Dask cluster is not yet built",
+            "leave it out; --workers uses this machine's cores",
+        )
+    done = conversion.convert(
+        source, target, workers=_workers(workers), keys=keys, keep_going=keep_going, progress=progress_bar
+    )
+    for error in done.failed:
+        click.echo(f"error: {error}", err=True)
+    click.echo(done.summary())
+    if done.failed:
+        sys.exit(1)
+
+
+def _workers(count: int) -> int:
+    if count < 1 and count != -1:
+        raise AlstmError("--workers", f"{count} processes cannot work", "pass 1 or more")
+    return count
+
+
+@alstm.command()
+@click.argument("root", metavar="ROOT")
+def lists(root: str) -> None:
+    """Write train.list, val.list, test.list and infer.list below ROOT."""
+    from alstm_helpers.lists import write_lists
+
+    for name, count in write_lists(root).items():
+        click.echo(f"{Path(root, name)}: {count} shards")
+
+
+@alstm.command()
+@common_flags
+@click.option(
+    "--log_interval", type=click.IntRange(min=0), default=10, show_default=True, help="Steps between lines; 0 never."
+)
+@click.option(
+    "--valid_interval",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Epochs between validations; 0 never.",
+)
+@click.option("--save_dir", default="data/checkpoints", show_default=True, help="Where checkpoints go.")
+@click.option(
+    "--fix_random_seed", type=bool, default=False, show_default=True, help="Use TRAIN.seed: a repeatable run."
+)
+@click.option("--epoch", type=int, help="[default: the file's]")
+@click.option("--batch_size", type=int, help="Videos a step over all cards. [default: the file's]")
+@click.option("--learning_rate", type=float, help="[default: the file's]")
+@click.option("--pretrain", metavar="P", help="Start from these weights; keeps what fits.")
+@click.option("--resume", metavar="P", help="Go on exactly from a checkpoint or a save_dir.")
+def train(
+    config_path: str,
+    overrides: tuple[str, ...],
+    use_gpu: bool | None,
+    model_name: str | None,
+    log_interval: int,
+    valid_interval: int,
+    save_dir: str,
+    fix_random_seed: bool,
+    epoch: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    pretrain: str | None,
+    resume: str | None,
+) -> None:
+    """Train; keep the best and the latest checkpoint in --save_dir."""
+    flags = {"TRAIN__epoch": epoch, "TRAIN__batch_size": batch_size, "TRAIN__learning_rate": learning_rate}
+    config = configure(config_path, overrides, use_gpu, model_name, **flags)
+    from alstm_helpers.train import train as run
+
+    done = run(
+        config,
+        save_dir,
+        log_interval=log_interval,
+        valid_interval=valid_interval,
+        seed=config.TRAIN.seed if fix_random_seed else None,
+        resume=resume,
+        pretrain=pretrain,
+        report=_line,
+        progress=progress_bar,
+    )
+    best = f"best GAP {done.best_gap:.4f}, " if done.best_gap >= 0 else ""
+    click.echo(
+        f"{best}{done.train_seconds:.0f} s of training; weights in {Path(save_dir, config.MODEL.name)}_best.pdparams"
+    )
+
+
+def _line(text: str) -> None:
+    """A line of the log that does not tear a progress bar apart."""
+    from tqdm import tqdm
+
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+def _weights(given: str | None, config: Any) -> str:
+    """The weights asked for, else the best of the default save_dir."""
+    from alstm_helpers.weights import PUBLISHED_WEIGHTS
+
+    if given:
+        return given
+    best = Path("data/checkpoints", f"{config.MODEL.name}_best.pdparams")
+    if not best.is_file():
+        remedy = f"pass --weights, train first, or download PaddleVideo's {PUBLISHED_WEIGHTS} and pass its path"
+        raise AlstmError(best, "no trained weights here", remedy)
+    return str(best)
+
+
+def _batches(filelist: str, batch_size: int, num_classes: int, log_interval: int) -> Any:
+    """The batches of a list, with a line in the log every so many."""
+    from alstm_helpers.dataset import read_batches
+    from alstm_helpers.files import read_filelist
+
+    videos = 0
+    shards = read_filelist(filelist)
+    for number, batch in enumerate(progress_bar(read_batches(shards, batch_size, num_classes), desc="scoring"), 1):
+        yield batch
+        videos += len(batch.ids)
+        if log_interval and number % log_interval == 0:
+            _line(f"batch {number}  {videos} videos")
+
+
+@alstm.command("eval")
+@common_flags
+@click.option("--weights", metavar="W", help="[default: data/checkpoints/<model>_best.pdparams]")
+@click.option("--filelist", metavar="L", help="Pickles, TFRecords or both. [default: the file's TEST.filelist]")
+@click.option("--batch_size", type=int, help="[default: the file's TEST.batch_size]")
+@click.option(
+    "--log_interval", type=click.IntRange(min=0), default=1, show_default=True, help="Batches between lines; 0 never."
+)
+@click.option("--save_dir", default="data/evaluate_results", show_default=True, help="Where metrics.json goes.")
+@click.option("--out", metavar="FILE", help="Another place for metrics.json.")
+def evaluate(
+    config_path: str,
+    overrides: tuple[str, ...],
+    use_gpu: bool | None,
+    model_name: str | None,
+    weights: str | None,
+    filelist: str | None,
+    batch_size: int | None,
+    log_interval: int,
+    save_dir: str,
+    out: str | None,
+) -> None:
+    """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them as JSON."""
+    flags = {"TEST__filelist": filelist, "TEST__batch_size": batch_size}
+    config = configure(config_path, overrides, use_gpu, model_name, **flags)
+    from alstm_helpers import evaluate as evaluation
+    from alstm_helpers.files import write_json
+
+    net = evaluation.load_model(config, _weights(weights, config))
+    batches = _batches(config.TEST.filelist, config.TEST.batch_size, config.MODEL.num_classes, log_interval)
+    metrics = evaluation.evaluate(net, batches, top_k=config.MODEL.topk)
+    path = Path(out) if out else Path(save_dir, "metrics.json")
+    write_json(path, metrics)
+    click.echo(
+        f"Hit@1 {metrics['hit_at_1']:.4f}  PERR {metrics['perr']:.4f}  GAP {metrics['gap']:.4f}"
+        f"  mAP {metrics['map']:.4f}  loss {metrics['loss']:.4f}  over {metrics['num_videos']} videos → {path}"
+    )
+
+
+@alstm.command()
+@common_flags
+@click.option("--weights", metavar="W", help="[default: data/checkpoints/<model>_best.pdparams]")
+@click.option("--filelist", metavar="L", help="Pickles, TFRecords or both. [default: the file's INFER.filelist]")
+@click.option("--batch_size", type=int, help="[default: the file's INFER.batch_size]")
+@click.option("--infer_topk", type=click.IntRange(min=1), default=20, show_default=True, help="Labels a video.")
+@click.option(
+    "--log_interval", type=click.IntRange(min=0), default=1, show_default=True, help="Batches between lines; 0 never."
+)
+@click.option("--save_dir", default="data/predict_results", show_default=True, help="Where predictions go.")
+def predict(
+    config_path: str,
+    overrides: tuple[str, ...],
+    use_gpu: bool | None,
+    model_name: str | None,
+    weights: str | None,
+    filelist: str | None,
+    batch_size: int | None,
+    infer_topk: int,
+    log_interval: int,
+    save_dir: str,
+) -> None:
+    """Write the best labels of every video as JSON lines and as the competition's CSV."""
+    flags = {"INFER__filelist": filelist, "INFER__batch_size": batch_size}
+    config = configure(config_path, overrides, use_gpu, model_name, **flags)
+    from alstm_helpers import predict as prediction
+    from alstm_helpers.dataset import read_batches
+    from alstm_helpers.evaluate import load_model
+    from alstm_helpers.files import read_filelist
+
+    net = load_model(config, _weights(weights, config))
+    names = prediction.read_class_names(config.INFER.class_names) if config.INFER.class_names else None
+    shards = read_filelist(config.INFER.filelist)
+    batches = progress_bar(read_batches(shards, config.INFER.batch_size, config.MODEL.num_classes), desc="predicting")
+
+    def logged(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        for number, row in enumerate(rows, 1):
+            if log_interval and number % (log_interval * config.INFER.batch_size) == 0:
+                best = "  ".join(
+                    f"{label['name'] or label['index']} {label['score']:.3f}" for label in row["labels"][:5]
+                )
+                _line(f"{row['video']}  {best}")
+            yield row
+
+    rows = prediction.write_predictions(
+        logged(prediction.predict(net, batches, top_k=infer_topk, class_names=names)), save_dir
+    )
+    click.echo(f"{len(rows)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+
+
+@alstm.command()
+@common_flags
+@click.option("--weights", metavar="W", required=True, help="Trained .pdparams.")
+@click.option("--out", metavar="D", required=True, help="Folder for the exported model.")
+@click.option("--onnx", is_flag=True, help="Also write ONNX (not yet built).")
+def export(
+    config_path: str,
+    overrides: tuple[str, ...],
+    use_gpu: bool | None,
+    model_name: str | None,
+    weights: str,
+    out: str,
+    onnx: bool,
+) -> None:
+    """Export a Paddle Inference model, checked against the trainer on a batch of unequal lengths."""
+    config = configure(config_path, overrides, use_gpu, model_name)
+    from alstm_helpers.evaluate import load_model
+    from alstm_helpers.export import export as run
+
+    done = run(load_model(config, weights), out, onnx=onnx)
+    click.echo(
+        f"{', '.join(done['files'])} in {out}; differs from the trainer by at most {done['largest_difference']:.1e}"
+    )
+
+
+@alstm.command()
+@click.option("--profile", default="tiny", show_default=True, help="tiny or small.")
+@click.option("--notebooks", multiple=True, metavar="NN", help="Only these: --notebooks 03 05.")
+@click.option("--out", default=None, metavar="D", help="Where executed copies go. [default: build/course of the clone]")
+@click.argument("more", nargs=-1, metavar="")
+def course(profile: str, notebooks: tuple[str, ...], out: str | None, more: tuple[str, ...]) -> None:
+    """Run the notebooks headless; write executed copies, HTML and summary.json."""
+    if more and not notebooks:
+        raise click.UsageError(f"unexpected {' '.join(more)}; select notebooks with --notebooks")
+    from alstm_helpers.course import run_course
+    from alstm_helpers.paths import project_root
+
+    folder = Path(out) if out else project_root() / "build" / "course"
+    done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], report=_line)
+    good = [row for row in done["notebooks"] if row["status"] == "ok"]
+    click.echo(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")
+    if len(good) < len(done["notebooks"]):
+        sys.exit(1)
+
+
+@alstm.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench(as_json: bool) -> None:
+    """Measure this machine: conversion, reading, metrics, a training step, inference."""
+    from alstm_helpers.bench import run_bench
+
+    figures = run_bench()
+    if as_json:
+        click.echo(json.dumps(figures, indent=2))
+    else:
+        for name, row in figures.items():
+            click.echo(f"{name:<12} {row['value']:>10.4g} {row['unit']:<10} {row['what']}")
+
+
+def main() -> None:
+    """Run the command; failures become one line and exit status 1, wrong usage 2."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # accepted anywhere
+    try:
+        alstm.main(args=arguments, prog_name="alstm", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.Abort:
+        sys.exit(130)
+    except AlstmError as error:
+        _fail(str(error), debug)
+    except OSError as error:
+        where = error.filename or error.filename2 or "system"
+        where = os.fsdecode(where) if isinstance(where, bytes | str | os.PathLike) else str(where)
+        _fail(f"{where}: {error.strerror or error}; check free space and permissions, then run again", debug)
+    except MemoryError:
+        _fail("memory: not enough for this batch; lower the batch size", debug)
+
+
+def _fail(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(1)

@@ -1,0 +1,202 @@
+"""The YAML configuration: one typed schema, which notebook 07 prints as its tables.
+
+The original ``attention_lstm.yaml`` loads unchanged (upper-case sections, ``None`` as a word). Later
+settings win: command-line flag, then ``-o SECTION.key=value``, then the file, then the default here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alstm_helpers.errors import ConfigError
+from alstm_helpers.files import require_file
+
+
+class Section(BaseModel):
+    """A section that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class ModelSection(Section):
+    """The network (chapter 1, 7.3)."""
+
+    name: str = Field("AttentionLSTM", pattern=r"^\w+$", description="model name, the prefix of checkpoint files")
+    dataset: str = Field("YouTube-8M", description="name of the data set, for the log only")
+    bone_nework: None = Field(None, description="unused; the misspelt key of the original file is accepted")
+    drop_rate: float = Field(0.5, ge=0, lt=1, description="dropout between the LSTM and the attention")
+    feature_num: Literal[2] = Field(2, description="streams: rgb and audio")
+    feature_names: tuple[Literal["rgb"], Literal["audio"]] = Field(("rgb", "audio"), description="names of the streams")
+    feature_dims: tuple[Literal[1024], Literal[128]] = Field((1024, 128), description="bytes a second of each stream")
+    embedding_size: int = Field(512, ge=1, description="size of each stream after its first layer")
+    lstm_size: int = Field(1024, ge=1, description="size of the LSTM state, each direction")
+    fc_sizes: tuple[int, int] = Field((8192, 4096), description="the two layers after the attention")
+    pooling: Literal["attention", "mean", "last"] = Field("attention", description="how the seconds become one vector")
+    num_classes: int = Field(3862, ge=1, description="classes; YouTube-8M 2018 has 3862")
+    topk: int = Field(20, ge=1, description="predictions of a video that enter GAP")
+
+
+class TrainSection(Section):
+    """Training: optimiser, schedule and data (chapters 4, 7.2, 7.4, 8)."""
+
+    epoch: int = Field(10, ge=1, description="passes over the training data")
+    learning_rate: float = Field(0.001, gt=0, description="of RMSProp, after the warm-up")
+    schedule: Literal["step", "cosine"] = Field(
+        "step", description="step: times decay_gamma at each of decay_epochs; cosine: to 2 % at the end"
+    )
+    decay_epochs: tuple[int, ...] = Field((5,), description="epochs at which the learning rate falls (schedule step)")
+    decay_gamma: float = Field(0.1, gt=0, le=1, description="the factor by which it falls")
+    warmup_iters: int = Field(0, ge=0, description="steps over which the learning rate rises from 0")
+    weight_decay: float = Field(0.0008, ge=0, description="L2, added to the gradient of all but the last biases")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: not clipped")
+    num_samples: int | None = Field(None, ge=1, description="training videos, for the schedule; null: counted")
+    pretrain_base: str | None = Field(None, description="weights to start from, as --pretrain")
+    batch_size: int = Field(1024, ge=1, description="videos a step, over all cards together")
+    use_gpu: bool = Field(True, description="train on a GPU")
+    num_gpus: int = Field(8, ge=1, description="cards; counts only with use_gpu")
+    filelist: str = Field("data/dataset/youtube8m/train.list", description="list of training shards")
+    seed: int = Field(0, ge=0, description="seed used with --fix_random_seed=True")
+    shuffle_shards: int = Field(4, ge=1, description="shards held in memory and mixed")
+
+
+class ValidSection(Section):
+    """Validation during training (chapter 5.1)."""
+
+    batch_size: int = Field(1024, ge=1, description="videos a step")
+    filelist: str = Field("data/dataset/youtube8m/val.list", description="list of validation shards")
+
+
+class TestSection(Section):
+    """``alstm eval`` (chapter 5.2)."""
+
+    batch_size: int = Field(128, ge=1, description="videos a step")
+    filelist: str = Field("data/dataset/youtube8m/test.list", description="list of shards to evaluate")
+
+
+class InferSection(Section):
+    """``alstm predict`` (chapter 5.4)."""
+
+    batch_size: int = Field(1, ge=1, description="videos a step")
+    filelist: str = Field("data/dataset/youtube8m/infer.list", description="list of shards to predict")
+    class_names: str | None = Field(None, description="CSV of class names: index,name or YouTube-8M's vocabulary.csv")
+
+
+class Config(Section):
+    """The whole file."""
+
+    MODEL: ModelSection = Field(default_factory=ModelSection)
+    TRAIN: TrainSection = Field(default_factory=TrainSection)
+    VALID: ValidSection = Field(default_factory=ValidSection)
+    TEST: TestSection = Field(default_factory=TestSection)
+    INFER: InferSection = Field(default_factory=InferSection)
+
+
+def key_table() -> list[tuple[str, str, str]]:
+    """Every key as (dotted name, default, description), in the order of the file."""
+    rows = []
+    for section_name, section in Config.model_fields.items():
+        for name, field in section.annotation.model_fields.items():
+            rows.append((f"{section_name}.{name}", str(field.default), field.description or ""))
+    return rows
+
+
+def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None = None) -> Config:
+    """Read a YAML file and lay overrides over it.
+
+    Relative paths in the file are taken from the file's folder; where nothing lies there, from the
+    current folder, as the original scripts did. Relative paths in overrides are taken from the current folder.
+
+    Args:
+        path: the YAML file.
+        overrides: values by dotted key (``TRAIN.batch_size``); None values are passed over.
+
+    Raises:
+        ConfigError: not YAML, an unknown key (with its line and the nearest known key), or a bad value.
+    """
+    path = require_file(path, "pass --config configs/flashdigits.yaml or another YAML file")
+    try:
+        document = path.read_text(encoding="utf-8")
+        values, lines = _parse(document)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(path, f"not readable as YAML ({' '.join(str(error).split())})", "mend the syntax") from None
+    for content in values.values():
+        for key in ("filelist", "class_names", "pretrain_base"):
+            if isinstance(content, dict) and isinstance(content.get(key), str):
+                content[key] = _resolve(path.parent, content[key])
+    origin = dict.fromkeys(lines, "")
+    for dotted, value in (overrides or {}).items():
+        if value is None:
+            continue
+        section, _, key = dotted.partition(".")
+        values.setdefault(section, {})
+        if not key or not isinstance(values[section], dict):
+            raise ConfigError(dotted, "not a key", "name it SECTION.key, as in TRAIN.batch_size")
+        values[section][key] = value
+        origin[dotted] = "override"
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise _explain(path, lines, origin, error) from None
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE`` from ``-o`` as (dotted key, value); the value is read as YAML.
+
+    Raises:
+        ConfigError: there is no ``=``, or the value is not YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"-o {text}", "no = in it", "write -o SECTION.key=value, as in -o TRAIN.batch_size=64")
+    try:
+        return key.strip(), _plain(yaml.safe_load(value))
+    except yaml.YAMLError:
+        raise ConfigError(f"-o {text}", "the value is not YAML", "quote it") from None
+
+
+def _plain(value: Any) -> Any:
+    """The original files write None for null."""
+    return None if value == "None" else value
+
+
+def _parse(document: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The values, and the line of each dotted key."""
+    loaded = yaml.safe_load(document) or {}
+    if not isinstance(loaded, dict):
+        raise yaml.YAMLError("the file is not a mapping of sections")
+    values = {
+        section: {key: _plain(value) for key, value in content.items()} if isinstance(content, dict) else content
+        for section, content in loaded.items()
+    }
+    lines: dict[str, int] = {}
+    for section, content in getattr(yaml.compose(document), "value", []):
+        lines[section.value] = section.start_mark.line + 1
+        for key, _ in content.value if isinstance(content, yaml.MappingNode) else []:
+            lines[f"{section.value}.{key.value}"] = key.start_mark.line + 1
+    return values, lines
+
+
+def _resolve(folder: Path, text: str) -> str:
+    beside = folder / text
+    here = Path(text)
+    return os.path.normpath(here if here.exists() and not beside.exists() else beside)
+
+
+def _explain(path: Path, lines: dict[str, int], origin: dict[str, str], error: ValidationError) -> ConfigError:
+    """Turn the first fault that pydantic found into one sentence."""
+    fault = error.errors()[0]
+    dotted = ".".join(str(part) for part in fault["loc"][:2])
+    where = f"-o {dotted}" if origin.get(dotted) else f"{path}, line {lines.get(dotted, 1)}, {dotted}"
+    if fault["type"] == "extra_forbidden":
+        known = [name for name, _, _ in key_table()] if "." in dotted else list(Config.model_fields)
+        near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
+        remedy = f"did you mean {near[0]}?" if near else "see notebook 07 for the keys"
+        return ConfigError(where, "unknown key", remedy)
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return ConfigError(where, f"{fault['input']!r} does not fit: {message}", "see notebook 07 for the key")

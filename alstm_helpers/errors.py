@@ -1,0 +1,43 @@
+"""The errors a user can meet. Each is one sentence: where, what is wrong, what to do."""
+
+from __future__ import annotations
+
+import os
+
+
+class AlstmError(Exception):
+    """A failure caused by input or environment, not by a bug.
+
+    Args:
+        where: the file, record or key at fault.
+        problem: what is wrong with it.
+        remedy: what the user can do.
+    """
+
+    def __init__(self, where: str | os.PathLike[str], problem: str, remedy: str) -> None:
+        self.where, self.problem, self.remedy = os.fspath(where), problem, remedy
+        super().__init__(f"{self.where}: {problem}; {remedy}")
+
+    def __reduce__(self) -> tuple[type[AlstmError], tuple[str, str, str]]:
+        # Worker processes hand errors back by pickling; the default would pass the joined text.
+        return type(self), (self.where, self.problem, self.remedy)
+
+
+class CorruptRecord(AlstmError):
+    """The bytes of a TFRecord or of a record in it are damaged or not as the format says."""
+
+
+class WrongShard(AlstmError):
+    """A valid TFRecord that holds something else than frame-level YouTube-8M videos."""
+
+
+class UnsafePickle(AlstmError):
+    """A pickle names something other than plain data; loading it could run code."""
+
+
+class ConfigError(AlstmError):
+    """A configuration file or override has an unknown key or an impossible value."""
+
+
+class DeviceError(AlstmError):
+    """The device asked for is not there."""

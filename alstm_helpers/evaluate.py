@@ -1,0 +1,86 @@
+"""Scores and metrics of a network over a list of shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from alstm_helpers.config import Config
+from alstm_helpers.dataset import Batch
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.runtime import paddle
+from alstm_helpers.weights import apply_weights, load_arrays
+
+F = paddle.nn.functional
+
+
+def build_model(config: Config) -> AttentionLSTM:
+    """The network that a configuration describes."""
+    section = config.MODEL
+    return AttentionLSTM(
+        num_classes=section.num_classes,
+        feature_dims=section.feature_dims,
+        embedding_size=section.embedding_size,
+        lstm_size=section.lstm_size,
+        drop_rate=section.drop_rate,
+        fc_sizes=section.fc_sizes,
+        pooling=section.pooling,
+    )
+
+
+def load_model(config: Config, weights: str) -> AttentionLSTM:
+    """The network with trained weights, ready to score (dropout off)."""
+    net = build_model(config)
+    apply_weights(net, load_arrays(weights), str(weights))
+    net.eval()
+    return net
+
+
+def to_tensors(batch: Batch) -> tuple[Any, Any, Any, Any]:
+    """rgb, audio, lengths, labels of a batch on the current device; features stay uint8."""
+    return tuple(paddle.to_tensor(array) for array in batch[1:])
+
+
+def summed_loss(logits: Any, labels: Any) -> Any:
+    """Sigmoid cross-entropy summed over classes and over the batch, as the originals train with."""
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+
+
+def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray, float]]:
+    """For every batch: the batch, its scores float32 (B, C) in [0, 1], and its summed loss.
+
+    The network is put into evaluation mode for the run and back into its own mode afterwards.
+    """
+    training = net.training
+    net.eval()
+    try:
+        for batch in batches:
+            with paddle.no_grad():
+                rgb, audio, lengths, labels = to_tensors(batch)
+                logits = net(rgb, audio, lengths)
+                yield batch, F.sigmoid(logits).numpy(), float(summed_loss(logits, labels))
+    finally:
+        if training:
+            net.train()
+
+
+def evaluate(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20) -> dict[str, float]:
+    """``hit_at_1, perr, gap, map, loss, num_videos``; the loss is a video's mean.
+
+    Raises:
+        AlstmError: there is no video, or a score is not finite.
+    """
+    metrics: YouTube8MMetrics | None = None
+    loss = 0.0
+    for batch, scores, batch_loss in score_batches(net, batches):
+        metrics = metrics or YouTube8MMetrics(scores.shape[1], top_k)
+        metrics.update(scores, batch.labels)
+        loss += batch_loss
+    if metrics is None:
+        raise AlstmError("the list", "its shards hold no video", "convert shards that do")
+    result = metrics.result()
+    return {**result, "loss": loss / result["num_videos"]}

@@ -1,0 +1,88 @@
+"""Files: written atomically, lists of shards, and the one message for a missing file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from alstm_helpers.errors import AlstmError
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path`` that takes its place only when the block succeeds.
+
+    A reader, and a rerun after a crash or a full disk, sees the old file or the whole new one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encoding = None if "b" in mode else "utf-8"
+    newline = None if "b" in mode else "\n"  # the same bytes on every system
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes files that only their owner can read
+        temporary.replace(path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = os.fspath(path)  # "No space left on device" does not say where
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` as indented UTF-8 JSON, atomically."""
+    with atomic_write(path, "w") as file:
+        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
+    """Write one JSON object a line, atomically."""
+    with atomic_write(path, "w") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def require_file(path: str | os.PathLike[str], remedy: str) -> Path:
+    """Return ``path`` if it is a file.
+
+    Raises:
+        AlstmError: it is not; the message ends with ``remedy``.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise AlstmError(path, "no such file" if not path.exists() else "not a file", remedy)
+    return path
+
+
+def read_filelist(path: str | os.PathLike[str]) -> list[Path]:
+    """The shard files a list names, one a line; a line that is not absolute is taken from the list's folder.
+
+    Raises:
+        AlstmError: the list is missing or empty, or names a file that is missing.
+    """
+    path = require_file(path, "make it with `alstm lists ROOT`, or pass --filelist")
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    shards = [path.parent / line for line in lines if line]
+    if not shards:
+        raise AlstmError(path, "the list is empty", "convert some shards, then run `alstm lists ROOT`")
+    for shard in shards:
+        if not shard.is_file():
+            raise AlstmError(path, f"it names {shard}, which is missing", "run `alstm lists ROOT` again")
+    return shards

@@ -1,0 +1,208 @@
+"""What every notebook starts with: its folders, its data, a trained model, and its expected results."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from alstm_helpers.config import Config, load_config
+from alstm_helpers.convert import convert
+from alstm_helpers.errors import ConfigError
+from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.flashdigits import make_data
+from alstm_helpers.lists import write_lists
+from alstm_helpers.paths import project_root
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much a notebook does: videos, and epochs of the main and of the comparison training."""
+
+    train: int
+    val: int
+    epochs: int
+    compare_epochs: int
+
+
+PROFILES = {
+    "tiny": Profile(train=2000, val=400, epochs=8, compare_epochs=4),
+    "small": Profile(train=2500, val=500, epochs=10, compare_epochs=10),
+}
+
+
+class Expected(NamedTuple):
+    """One row of the table that ends a notebook: within ``tolerance`` of ``reference`` is as expected."""
+
+    name: str
+    yours: float
+    reference: float
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the learner's number is as expected."""
+        return abs(self.yours - self.reference) <= self.tolerance
+
+
+class Table:
+    """Rows that show as HTML in JupyterLab and as aligned text elsewhere."""
+
+    def __init__(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        self.header, self.rows = list(header), [[_cell(value) for value in row] for row in rows]
+
+    def __repr__(self) -> str:
+        grid = [self.header, *self.rows]
+        widths = [max(len(row[column]) for row in grid) for column in range(len(self.header))]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in grid
+        )
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th style='text-align:left'>{escape(cell)}</th>" for cell in self.header)
+        body = "".join(
+            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class Lab:
+    """A notebook's bench: folders, profile, data and model.
+
+    Args:
+        notebook: its name, as ``03_data``.
+        profile: ``tiny`` or ``small``.
+        seed: of data and training.
+        data_dir, out_dir: folders; empty takes ``data/course/<profile>`` and ``build/lab/<profile>`` of the clone.
+        device: ``cpu``, ``gpu``, or ``auto`` for a GPU when there is one.
+
+    Raises:
+        ConfigError: unknown profile or device.
+    """
+
+    def __init__(
+        self, notebook: str, *, profile: str, seed: int, data_dir: str = "", out_dir: str = "", device: str = "cpu"
+    ) -> None:
+        if profile not in PROFILES:
+            todo = "the real data set's profile is not yet built" if profile == "full" else f"{profile!r} is unknown"
+            raise ConfigError("PROFILE", todo, f"set it to one of {', '.join(PROFILES)}")
+        if device not in ("cpu", "gpu", "auto"):
+            raise ConfigError("DEVICE", f"{device!r} is unknown", "set it to cpu, gpu or auto")
+        self.notebook, self.seed, self.profile_name, self.device = notebook, seed, profile, device
+        self.profile = PROFILES[profile]
+        self.data_dir = Path(data_dir or project_root() / "data" / "course" / profile).resolve()
+        self.out_dir = Path(out_dir or project_root() / "build" / "lab" / profile).resolve()
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+
+    def ensure_data(self) -> Path:
+        """Make FlashDigits, its pickles and its lists if they are missing; return their folder."""
+        start = time.perf_counter()
+        made = make_data(self.data_dir, train=self.profile.train, val=self.profile.val, seed=self.seed)
+        done = [convert(self.data_dir / "tf" / split, self.data_dir / "pkl" / split) for split in ("train", "val")]
+        write_lists(self.data_dir)
+        if made["made"] or any(part.converted for part in done):
+            print(f"made {made['videos']} videos in {time.perf_counter() - start:.0f} s")
+        else:
+            print(f"{made['videos']} videos are ready")
+        return self.data_dir
+
+    def config(self, **overrides: Any) -> Config:
+        """The FlashDigits recipe on this notebook's data; overrides as ``TRAIN__epoch=3``."""
+        data = {
+            "TRAIN.filelist": self.data_dir / "train.list",
+            "VALID.filelist": self.data_dir / "val.list",
+            "TEST.filelist": self.data_dir / "test.list",
+            "INFER.filelist": self.data_dir / "infer.list",
+            "INFER.class_names": self.data_dir / "labels.csv",
+        }
+        settings: dict[str, Any] = {key: str(path) for key, path in data.items()}
+        settings |= {"TRAIN.epoch": self.profile.epochs, "TRAIN.use_gpu": self.uses_gpu()}
+        settings |= {key.replace("__", "."): value for key, value in overrides.items()}
+        return load_config(project_root() / "configs" / "flashdigits.yaml", settings)
+
+    def uses_gpu(self) -> bool:
+        """Set the device and tell whether it is a GPU."""
+        from alstm_helpers.runtime import set_device
+
+        return set_device({"cpu": False, "gpu": True, "auto": None}[self.device]).startswith("gpu")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where notebook 04's training keeps its checkpoints."""
+        return self.out_dir / "checkpoints"
+
+    def ensure_model(self) -> Path:
+        """The best weights of notebook 04's training; trains first if that has not run here."""
+        self.ensure_data()
+        best = self.checkpoints / "AttentionLSTM_best.pdparams"
+        finished = self.checkpoints / "finished.json"
+        if not best.exists() or not finished.exists() or json.loads(finished.read_text("utf-8")) != self._settings():
+            from alstm_helpers.train import train
+
+            print(f"no trained model here yet: training {self.profile.epochs} epochs first, about half a minute")
+            start = time.perf_counter()
+            train(self.config(), self.checkpoints, seed=self.seed, log_interval=50)
+            self.mark_trained()
+            print(f"trained in {time.perf_counter() - start:.0f} s")
+        return best
+
+    def mark_trained(self) -> None:
+        """Tell later notebooks that the checkpoints are those of a whole training with these settings."""
+        write_json(self.checkpoints / "finished.json", self._settings())
+
+    def _settings(self) -> dict[str, Any]:
+        return {"seed": self.seed, "profile": self.profile_name, "data": str(self.data_dir)}
+
+    def show(self, figure: Any, name: str, *, alt: str) -> Path:
+        """Display a figure with its description, save it as PNG in ``OUT_DIR/figures``, and close it.
+
+        Args:
+            figure: a Matplotlib figure.
+            name: of the file, after the notebook's.
+            alt: one sentence for those who cannot see the figure: what it shows.
+        """
+        import matplotlib.pyplot as plt
+        from IPython.display import display
+
+        path = self.out_dir / "figures" / f"{self.notebook}-{name}.png"
+        with atomic_write(path) as file:
+            figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
+        plt.close(figure)
+        bundle = {"image/png": path.read_bytes(), "text/plain": alt}
+        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+        return path
+
+    def expected_results(self, rows: Sequence[tuple[str, float, float, float]]) -> Table:
+        """The closing table, yours / reference / tolerance; also stored, for ``alstm course`` and CI to assert."""
+        expected = [Expected(name, float(yours), reference, tolerance) for name, yours, reference, tolerance in rows]
+        path = self.out_dir / "expected" / f"{self.notebook}.json"
+        write_json(path, [{**row._asdict(), "ok": row.ok} for row in expected])
+        return Table(
+            ["", "yours", "reference", "tolerance", ""],
+            [
+                [row.name, row.yours, float(row.reference), f"± {row.tolerance:g}", "✓" if row.ok else "✗ outside"]
+                for row in expected
+            ],
+        )
+
+
+def progress_bar(items: Iterable[Any], *, total: int | None = None, desc: str = "") -> Iterable[Any]:
+    """A bar in JupyterLab; under papermill, where a bar would fill the page with its stages, nothing.
+
+    A Jupyter server tells its kernels their session's name, papermill does not.
+    """
+    if "JPY_SESSION_NAME" not in os.environ:
+        return items
+    from tqdm.auto import tqdm
+
+    return tqdm(items, total=total, desc=desc, leave=False)  # type: ignore[no-any-return]

@@ -1,0 +1,129 @@
+"""Hit@1, PERR, GAP and mAP as the YouTube-8M competition defines them; NumPy only.
+
+Source of the formulas: S. Abu-El-Haija et al., YouTube-8M (arXiv:1609.08675), section 5.1, and the
+evaluation page of the YouTube-8M Kaggle competition. GAP is pooled over the **whole** split: averaging a
+GAP computed inside each batch gives another, larger number (notebook 05 shows by how much).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from alstm_helpers.errors import AlstmError
+
+
+def average_precision(scores: np.ndarray, hits: np.ndarray, num_positives: int | None = None) -> float:
+    """Area under the precision-recall steps: the mean, over all positives, of the precision at each hit.
+
+    Args:
+        scores: float (N,), any order; equal scores keep the order in which they stand.
+        hits: bool (N,), whether each prediction is true.
+        num_positives: how many truths there are, also those not predicted; by default the hits.
+
+    Returns:
+        a number in [0, 1]; 0 where nothing is true.
+    """
+    total = int(np.sum(hits)) if num_positives is None else num_positives
+    if total == 0:
+        return 0.0
+    ranked = np.asarray(hits, dtype=bool)[np.argsort(-np.asarray(scores), kind="stable")]
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    return float(precision[ranked].sum() / total)
+
+
+class YouTube8MMetrics:
+    """Streaming metrics of one split: call :meth:`update` for every batch, then :meth:`result`.
+
+    Keeps the ``top_k`` best predictions of every video, so memory grows with videos, not with classes.
+
+    Args:
+        num_classes: C.
+        top_k: predictions of a video that enter GAP and mAP (20 in the competition).
+    """
+
+    def __init__(self, num_classes: int = 3862, top_k: int = 20) -> None:
+        self.num_classes, self.top_k = num_classes, min(top_k, num_classes)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything seen."""
+        self._scores: list[np.ndarray] = []  # (B, K) float32, best first
+        self._classes: list[np.ndarray] = []  # (B, K) int32
+        self._hits: list[np.ndarray] = []  # (B, K) bool
+        self._positives = np.zeros(self.num_classes, dtype=np.int64)
+        self._hit_at_1 = self._perr = 0.0
+        self.num_videos = 0
+
+    def update(self, scores: np.ndarray, labels: np.ndarray | Sequence[Sequence[int]]) -> None:
+        """Add a batch.
+
+        Args:
+            scores: float (B, C), larger is surer.
+            labels: multi-hot (B, C), or for each video the list of its classes.
+
+        Raises:
+            AlstmError: shapes differ, or a score is not a number.
+        """
+        scores = np.asarray(scores)
+        truth = self._multi_hot(labels)
+        if scores.shape != truth.shape:
+            raise AlstmError("scores", f"shape {scores.shape}, labels {truth.shape}", "pass (B, num_classes) for both")
+        bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+        if bad.size:
+            raise AlstmError(
+                f"scores of video {self.num_videos + bad[0]}", "not finite", "look for NaN in the model or its input"
+            )
+        if not len(scores):
+            return
+        num_labels = truth.sum(axis=1)
+        depth = min(self.num_classes, max(self.top_k, int(num_labels.max())))
+        best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+        best.sort(axis=1)  # equal scores: the smaller class first
+        order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
+        best = np.take_along_axis(best, order, 1)  # (B, depth)
+        ranked = np.take_along_axis(scores, best, 1)
+        hits = np.take_along_axis(truth, best, 1)
+        self._hit_at_1 += float(hits[:, 0].sum())
+        among_first_n = np.arange(depth) < num_labels[:, None]
+        found = (hits & among_first_n & (ranked > 0)).sum(axis=1)
+        self._perr += float((found / np.maximum(num_labels, 1)).sum())
+        self._scores.append(ranked[:, : self.top_k].astype(np.float32))
+        self._classes.append(best[:, : self.top_k].astype(np.int32))
+        self._hits.append(hits[:, : self.top_k])
+        self._positives += truth.sum(axis=0)
+        self.num_videos += len(scores)
+
+    def result(self) -> dict[str, float]:
+        """``hit_at_1``, ``perr``, ``gap``, ``map`` in [0, 1], and ``num_videos``.
+
+        A video without labels counts as a miss for Hit@1 and PERR, and its predictions as false for GAP.
+        mAP is the mean over all classes; a class without a positive has AP 0.
+        """
+        videos = max(self.num_videos, 1)
+        scores, classes, hits = (
+            np.concatenate(parts).ravel() if parts else np.zeros(0)
+            for parts in (self._scores, self._classes, self._hits)
+        )
+        by_class = np.argsort(classes, kind="stable")
+        bounds = np.searchsorted(classes[by_class], np.arange(self.num_classes + 1))
+        ap = [
+            average_precision(scores[rows], hits[rows], int(self._positives[index]))
+            for index, rows in enumerate(np.split(by_class, bounds[1:-1]))
+        ]
+        return {
+            "hit_at_1": self._hit_at_1 / videos,
+            "perr": self._perr / videos,
+            "gap": average_precision(scores, hits, int(self._positives.sum())),
+            "map": float(np.mean(ap)),
+            "num_videos": self.num_videos,
+        }
+
+    def _multi_hot(self, labels: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
+        if isinstance(labels, np.ndarray) and labels.ndim == 2:
+            return labels.astype(bool)
+        truth = np.zeros((len(labels), self.num_classes), dtype=bool)
+        for row, classes in enumerate(labels):
+            truth[row, list(classes)] = True
+        return truth

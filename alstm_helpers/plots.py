@@ -1,0 +1,184 @@
+"""The course's figures in one style: readable in grey, safe for the colour-blind, nothing but Matplotlib.
+
+Every function returns a figure; :meth:`alstm_helpers.lab.Lab.show` draws, saves and describes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from alstm_helpers.flashdigits import CLASS_NAMES, Clip
+from alstm_helpers.metrics import average_precision
+
+# Okabe and Ito's palette, ordered by falling darkness, and line styles that differ without colour.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "font.size": 10,
+    "figure.constrained_layout.use": True,
+}
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, log_y: bool = False) -> Figure:
+    """Named curves (x, y) in one panel, told apart by colour and by line style."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        for index, (name, (x, y)) in enumerate(curves.items()):
+            marker = "o" if len(x) <= 20 else ""
+            style = {"color": COLOURS[index % 5], "linestyle": STYLES[index % 5], "marker": marker, "markersize": 4}
+            axes.plot(x, y, label=name, **style)
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log_y else "linear")
+        if len(curves) > 1:
+            axes.legend(frameon=False)
+    return figure
+
+
+def attention(clip: Clip, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str) -> Figure:
+    """A video's frames over its seconds, and below them both attention curves with the true events shaded.
+
+    Args:
+        clip: the rendered video of T seconds.
+        rgb_weights, audio_weights: at least T weights each; the padding is cut off.
+        title: of the figure.
+    """
+    seconds = len(clip.frames)
+    with plt.rc_context(STYLE):
+        heights = {"height_ratios": [0.5, 1, 1]}
+        figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(11, 4.6), sharex=True, gridspec_kw=heights)
+        strip = np.concatenate([np.pad(frame, 1) for frame in clip.frames], axis=1)  # (10, 10 T)
+        top.imshow(strip, cmap="gray", aspect="auto", extent=(-0.5, seconds - 0.5, 0, 1), interpolation="nearest")
+        top.set(yticks=[], title=title)
+        top.grid(False)
+        rows = ((middle, rgb_weights, "see", 0), (bottom, audio_weights, "hear", 1))
+        for axes, weights, verb, index in rows:
+            axes.bar(range(seconds), weights[:seconds], color=COLOURS[index], width=0.9)
+            for event in clip.events:
+                if event.label // 10 == index:
+                    axes.axvspan(event.start - 0.5, event.stop - 0.5, color="0.8", zorder=0)
+                    place = ((event.start + event.stop - 1) / 2, 1.0)
+                    axes.annotate(
+                        CLASS_NAMES[event.label], place, xycoords=("data", "axes fraction"), ha="center", va="bottom"
+                    )
+            axes.set_ylabel(f"weight\n({verb})")
+            axes.margins(y=0.25)
+        bottom.set(xlabel="second", xlim=(-0.5, seconds - 0.5))
+    return figure
+
+
+def frame_strip(frames: np.ndarray, titles: Sequence[str], *, title: str) -> Figure:
+    """Small pictures (N, 8, 8) in a row, each with its own title."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(frames), figsize=(1.2 * len(frames), 1.8), squeeze=False)
+        for panel, frame, name in zip(axes[0], frames, titles, strict=True):
+            panel.imshow(frame, cmap="gray", interpolation="nearest")
+            panel.set(xticks=[], yticks=[])
+            panel.set_title(name, fontsize=9)
+            panel.grid(False)
+        figure.suptitle(title)
+    return figure
+
+
+def matrix(
+    values: np.ndarray,
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str,
+    xticks: Sequence[str] | None = None,
+    yticks: Sequence[str] | None = None,
+    colorbar: str = "",
+) -> Figure:
+    """A heat map, dark where large."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 5))
+        image = axes.imshow(values, cmap="Greys", aspect="auto", interpolation="nearest")
+        axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        axes.grid(False)
+        if xticks is not None:
+            axes.set_xticks(range(len(xticks)), xticks, rotation=90)
+        if yticks is not None:
+            axes.set_yticks(range(len(yticks)), yticks)
+        figure.colorbar(image, label=colorbar)
+    return figure
+
+
+def confusion(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str] = CLASS_NAMES) -> Figure:
+    """For the videos of each true class (rows), the mean score of every class (columns) that is *not* also true.
+
+    With several labels a video there is no confusion matrix of counts; this is its counterpart. The
+    diagonal holds the mean score of the true class itself.
+
+    Args:
+        scores: float (N, C).
+        labels: multi-hot (N, C).
+    """
+    truth = labels.astype(bool)
+    size = scores.shape[1]
+    picture = np.zeros((size, size))
+    for row in range(size):
+        for column in range(size):
+            chosen = truth[:, row] & (~truth[:, column] | (row == column))
+            picture[row, column] = scores[chosen, column].mean() if chosen.any() else 0
+    return matrix(
+        picture,
+        xlabel="scored class (not a true label, except on the diagonal)",
+        ylabel="true class",
+        title="What the model confuses",
+        xticks=class_names,
+        yticks=class_names,
+        colorbar="mean score",
+    )
+
+
+def score_distribution(scores: np.ndarray, labels: np.ndarray) -> Figure:
+    """Histogram of the scores of true and of false classes, on a logarithmic count."""
+    truth = labels.astype(bool)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        bins = np.linspace(0, 1, 41)
+        axes.hist(scores[~truth], bins, color="0.75", label="false classes")
+        axes.hist(scores[truth], bins, histtype="step", color=COLOURS[0], linewidth=2, label="true classes")
+        axes.set(xlabel="score", ylabel="predictions", title="Scores of true and of false classes", yscale="log")
+        axes.legend(frameon=False)
+    return figure
+
+
+def precision_recall(scores: np.ndarray, hits: np.ndarray, num_positives: int) -> Figure:
+    """Precision over recall of pooled predictions; the area under the steps is GAP.
+
+    Args:
+        scores: float (N,), pooled over the split.
+        hits: bool (N,).
+        num_positives: true labels in the split.
+    """
+    ranked = hits[np.argsort(-scores, kind="stable")].astype(bool)
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    recall = np.cumsum(ranked) / num_positives
+    area = average_precision(scores, hits, num_positives)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        axes.fill_between(recall, precision, step="pre", color=COLOURS[0], alpha=0.25)
+        axes.step(recall, precision, where="pre", color=COLOURS[0])
+        axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title=f"GAP is the area: {area:.3f}")
+    return figure
+
+
+def bars(values: Mapping[str, float], *, ylabel: str, title: str) -> Figure:
+    """One labelled bar a name."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.2))
+        drawn = axes.bar(list(values), list(values.values()), color=COLOURS[: len(values)], edgecolor="black")
+        axes.bar_label(drawn, fmt="%.3g")
+        axes.set(ylabel=ylabel, title=title)
+        axes.margins(y=0.15)
+    return figure

@@ -1,0 +1,79 @@
+"""Predictions for a list of shards: best classes of every video, with names and scores."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alstm_helpers.dataset import Batch
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluate import score_batches
+from alstm_helpers.files import atomic_write, require_file, write_json_lines
+from alstm_helpers.model import AttentionLSTM
+
+
+def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
+    """Class names by index from a CSV with columns ``index,name``: ``labels.csv``, or YouTube-8M's ``vocabulary.csv``.
+
+    Rows may stand in any order (``vocabulary.csv`` is not in index order); an empty name becomes ``class N``.
+
+    Raises:
+        AlstmError: the file is missing, lacks a column, or has a row without a number.
+    """
+    path = require_file(path, "set INFER.class_names to labels.csv or vocabulary.csv, or to null")
+    names: dict[int, str] = {}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for row in csv.DictReader(file):
+            fields = {str(key).strip().lower(): value for key, value in row.items()}
+            try:
+                index = int(fields["index"])
+                names[index] = fields["name"].strip() or f"class {index}"
+            except (KeyError, ValueError, AttributeError):
+                columns = "it needs the columns index,name, with a number in index"
+                raise AlstmError(f"{path}, row {len(names) + 2}", "no index or no name", columns) from None
+    return names
+
+
+def top_classes(scores: np.ndarray, top_k: int) -> np.ndarray:
+    """Indices (B, top_k) of the largest scores (B, C), best first; among equals the smaller index first."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
+
+
+def predict(
+    net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int, class_names: dict[int, str] | None = None
+) -> Iterable[dict[str, Any]]:
+    """Yield ``{"video": id, "labels": [{"index", "name", "score"}, …]}`` for every video, best label first.
+
+    A score is the sigmoid of the class's logit: each class is judged on its own, so scores do not sum to one.
+    """
+    names = class_names or {}
+    for batch, scores, _ in score_batches(net, batches):
+        best = top_classes(scores, top_k)
+        for video, row, indices in zip(batch.ids, scores, best, strict=True):
+            labels = [
+                {"index": int(index), "name": names.get(int(index)), "score": round(float(row[index]), 6)}
+                for index in indices
+            ]
+            yield {"video": video.decode(errors="backslashreplace"), "labels": labels}
+
+
+def write_predictions(rows: Iterable[dict[str, Any]], save_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Write ``predictions.jsonl`` and the competition's ``predictions.csv``; return the rows.
+
+    The CSV has the columns ``VideoId,LabelConfidencePairs``, the pairs as ``index score index score …``.
+    """
+    rows = list(rows)
+    save_dir = Path(save_dir)
+    write_json_lines(save_dir / "predictions.jsonl", rows)
+    with atomic_write(save_dir / "predictions.csv", "w") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("VideoId", "LabelConfidencePairs"))
+        for row in rows:
+            pairs = " ".join(f"{label['index']} {label['score']:.6f}" for label in row["labels"])
+            table.writerow((row["video"], pairs))
+    return rows

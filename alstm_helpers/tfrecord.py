@@ -1,0 +1,236 @@
+"""YouTube-8M frame-level TFRecords, read and written without TensorFlow.
+
+A TFRecord file is a run of records, each framed as::
+
+    uint64 LE length | masked CRC-32C of those 8 bytes | payload | masked CRC-32C of the payload
+
+with ``mask(c) = ((c >> 15) | (c << 17)) + 0xa282ead8 mod 2**32``. A payload is a serialised
+``tf.train.SequenceExample``: context ``id`` (bytes) and ``labels`` (int64 list); feature lists
+``rgb`` and ``audio`` with one feature a second, a bytes list of one value of 1024 or 128 uint8.
+(TensorFlow, ``tensorflow/core/lib/io/record_writer.h`` and ``core/example/example.proto``.)
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from alstm_helpers.errors import CorruptRecord, WrongShard
+from alstm_helpers.files import atomic_write, require_file
+
+RGB_DIM, AUDIO_DIM = 1024, 128
+MAX_FRAMES = 300  # YouTube-8M keeps the first 300 seconds of a video
+_FRAMES = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
+_DOWNLOAD_AGAIN = "delete the file and download it again"
+_NEED_FRAME_LEVEL = "this model needs the frame-level data set (partition 2/frame/train)"
+
+
+class Video(NamedTuple):
+    """One video: ``id`` bytes, ``labels`` sorted ints, ``rgb`` uint8 (T, 1024), ``audio`` uint8 (T, 128)."""
+
+    id: bytes
+    labels: tuple[int, ...]
+    rgb: np.ndarray
+    audio: np.ndarray
+
+    @property
+    def num_frames(self) -> int:
+        """T, the seconds of features; one frame was taken a second."""
+        return len(self.rgb)
+
+
+def masked_crc(data: bytes) -> int:
+    """CRC-32C, rotated and offset so that a checksum of data that holds checksums stays useful."""
+    crc = int(google_crc32c.value(data))
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """Yield the payload of every record, both checksums checked.
+
+    Raises:
+        AlstmError: the file is missing or empty.
+        CorruptRecord: a checksum differs or the file ends inside a record; names record and byte offset.
+    """
+    path = require_file(path, "check the path, or download the shard again")
+    size = path.stat().st_size
+    if size == 0:
+        raise CorruptRecord(path, "the file is empty", _DOWNLOAD_AGAIN)
+    with path.open("rb") as file:
+        offset = index = 0
+        while offset < size:
+            where = f"{path}, record {index} at byte {offset}"
+            header = file.read(12)
+            if len(header) < 12:
+                raise CorruptRecord(where, "the file ends inside the record's header", _DOWNLOAD_AGAIN)
+            length, length_crc = struct.unpack("<QI", header)
+            if masked_crc(header[:8]) != length_crc:
+                problem = "the checksum of the length differs" if index else "this is not a TFRecord file"
+                raise CorruptRecord(where, problem, _DOWNLOAD_AGAIN)
+            if length > size - offset - 16:  # checked before reading, so that a wild length costs no memory
+                raise CorruptRecord(where, f"{length} bytes announced, fewer are left", _DOWNLOAD_AGAIN)
+            body = file.read(length + 4)
+            payload = body[:length]
+            if masked_crc(payload) != int.from_bytes(body[length:], "little"):
+                raise CorruptRecord(where, "the checksum of the payload differs", _DOWNLOAD_AGAIN)
+            yield payload
+            offset += length + 16
+            index += 1
+
+
+def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> None:
+    """Write payloads as a TFRecord file, atomically."""
+    with atomic_write(path) as file:
+        for payload in payloads:
+            header = struct.pack("<Q", len(payload))
+            file.write(header + struct.pack("<I", masked_crc(header)))
+            file.write(payload + struct.pack("<I", masked_crc(payload)))
+
+
+@cache
+def sequence_example_class() -> Any:
+    """The protobuf class of ``tf.train.SequenceExample``, declared here so that TensorFlow is not needed."""
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(name="alstm/example.proto", package="alstm", syntax="proto3")
+
+    def message(name: str, *fields: tuple[str, int, int, int, str], parent: Any = file.message_type) -> Any:
+        declared = parent.add(name=name)
+        for field_name, number, kind, label, type_name in fields:
+            declared.field.add(name=field_name, number=number, type=kind, label=label, type_name=type_name or None)
+        return declared
+
+    def map_of(name: str, key: str, entry: str, value: str) -> None:
+        outer = message(name, (key, 1, field.TYPE_MESSAGE, field.LABEL_REPEATED, f".alstm.{name}.{entry}"))
+        text = ("key", 1, field.TYPE_STRING, field.LABEL_OPTIONAL, "")
+        item = ("value", 2, field.TYPE_MESSAGE, field.LABEL_OPTIONAL, f".alstm.{value}")
+        message(entry, text, item, parent=outer.nested_type).options.map_entry = True
+
+    message("BytesList", ("value", 1, field.TYPE_BYTES, field.LABEL_REPEATED, ""))
+    message("FloatList", ("value", 1, field.TYPE_FLOAT, field.LABEL_REPEATED, ""))
+    message("Int64List", ("value", 1, field.TYPE_INT64, field.LABEL_REPEATED, ""))
+    kinds = message("Feature")
+    kinds.oneof_decl.add(name="kind")
+    for number, kind in enumerate(("bytes", "float", "int64"), start=1):
+        type_name = f".alstm.{kind.capitalize()}List"
+        kinds.field.add(
+            name=f"{kind}_list",
+            number=number,
+            type=field.TYPE_MESSAGE,
+            label=field.LABEL_OPTIONAL,
+            type_name=type_name,
+            oneof_index=0,
+        )
+    message("FeatureList", ("feature", 1, field.TYPE_MESSAGE, field.LABEL_REPEATED, ".alstm.Feature"))
+    map_of("Features", "feature", "FeatureEntry", "Feature")
+    map_of("FeatureLists", "feature_list", "FeatureListEntry", "FeatureList")
+    message(
+        "SequenceExample",
+        ("context", 1, field.TYPE_MESSAGE, field.LABEL_OPTIONAL, ".alstm.Features"),
+        ("feature_lists", 2, field.TYPE_MESSAGE, field.LABEL_OPTIONAL, ".alstm.FeatureLists"),
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("alstm.SequenceExample"))
+
+
+def encode_video(video: Video) -> bytes:
+    """Serialise a video as YouTube-8M does; the same video gives the same bytes."""
+    example = sequence_example_class()()
+    example.context.feature["id"].bytes_list.value.append(video.id)
+    example.context.feature["labels"].int64_list.value.extend(video.labels)
+    for name, frames in (("rgb", video.rgb), ("audio", video.audio)):
+        features = example.feature_lists.feature_list[name].feature
+        for frame in frames:
+            features.add().bytes_list.value.append(frame.tobytes())
+    return bytes(example.SerializeToString(deterministic=True))
+
+
+def write_videos(path: str | os.PathLike[str], videos: Iterable[Video]) -> None:
+    """Write videos as one frame-level TFRecord shard, atomically."""
+    write_records(path, map(encode_video, videos))
+
+
+def decode_video(payload: bytes, where: str) -> Video:
+    """Parse one frame-level record.
+
+    Args:
+        payload: a serialised ``SequenceExample``.
+        where: the name of the record in error messages.
+
+    Raises:
+        CorruptRecord: not a ``SequenceExample``, or frames of the wrong kind, size or number.
+        WrongShard: a video-level record.
+    """
+    example = sequence_example_class()()
+    try:
+        example.ParseFromString(payload)
+    except DecodeError:
+        raise CorruptRecord(where, "the record is not a SequenceExample", _DOWNLOAD_AGAIN) from None
+    context = example.context.feature
+    lists = example.feature_lists.feature_list
+    if not lists:
+        if "mean_rgb" in context or "mean_audio" in context or "video_id" in context:
+            raise WrongShard(where, "this is a video-level record", _NEED_FRAME_LEVEL)
+        raise WrongShard(where, "the record has no frames", _NEED_FRAME_LEVEL)
+    name = next((key for key in ("id", "video_id") if key in context), None)
+    if name is None or len(context[name].bytes_list.value) != 1:
+        raise CorruptRecord(where, "the record has no id", _DOWNLOAD_AGAIN)
+    video_id = bytes(context[name].bytes_list.value[0])
+    labels = tuple(sorted(context["labels"].int64_list.value)) if "labels" in context else ()
+    where = f"{where} (video {video_id.decode(errors='backslashreplace')})"
+    rgb, audio = (_decode_frames(lists, key, dim, where) for key, dim in _FRAMES.items())
+    if len(rgb) != len(audio):
+        problem = f"{len(rgb)} rgb frames but {len(audio)} audio frames"
+        raise CorruptRecord(where, problem, "extract both features over the same seconds")
+    return Video(video_id, labels, rgb, audio)
+
+
+def _decode_frames(lists: Any, name: str, dim: int, where: str) -> np.ndarray:
+    """One feature list as uint8 (T, dim)."""
+    if name not in lists:
+        raise WrongShard(where, f"it has no {name} frames", _NEED_FRAME_LEVEL)
+    frames = []
+    for second, feature in enumerate(lists[name].feature):
+        kind = feature.WhichOneof("kind")
+        values = feature.bytes_list.value
+        if kind != "bytes_list" or len(values) != 1:
+            found = f"a {kind}" if kind != "bytes_list" else f"{len(values)} values"
+            raise CorruptRecord(where, f"{name} frame {second} holds {found}, not one bytes value", "quantise to uint8")
+        if len(values[0]) != dim:
+            problem = f"{name} frame {second} has {len(values[0])} bytes, not {dim}"
+            raise CorruptRecord(where, problem, "extract features of the size the model was made for")
+        frames.append(values[0])
+    return np.frombuffer(b"".join(frames), np.uint8).reshape(len(frames), dim)
+
+
+def read_videos(path: str | os.PathLike[str]) -> Iterator[Video]:
+    """Yield the videos of a frame-level shard in file order.
+
+    Raises:
+        AlstmError: as :func:`read_records` and :func:`decode_video`, naming the file and the record.
+    """
+    path = Path(path)
+    for index, payload in enumerate(read_records(path)):
+        yield decode_video(payload, f"{path}, record {index}")
+
+
+def dequantize(frames: np.ndarray) -> np.ndarray:
+    """uint8 features back to float32: ``x * 4/255 + (4/512 - 2)``, so 0 → -1.9921875 and 255 → 2.0078125.
+
+    (google/youtube-8m, ``utils.Dequantize`` with its range of -2 to 2.)
+    """
+    return frames.astype(np.float32) * np.float32(4 / 255) + np.float32(4 / 512 - 2)
+
+
+def quantize(values: np.ndarray) -> np.ndarray:
+    """Floats to the nearest of the 256 levels of :func:`dequantize`, clipped to its range."""
+    return np.clip(np.rint((values - (4 / 512 - 2)) * (255 / 4)), 0, 255).astype(np.uint8)

@@ -1,0 +1,104 @@
+"""Weights and checkpoints: plain pickles of NumPy arrays, which Paddle's own ``paddle.load`` reads too."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.pickles import load_plain, save_plain
+from alstm_helpers.runtime import paddle
+
+PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
+_REMEDY = "pass the .pdparams file of a finished training, for example data/checkpoints/AttentionLSTM_best.pdparams"
+
+
+def state_of(net: Any) -> dict[str, np.ndarray]:
+    """The parameters by structured name, each once (Paddle lists an LSTM's arrays under two names)."""
+    return {name: parameter.numpy() for name, parameter in net.named_parameters()}
+
+
+def save_weights(net: Any, path: str | os.PathLike[str]) -> None:
+    """Write the parameters to a ``.pdparams`` file, atomically."""
+    save_plain(path, state_of(net))
+
+
+def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """The arrays of a ``.pdparams`` file by name; never runs code from it.
+
+    Raises:
+        AlstmError: missing or damaged file, or the static-graph file that old documents link.
+    """
+    loaded = load_plain(path, _REMEDY)
+    if not isinstance(loaded, dict):
+        raise AlstmError(path, f"it holds a {type(loaded).__name__}, not parameters by name", _REMEDY)
+    arrays = {
+        name.decode() if isinstance(name, bytes) else str(name): value
+        for name, value in loaded.items()
+        if isinstance(value, np.ndarray)
+    }
+    if any(("lstm" in name and name.endswith((".w_0", ".b_0"))) or "dynamic_lstm" in name for name in arrays):
+        raise AlstmError(
+            path,
+            "these are weights of the old static-graph model, whose LSTM has peepholes and which cannot be converted",
+            f"use PaddleVideo's file instead: {PUBLISHED_WEIGHTS}",
+        )
+    return arrays
+
+
+def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_what_fits: bool = False) -> list[str]:
+    """Put arrays into the network.
+
+    Args:
+        net: the network.
+        arrays: by structured name; the second names of LSTM arrays are ignored.
+        where: the file's name, for messages.
+        keep_what_fits: for fine-tuning; arrays that are missing or of another shape leave the network's own.
+
+    Returns:
+        the parameters that kept their own values.
+
+    Raises:
+        AlstmError: an array is missing or does not fit, and ``keep_what_fits`` is False; or none fits.
+    """
+    left = []
+    parameters = dict(net.named_parameters())
+    for name, parameter in parameters.items():
+        array = arrays.get(name)
+        if array is not None and list(array.shape) == list(parameter.shape):
+            continue
+        if not keep_what_fits:
+            problem = "it is missing" if array is None else f"shape {list(array.shape)}, not {list(parameter.shape)}"
+            raise AlstmError(
+                f"{where}, {name}", problem, "set MODEL.* as in the training, or fine-tune with train --pretrain"
+            )
+        left.append(name)
+    if len(left) == len(parameters):
+        raise AlstmError(where, "no array fits this model", _REMEDY)
+    for name in parameters.keys() - set(left):
+        parameters[name].set_value(arrays[name])
+    return left
+
+
+def optimizer_state(net: Any, optimizer: Any) -> dict[str, np.ndarray]:
+    """The optimiser's arrays as ``parameter|accumulator``, free of Paddle's process-wide counters."""
+    state = optimizer.state_dict()
+    found = {}
+    for name, parameter in net.named_parameters():
+        prefix = parameter.name + "_"
+        for key, value in state.items():
+            if key.startswith(prefix):
+                found[f"{name}|{key[len(prefix) :]}"] = value.numpy()
+    return found
+
+
+def restore_optimizer(net: Any, optimizer: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Put back what :func:`optimizer_state` took; call before the first step."""
+    names = {name: parameter.name for name, parameter in net.named_parameters()}
+    state = {}
+    for key, value in arrays.items():
+        name, _, accumulator = key.partition("|")
+        state[f"{names[name]}_{accumulator}"] = paddle.to_tensor(value)
+    optimizer.set_state_dict(state)
