@@ -90,18 +90,18 @@ class InferSection(Section):
 class Config(Section):
     """The whole file."""
 
-    MODEL: ModelSection = Field(default_factory=ModelSection)
-    TRAIN: TrainSection = Field(default_factory=TrainSection)
-    VALID: ValidSection = Field(default_factory=ValidSection)
-    TEST: TestSection = Field(default_factory=TestSection)
-    INFER: InferSection = Field(default_factory=InferSection)
+    MODEL: ModelSection = ModelSection()
+    TRAIN: TrainSection = TrainSection()
+    VALID: ValidSection = ValidSection()
+    TEST: TestSection = TestSection()
+    INFER: InferSection = InferSection()
 
 
 def key_table() -> list[tuple[str, str, str]]:
     """Every key as (dotted name, default, description), in the order of the file."""
     rows = []
     for section_name, section in Config.model_fields.items():
-        for name, field in section.annotation.model_fields.items():
+        for name, field in type(section.default).model_fields.items():
             rows.append((f"{section_name}.{name}", str(field.default), field.description or ""))
     return rows
 

@@ -179,7 +179,7 @@ class Lab:
             figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
         plt.close(figure)
         bundle = {"image/png": path.read_bytes(), "text/plain": alt}
-        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)
+        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)  # type: ignore[no-untyped-call]
         return path
 
     def expected_results(self, rows: Sequence[tuple[str, float, float, float]]) -> Table:

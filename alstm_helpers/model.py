@@ -42,7 +42,7 @@ def masked_softmax(scores: Any, mask: Any) -> Any:
     return exponents / exponents.sum(axis=1, keepdim=True).clip(min=1e-30)  # (B, T)
 
 
-class AttentionLSTM(nn.Layer):  # type: ignore[misc]
+class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
     """Video-level logits from frame-level features.
 
     ::

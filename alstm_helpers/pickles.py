@@ -54,7 +54,7 @@ class _PlainUnpickler(pickle.Unpickler):
     _allowed = _array_globals()
 
     def __init__(self, file: io.BufferedIOBase, where: str) -> None:
-        super().__init__(file, encoding="bytes")  # type: ignore[arg-type]  # Python 2 files hold byte strings
+        super().__init__(file, encoding="bytes")  # Python 2 files hold byte strings
         self._where = where
 
     def find_class(self, module: str, name: str) -> Any:
