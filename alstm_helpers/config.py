@@ -129,7 +129,6 @@ def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None =
         for key in ("filelist", "class_names", "pretrain_base"):
             if isinstance(content, dict) and isinstance(content.get(key), str):
                 content[key] = _resolve(path.parent, content[key])
-    origin = dict.fromkeys(lines, "")
     for dotted, value in (overrides or {}).items():
         if value is None:
             continue
@@ -138,11 +137,11 @@ def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None =
         if not key or not isinstance(values[section], dict):
             raise ConfigError(dotted, "not a key", "name it SECTION.key, as in TRAIN.batch_size")
         values[section][key] = value
-        origin[dotted] = "override"
+        lines.pop(dotted, None)  # from here on its fault is not the file's
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise _explain(path, lines, origin, error) from None
+        raise _explain(path, lines, error) from None
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -188,11 +187,11 @@ def _resolve(folder: Path, text: str) -> str:
     return os.path.normpath(here if here.exists() and not beside.exists() else beside)
 
 
-def _explain(path: Path, lines: dict[str, int], origin: dict[str, str], error: ValidationError) -> ConfigError:
+def _explain(path: Path, lines: dict[str, int], error: ValidationError) -> ConfigError:
     """Turn the first fault that pydantic found into one sentence."""
     fault = error.errors()[0]
     dotted = ".".join(str(part) for part in fault["loc"][:2])
-    where = f"-o {dotted}" if origin.get(dotted) else f"{path}, line {lines.get(dotted, 1)}, {dotted}"
+    where = f"{path}, line {lines[dotted]}, {dotted}" if dotted in lines else dotted
     if fault["type"] == "extra_forbidden":
         known = [name for name, _, _ in key_table()] if "." in dotted else list(Config.model_fields)
         near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,9 @@ def convert(
     for row in progress(finished, total=len(jobs), desc="converting"):
         if isinstance(row, AlstmError):
             if not keep_going:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # joblib's remark that the other shards are cancelled
+                    finished.close()
                 raise row
             result.failed.append(row)
             continue

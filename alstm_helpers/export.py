@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import write_json
+from alstm_helpers.files import atomic_write, write_json
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.runtime import paddle, usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM
@@ -60,20 +59,19 @@ def export(net: AttentionLSTM, folder: str | os.PathLike[str], *, onnx: bool = F
         paddle.static.InputSpec([None, None, AUDIO_DIM], "uint8", "audio"),
         paddle.static.InputSpec([None], "int64", "lengths"),
     ]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
         with _quiet():
             paddle.jit.save(deployed, str(Path(temporary, "model")), input_spec=spec)
         batch = unequal_batch()
         expected = [output.numpy() for output in deployed(*map(paddle.to_tensor, batch))]
-        found = run_inference(load_predictor(temporary), *batch)
+        try:
+            found = run_inference(load_predictor(temporary), *batch)
+        except RuntimeError as error:  # Paddle writes short files without a word when the disk is full
+            raise AlstmError(temporary, "the model written here cannot be read back", "free some disk space") from error
         difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
         if not difference <= TOLERANCE:
-            raise AlstmError(
-                folder,
-                f"the exported model differs from the trainer by {difference:.1e}",
-                "report this with the version of Paddle",
-            )
+            problem = f"the exported model differs from the trainer by {difference:.1e}"
+            raise AlstmError(folder, problem, f"report this, with Paddle's version {paddle.__version__}")
         description = {
             "paddle": paddle.__version__,
             "inputs": {item.name: f"{str(item.dtype).rpartition('.')[2]} {list(item.shape)}" for item in spec},
@@ -83,11 +81,21 @@ def export(net: AttentionLSTM, folder: str | os.PathLike[str], *, onnx: bool = F
             "checked_lengths": batch[2].tolist(),
             "files": sorted(path.name for path in Path(temporary).iterdir()),
         }
-        folder.mkdir(exist_ok=True)
-        for name in description["files"]:
-            shutil.move(Path(temporary, name), folder / name)
-        write_json(folder / "export.json", description)
+        _install(Path(temporary), folder, description)
     return description
+
+
+def _install(source: Path, folder: Path, description: dict[str, Any]) -> None:
+    """Copy the files beside ``folder``, then put them in place: a full disk leaves ``folder`` as it was."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
+        for path in source.iterdir():
+            with atomic_write(Path(staging, path.name)) as file:
+                file.write(path.read_bytes())
+        write_json(Path(staging, "export.json"), description)
+        folder.mkdir(exist_ok=True)
+        for path in sorted(Path(staging).iterdir()):
+            path.replace(folder / path.name)
 
 
 def unequal_batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ Every function returns a figure; :meth:`alstm_helpers.lab.Lab.show` draws, saves
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,8 +36,8 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
         for index, (name, (x, y)) in enumerate(curves.items()):
             marker = "o" if len(x) <= 20 else ""
-            style = {"color": COLOURS[index % 5], "linestyle": STYLES[index % 5], "marker": marker, "markersize": 4}
-            axes.plot(x, y, label=name, **style)
+            style: dict[str, Any] = {"color": COLOURS[index % 5], "linestyle": STYLES[index % 5], "marker": marker}
+            axes.plot(x, y, label=name, markersize=4, **style)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log_y else "linear")
         if len(curves) > 1:
             axes.legend(frameon=False)
@@ -145,7 +146,7 @@ def score_distribution(scores: np.ndarray, labels: np.ndarray) -> Figure:
     truth = labels.astype(bool)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
-        bins = np.linspace(0, 1, 41)
+        bins = np.linspace(0, 1, 41).tolist()
         axes.hist(scores[~truth], bins, color="0.75", label="false classes")
         axes.hist(scores[truth], bins, histtype="step", color=COLOURS[0], linewidth=2, label="true classes")
         axes.set(xlabel="score", ylabel="predictions", title="Scores of true and of false classes", yscale="log")

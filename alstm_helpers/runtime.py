@@ -88,7 +88,8 @@ def set_device(use_gpu: bool | None) -> str:
         raise DeviceError(
             "--use_gpu=True", problem, "pass --use_gpu=False, or set up a GPU machine with `make GPU=cu126 course`"
         )
-    return str(paddle.device.set_device("gpu" if found and use_gpu is not False else "cpu"))
+    paddle.device.set_device("gpu" if found and use_gpu is not False else "cpu")
+    return str(paddle.device.get_device())
 
 
 def seed_everything(seed: int) -> None:

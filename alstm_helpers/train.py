@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from alstm_helpers.config import Config, TrainSection
+from alstm_helpers.curves import Curves
 from alstm_helpers.dataset import count_videos, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensors
@@ -155,7 +156,7 @@ def train(
         report(f"started from {pretrain}; " + (f"not taken over: {', '.join(left)}" if left else "all of it"))
     save_dir.mkdir(parents=True, exist_ok=True)
     write_json(save_dir / "config.json", {**config.model_dump(), "seed": state.seed})
-    curves = _Curves(save_dir / "visualdl" if visualdl else None)
+    curves = Curves(save_dir / "visualdl" if visualdl else None)
 
     for epoch in range(state.epoch, section.epoch):
         # Reseeding each epoch makes dropout a function of (seed, epoch), which is what a resume can restore.
@@ -254,26 +255,6 @@ class _Lap:
             f"  loss {row['loss']:.4f}  Hit@1 {row['hit_at_1']:.4f}  PERR {row['perr']:.4f}  GAP {row['gap']:.4f}"
             f"  lr {row['learning_rate']:.2e}  {row['videos_per_second']:.0f} videos/s"
         )
-
-
-class _Curves:
-    """Curves for VisualDL, one tag a number."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._writer = None
-        if folder is not None:
-            from visualdl import LogWriter  # slow to import, needed only here
-
-            self._writer = LogWriter(logdir=str(folder))
-
-    def add(self, row: dict[str, Any]) -> None:
-        for key, value in row.items():
-            if self._writer and key not in ("kind", "epoch", "step", "num_videos"):
-                self._writer.add_scalar(tag=f"{row['kind']}/{key}", step=row["step"], value=value)
-
-    def close(self) -> None:
-        if self._writer:
-            self._writer.close()
 
 
 def _save_checkpoint(save_dir: Path, name: str, net: Any, optimizer: Any, state: Progress) -> None:

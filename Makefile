@@ -1,0 +1,65 @@
+# make course   the environment, the data, every notebook headless → build/course/
+# make test     the environment, lint and all tests
+# make lab      the environment, JupyterLab in notebooks/
+# GPU=cu126 in front of any of them takes Paddle's GPU wheel of that CUDA instead of the CPU wheel.
+
+PROFILE ?= tiny
+GPU ?=
+OUT ?= build/course
+# The first Python that is new enough and can make virtual environments.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python3.13; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/ready-$(or $(GPU),cpu)
+PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements.lock)
+# Paddle's own page of GPU wheels; PyPI has only old ones.
+PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepaddle-gpu/
+
+.PHONY: course test lab lint setup lock notebooks figures clean
+
+course: setup
+	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
+
+test: setup
+	$(RUN) -m pytest
+
+lab: setup
+	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: python3: none of version 3.10 to 3.13 with venv was found; install one (on Debian and Ubuntu also python3-venv), or pass PYTHON=/path/to/python" >&2; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+ifeq ($(GPU),)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+else
+	sed '/^paddlepaddle==/,/^    # /d' requirements.lock > $(VENV)/without-paddle.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/without-paddle.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check "paddlepaddle-gpu==$(PADDLE_VERSION)" --find-links $(PADDLE_WHEELS)
+endif
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+# For maintainers.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet uv
+	build/lock/bin/python tools/lock.py
+
+notebooks: setup
+	$(RUN) -m alstm_helpers.notebooks
+
+figures: setup
+	$(RUN) tools/figures.py
+
+clean:
+	rm -rf $(VENV) build

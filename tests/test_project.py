@@ -1,0 +1,116 @@
+"""The files around the package agree with each other: lock, conda environment, README, lint."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+import yaml
+
+from alstm_helpers.doctor import locked_versions
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# The source document's table of contents.
+SOURCE_SECTIONS = (
+    "1 2 2.1 2.1.1 2.1.2 2.2 2.2.1 2.2.2 2.2.3 3 3.1 3.1.1 3.1.2 3.2 3.3 4 4.1 4.2 4.3 4.4 4.5 4.6 "
+    "5 5.1 5.2 5.3 5.4 5.5 6 7 7.1 7.2 7.3 7.4 7.5 8 8.1 8.2 8.3 8.4"
+).split()
+
+
+def direct_dependencies(text: str) -> list[str]:
+    """Names of the packages in the ``dependencies`` table of pyproject.toml."""
+    table = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    assert table
+    return re.findall(r'^\s*"([A-Za-z0-9_.-]+?)[<>=]', table[1], re.MULTILINE)
+
+
+def test_every_locked_package_has_hashes_and_names_its_notebooks():
+    blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK)[1:]
+    assert len(blocks) > 100
+    for block in blocks:
+        assert re.match(r"[A-Za-z0-9_.-]+==\S+", block), block.splitlines()[0]
+        assert "--hash=sha256:" in block, block.splitlines()[0]
+        assert re.search(r"# notebooks 0\d", block), block.splitlines()[0]
+
+
+def test_lock_names_no_index():
+    assert not re.search(r"https?://|index-url|find-links", LOCK)
+
+
+def test_every_direct_dependency_is_locked():
+    names = direct_dependencies((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "paddlepaddle" in names
+    assert "click" in names
+    assert set(names) <= set(locked_versions(ROOT / "requirements.lock"))
+
+
+def test_conda_environment_has_the_locked_versions():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    by_pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
+    by_conda = [item for item in environment["dependencies"] if isinstance(item, str)]
+    pinned = dict(item.split("==") for item in by_pip if "==" in item)
+    pinned |= dict(item.split("=") for item in by_conda if "=" in item and not item.startswith("python="))
+    assert pinned.pop("paddlepaddle-gpu") == locked_versions(ROOT / "requirements.lock")["paddlepaddle"]
+    pinned["matplotlib"] = pinned.pop("matplotlib-base")
+    locked = locked_versions(ROOT / "requirements.lock")
+    assert pinned == {name: locked[name] for name in pinned}
+    names = direct_dependencies((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert set(pinned) == set(names) - {"paddlepaddle"}
+
+
+def headings(path: Path) -> set[str]:
+    """Anchors of a notebook's headings, as JupyterLab makes them."""
+    found = set()
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            lines = "".join(cell["source"]).splitlines()
+            found |= {line.lstrip("#").strip().replace(" ", "-") for line in lines if line.startswith("#")}
+    return found
+
+
+@pytest.mark.parametrize("section", SOURCE_SECTIONS)
+def test_readme_maps_the_section_to_a_heading_that_exists(section):
+    row = re.search(rf"^\| \({re.escape(section)}\) .*$", README, re.MULTILINE)
+    assert row, f"README has no row for ({section})"
+    links = re.findall(r"\]\(<(notebooks/[^#>]+)#([^>]+)>\)", row[0])
+    assert links, row[0]
+    for file, anchor in links:
+        assert unquote(anchor) in headings(ROOT / file), f"{file} has no heading {anchor}"
+        assert f"({section})" in unquote(anchor) or "." not in section, row[0]
+
+
+def test_other_readme_links_exist():
+    links = re.findall(r"\]\(([^<)#]+)\)", README)
+    assert len(links) > 5
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
+def test_lint(command):
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ([], 2, "usage: bash run.sh"),
+        (["dance", "AttentionLSTM", "x.yaml"], 2, "error: dance"),
+        (["inference", "AttentionLSTM", "missing.yaml"], 1, "error: missing.yaml: no such file"),
+        (["train", "AttentionLSTM", "missing.yaml", "--no_such_flag"], 2, "--no_such_flag"),
+    ],
+)
+def test_run_sh(tmp_path, arguments, status, said):
+    done = subprocess.run(
+        ["bash", str(ROOT / "run.sh"), *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == status
+    assert said in done.stderr
