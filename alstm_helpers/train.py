@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -13,10 +12,10 @@ from typing import Any
 
 from alstm_helpers.config import Config, TrainSection
 from alstm_helpers.curves import Curves
-from alstm_helpers.dataset import count_videos, read_batches, shuffled_batches
+from alstm_helpers.dataset import Batch, count_videos, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensors
-from alstm_helpers.files import read_filelist, write_json, write_json_lines
+from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.pickles import load_plain, save_plain
@@ -125,91 +124,150 @@ def train(
     Raises:
         AlstmError: missing or empty data, a loss that is not finite, checkpoints that do not fit.
     """
-    save_dir = Path(save_dir)
-    section, name = config.TRAIN, config.MODEL.name
-    if section.use_gpu and section.num_gpus > 1:
-        raise ConfigError(
-            "TRAIN.num_gpus", f"training on {section.num_gpus} cards is not yet built", "pass -o TRAIN.num_gpus=1"
-        )
+    if config.TRAIN.use_gpu and config.TRAIN.num_gpus > 1:
+        problem = f"training on {config.TRAIN.num_gpus} cards is not yet built"
+        raise ConfigError("TRAIN.num_gpus", problem, "pass -o TRAIN.num_gpus=1")
     if resume and pretrain:
         raise AlstmError("--resume and --pretrain", "only one can be the start", "drop one of them")
-    train_shards = read_filelist(section.filelist)
-    valid_shards = read_filelist(config.VALID.filelist) if valid_interval else []
-    num_videos = section.num_samples or count_videos(train_shards)
-    if not num_videos:
-        raise AlstmError(section.filelist, "its shards hold no video", "convert shards that do")
-    steps_per_epoch = math.ceil(num_videos / section.batch_size)
+    run = _Run(config, Path(save_dir), log_interval, valid_interval, report, progress)
+    if resume:
+        run.start_from_checkpoint(resume)
+    else:
+        run.start_new(seed, pretrain or config.TRAIN.pretrain_base)
+    return run.finish(visualdl)
 
-    state = Progress(seed=int.from_bytes(os.urandom(4), "little") if seed is None else seed)
-    checkpoint = _load_checkpoint(resume, name) if resume else None
-    if checkpoint:
-        state = Progress(**checkpoint["progress"])
-    seed_everything(state.seed)
-    net = build_model(config)
-    optimizer = make_optimizer(net, section)
-    if checkpoint:
-        apply_weights(net, checkpoint["weights"], str(resume))
-        restore_optimizer(net, optimizer, checkpoint["optimizer"])
-        report(f"resumed after epoch {state.epoch} of {section.epoch}")
-    elif pretrain := pretrain or section.pretrain_base:
-        left = apply_weights(net, load_arrays(pretrain), str(pretrain), keep_what_fits=True)
-        report(f"started from {pretrain}; " + (f"not taken over: {', '.join(left)}" if left else "all of it"))
-    save_dir.mkdir(parents=True, exist_ok=True)
-    write_json(save_dir / "config.json", {**config.model_dump(), "seed": state.seed})
-    curves = Curves(save_dir / "visualdl" if visualdl else None)
 
-    for epoch in range(state.epoch, section.epoch):
+class _Run:
+    """One training under way: the network, its optimiser, and where it stands."""
+
+    def __init__(
+        self,
+        config: Config,
+        save_dir: Path,
+        log_interval: int,
+        valid_interval: int,
+        report: Callable[[str], None],
+        progress: Callable[..., Iterable[Any]],
+    ) -> None:
+        self.config, self.section, self.name = config, config.TRAIN, config.MODEL.name
+        self.save_dir, self.log_interval, self.valid_interval = save_dir, log_interval, valid_interval
+        self.report, self.progress = report, progress
+        self.train_shards = read_filelist(self.section.filelist)
+        self.valid_shards = read_filelist(config.VALID.filelist) if valid_interval else []
+        num_videos = self.section.num_samples or count_videos(self.train_shards)
+        if not num_videos:
+            raise AlstmError(self.section.filelist, "its shards hold no video", "convert shards that do")
+        self.steps_per_epoch = math.ceil(num_videos / self.section.batch_size)
+
+    def _build(self, state: Progress) -> None:
+        self.state = state
+        seed_everything(state.seed)
+        self.net = build_model(self.config)
+        self.optimizer = make_optimizer(self.net, self.section)
+
+    def start_new(self, seed: int | None, pretrain: str | os.PathLike[str] | None) -> None:
+        """Random weights, or what fits of pretrained ones."""
+        self._build(Progress(seed=int.from_bytes(os.urandom(4), "little") if seed is None else seed))
+        if pretrain:
+            left = apply_weights(self.net, load_arrays(pretrain), str(pretrain), keep_what_fits=True)
+            taken = f"not taken over: {', '.join(left)}" if left else "all of it"
+            self.report(f"started from {pretrain}; {taken}")
+
+    def start_from_checkpoint(self, resume: str | os.PathLike[str]) -> None:
+        """Weights, optimiser and position as the checkpoint left them."""
+        path = find_checkpoint(resume, self.name)
+        checkpoint = load_plain(path, _RESUME_REMEDY)
+        if not isinstance(checkpoint, dict) or set(checkpoint) != {"weights", "optimizer", "progress"}:
+            raise AlstmError(path, "not a checkpoint of this package", _RESUME_REMEDY)
+        self._build(Progress(**checkpoint["progress"]))
+        apply_weights(self.net, checkpoint["weights"], str(path))
+        restore_optimizer(self.net, self.optimizer, checkpoint["optimizer"])
+        best = path.with_name(f"{self.name}_best.pdparams")
+        if best.exists() and best.resolve().parent != self.save_dir.resolve():
+            with atomic_write(self.save_dir / best.name) as file:  # it may stay the best
+                file.write(best.read_bytes())
+        self.report(f"resumed after epoch {self.state.epoch} of {self.section.epoch}")
+
+    def finish(self, visualdl: bool) -> Training:
+        """Train the epochs that are left."""
+        self.save_dir.mkdir(parents=True, exist_ok=True)
+        write_json(self.save_dir / "config.json", {**self.config.model_dump(), "seed": self.state.seed})
+        self.curves = Curves(self.save_dir / "visualdl" if visualdl else None)
+        while self.state.epoch < self.section.epoch:
+            start = time.perf_counter()
+            self._train_epoch(self.state.epoch)
+            self.state.train_seconds += time.perf_counter() - start
+            self.state.epoch += 1
+            self._keep_best()
+            self._save()
+        self.curves.close()
+        return Training(self.net, self.state.rows, self.state.best_gap, self.state.train_seconds)
+
+    def _train_epoch(self, epoch: int) -> None:
         # Reseeding each epoch makes dropout a function of (seed, epoch), which is what a resume can restore.
-        seed_everything((state.seed + epoch * 1_000_003) % 2**31)
+        seed_everything((self.state.seed + epoch * 1_000_003) % 2**31)
         batches = shuffled_batches(
-            train_shards,
-            section.batch_size,
-            config.MODEL.num_classes,
-            seed=state.seed,
+            self.train_shards,
+            self.section.batch_size,
+            self.config.MODEL.num_classes,
+            seed=self.state.seed,
             epoch=epoch,
-            shuffle_shards=section.shuffle_shards,
+            shuffle_shards=self.section.shuffle_shards,
         )
-        lap = _Lap(config, epoch, steps_per_epoch)
-        net.train()
-        start = time.perf_counter()
-        for number, batch in enumerate(
-            progress(batches, total=steps_per_epoch, desc=f"epoch {epoch + 1}/{section.epoch}")
-        ):
-            optimizer.set_lr(learning_rate_at(state.step, steps_per_epoch, section))
-            rgb, audio, lengths, labels = to_tensors(batch)
-            logits = net(rgb, audio, lengths)
-            loss = summed_loss(logits, labels)
-            loss.backward()
-            optimizer.step()
-            optimizer.clear_grad()
-            lap.add(batch, logits, float(loss))
-            state.step += 1
-            if log_interval and (number + 1) % log_interval == 0:
-                row = lap.row(state.step, optimizer.get_lr())
-                state.rows.append(row)
-                curves.add(row)
-                report(lap.line(number + 1, row))
-        state.train_seconds += time.perf_counter() - start
-        state.epoch = epoch + 1
-        last = state.epoch == section.epoch
-        gap = None
-        if valid_interval and (state.epoch % valid_interval == 0 or last):
-            valid = read_batches(valid_shards, config.VALID.batch_size, config.MODEL.num_classes)
-            result = evaluate(net, valid, top_k=config.MODEL.topk)
-            gap = result["gap"]
-            row = {"kind": "valid", "epoch": float(state.epoch), "step": state.step, **result}
-            state.rows.append(row)
-            curves.add(row)
-            report(
-                f"[VALID] epoch {state.epoch}/{section.epoch}  loss {result['loss']:.4f}"
-                f"  Hit@1 {result['hit_at_1']:.4f}  PERR {result['perr']:.4f}  GAP {gap:.4f}"
-            )
-        if (gap is None and not valid_interval) or (gap is not None and gap > state.best_gap):
-            state.best_gap = state.best_gap if gap is None else gap
-            save_weights(net, save_dir / f"{name}_best.pdparams")
-        _save_checkpoint(save_dir, name, net, optimizer, state)
-    curves.close()
-    return Training(net, state.rows, state.best_gap, state.train_seconds)
+        self.net.train()
+        lap = _Lap(self.config, epoch, self.steps_per_epoch)
+        title = f"epoch {epoch + 1}/{self.section.epoch}"
+        for number, batch in enumerate(self.progress(batches, total=self.steps_per_epoch, desc=title), start=1):
+            lap.add(batch, *self._step(batch))
+            if self.log_interval and number % self.log_interval == 0:
+                row = lap.row(self.state.step, self.optimizer.get_lr())
+                self._log(row, lap.line(number, row))
+
+    def _step(self, batch: Batch) -> tuple[Any, float]:
+        """One update; returns the logits (B, C) and the summed loss."""
+        self.optimizer.set_lr(learning_rate_at(self.state.step, self.steps_per_epoch, self.section))
+        rgb, audio, lengths, labels = to_tensors(batch)
+        logits = self.net(rgb, audio, lengths)
+        loss = summed_loss(logits, labels)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.clear_grad()
+        self.state.step += 1
+        return logits, float(loss)
+
+    def _log(self, row: dict[str, Any], line: str) -> None:
+        self.state.rows.append(row)
+        self.curves.add(row)
+        self.report(line)
+
+    def _keep_best(self) -> None:
+        """Validate where it is due, and save the weights if they are the best so far."""
+        if not self.valid_interval:
+            save_weights(self.net, self.save_dir / f"{self.name}_best.pdparams")
+            return
+        epoch, epochs = self.state.epoch, self.section.epoch
+        if epoch % self.valid_interval and epoch < epochs:
+            return
+        batches = read_batches(self.valid_shards, self.config.VALID.batch_size, self.config.MODEL.num_classes)
+        result = evaluate(self.net, batches, top_k=self.config.MODEL.topk)
+        line = f"[VALID] epoch {epoch}/{epochs}  loss {result['loss']:.4f}  {metrics_text(result)}"
+        self._log({"kind": "valid", "epoch": float(epoch), "step": self.state.step, **result}, line)
+        if result["gap"] > self.state.best_gap:
+            self.state.best_gap = result["gap"]
+            save_weights(self.net, self.save_dir / f"{self.name}_best.pdparams")
+
+    def _save(self) -> None:
+        """The whole state in one file, so that no crash can leave halves of two checkpoints."""
+        optimizer = optimizer_state(self.net, self.optimizer)
+        whole = {"weights": state_of(self.net), "optimizer": optimizer, "progress": vars(self.state)}
+        save_plain(self.save_dir / f"{self.name}_latest.pdstate", whole)
+        save_weights(self.net, self.save_dir / f"{self.name}_latest.pdparams")
+        write_json_lines(self.save_dir / "train.jsonl", self.state.rows)
+
+
+def metrics_text(metrics: dict[str, Any]) -> str:
+    """Hit@1, PERR and GAP as the log spells them."""
+    return f"Hit@1 {metrics['hit_at_1']:.4f}  PERR {metrics['perr']:.4f}  GAP {metrics['gap']:.4f}"
 
 
 class _Lap:
@@ -252,33 +310,20 @@ class _Lap:
     def line(self, step: int, row: dict[str, Any]) -> str:
         return (
             f"[TRAIN] epoch {self.epoch + 1}/{self.config.TRAIN.epoch}  step {step}/{self.steps_per_epoch}"
-            f"  loss {row['loss']:.4f}  Hit@1 {row['hit_at_1']:.4f}  PERR {row['perr']:.4f}  GAP {row['gap']:.4f}"
+            f"  loss {row['loss']:.4f}  {metrics_text(row)}"
             f"  lr {row['learning_rate']:.2e}  {row['videos_per_second']:.0f} videos/s"
         )
 
 
-def _save_checkpoint(save_dir: Path, name: str, net: Any, optimizer: Any, state: Progress) -> None:
-    """The state in one file, so that no crash can leave halves of two checkpoints."""
-    whole = {"weights": state_of(net), "optimizer": optimizer_state(net, optimizer), "progress": vars(state)}
-    save_plain(save_dir / f"{name}_latest.pdstate", whole)
-    save_weights(net, save_dir / f"{name}_latest.pdparams")
-    write_json_lines(save_dir / "train.jsonl", state.rows)
+def find_checkpoint(resume: str | os.PathLike[str], name: str) -> Path:
+    """``<name>_latest.pdstate``, from a save_dir, a file of the checkpoint, or their common prefix.
 
-
-def _load_checkpoint(resume: str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """Find and read ``<name>_latest.pdstate`` from a save_dir, a file beside it, or its prefix."""
+    Raises:
+        AlstmError: there is none.
+    """
     path = Path(resume)
     candidates = [path / f"{name}_latest.pdstate", path.with_suffix(".pdstate"), Path(f"{path}.pdstate")]
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
         raise AlstmError(path, f"no {name}_latest.pdstate here", _RESUME_REMEDY)
-    checkpoint = load_plain(found, _RESUME_REMEDY)
-    if not isinstance(checkpoint, dict) or set(checkpoint) != {"weights", "optimizer", "progress"}:
-        raise AlstmError(found, "not a checkpoint of this package", _RESUME_REMEDY)
-    return checkpoint
-
-
-def read_rows(save_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of ``train.jsonl``."""
-    text = Path(save_dir, "train.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
+    return found

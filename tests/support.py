@@ -1,0 +1,64 @@
+"""What several test files share: small videos, settings changed on a copy, and one run of the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from alstm_helpers.config import Config
+from alstm_helpers.pickles import load_shard, save_videos
+from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
+
+
+def a_video(name: str, num_frames: int, labels: Sequence[int] = (), *, seed: int = 0) -> Video:
+    """A video of noise; its bytes are never 0, so that padding can be told from frames."""
+    rng = np.random.default_rng([seed, num_frames, *name.encode()])
+    rgb, audio = (rng.integers(1, 256, (num_frames, dim), dtype=np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
+    return Video(name.encode(), tuple(labels), rgb, audio)
+
+
+def write_shards(folder: Path, shards: Sequence[Sequence[Video]]) -> list[Path]:
+    """One pickle a list of videos."""
+    paths = [folder / f"shard{number}.pkl" for number in range(len(shards))]
+    for path, videos in zip(paths, shards, strict=True):
+        save_videos(path, videos)
+    return paths
+
+
+def write_list(path: Path, shards: Sequence[Path]) -> Path:
+    path.write_text("".join(f"{shard}\n" for shard in shards), encoding="utf-8")
+    return path
+
+
+def changed(config: Config, **settings: object) -> Config:
+    """A copy with other settings, as ``TRAIN__epoch=3``."""
+    values = config.model_dump()
+    for key, value in settings.items():
+        section, _, name = key.partition("__")
+        assert name in values[section], key
+        values[section][name] = value
+    return Config.model_validate(values)
+
+
+def ids_of(shards: Sequence[Path]) -> list[bytes]:
+    return [video.id for shard in shards for video in load_shard(shard)]
+
+
+def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh Python; an empty value takes the variable away."""
+    variables = {**os.environ, **environment}
+    variables = {key: value for key, value in variables.items() if value or key not in environment}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env=variables,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+    )
