@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -62,7 +64,7 @@ def slow_metrics(scores, labels, num_classes, top_k):
 def measure(scores, labels, *, num_classes, top_k, cuts=()):
     metrics = YouTube8MMetrics(num_classes, top_k)
     bounds = [0, *cuts, len(scores)]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
+    for start, stop in itertools.pairwise(bounds):
         metrics.update(scores[start:stop], labels[start:stop])
     return metrics.result()
 

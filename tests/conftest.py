@@ -1,0 +1,46 @@
+"""Fixtures that several test files share: a small FlashDigits data set, and a small model's settings on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alstm_helpers.config import Config, load_config
+from alstm_helpers.convert import convert
+from alstm_helpers.flashdigits import make_data
+from alstm_helpers.lists import write_lists
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FlashDigits with 60 training and 20 validation videos, converted and listed; read only.
+
+    Its path has a space and a Chinese character, as the paths of real users have.
+    """
+    root = tmp_path_factory.mktemp("data") / "tiny 数据"
+    make_data(root, train=60, val=20, shards=2, workers=1)
+    for split in ("train", "val"):
+        convert(root / "tf" / split, root / "pkl" / split, workers=1)
+    write_lists(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_data: Path) -> Config:
+    """Sizes of 16, 20 classes, on ``tiny_data``; change it on a copy only."""
+    settings = {
+        "MODEL.embedding_size": 16,
+        "MODEL.lstm_size": 16,
+        "MODEL.fc_sizes": (16, 16),
+        "TRAIN.epoch": 2,
+        "TRAIN.warmup_iters": 2,
+        "TRAIN.filelist": str(tiny_data / "train.list"),
+        "VALID.filelist": str(tiny_data / "val.list"),
+        "TEST.filelist": str(tiny_data / "test.list"),
+        "INFER.filelist": str(tiny_data / "infer.list"),
+        "INFER.class_names": str(tiny_data / "labels.csv"),
+    }
+    return load_config(ROOT / "configs" / "flashdigits.yaml", settings)

@@ -1,0 +1,175 @@
+"""Batches: every video once, padded with zeros, in an order that depends on (seed, epoch) alone."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from support import a_video, ids_of, write_shards
+
+from alstm_helpers import dataset
+from alstm_helpers.dataset import collate, count_videos, read_batches, shuffled_batches
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.tfrecord import write_videos
+
+CLASSES = 6
+
+
+def numbered(count, *, num_frames=2, prefix="v", start=0):
+    return [a_video(f"{prefix}{index:03d}", num_frames, [index % CLASSES]) for index in range(start, start + count)]
+
+
+@pytest.fixture
+def four_shards(tmp_path):
+    """Four shards of 16 videos; the id tells the shard: a000 … d015."""
+    return write_shards(tmp_path, [numbered(16, prefix=prefix) for prefix in "abcd"])
+
+
+def ids(batches):
+    return [video for batch in batches for video in batch.ids]
+
+
+def shuffled(shards, batch_size=8, *, seed=0, epoch=0, shuffle_shards=4):
+    return list(shuffled_batches(shards, batch_size, CLASSES, seed=seed, epoch=epoch, shuffle_shards=shuffle_shards))
+
+
+# --- one batch --------------------------------------------------------------------------------------------------
+
+
+def test_collate_pads_with_zeros():
+    videos = [a_video("one", 3, [1, 4]), a_video("two", 5), a_video("three", 1, [0])]
+    batch = collate(videos, CLASSES)
+    assert batch.ids == [b"one", b"two", b"three"]
+    assert batch.lengths.tolist() == [3, 5, 1] and batch.lengths.dtype == np.int64
+    assert batch.rgb.shape == (3, 5, 1024) and batch.audio.shape == (3, 5, 128)
+    assert batch.rgb.dtype == batch.audio.dtype == np.uint8
+    for row, video in enumerate(videos):
+        for padded, frames in ((batch.rgb[row], video.rgb), (batch.audio[row], video.audio)):
+            assert np.array_equal(padded[: video.num_frames], frames)
+            assert not padded[video.num_frames :].any()
+    assert batch.labels.dtype == np.float32
+    assert batch.labels.tolist() == [[0, 1, 0, 0, 1, 0], [0] * 6, [1, 0, 0, 0, 0, 0]]
+
+
+def test_collate_cuts_after_300_frames():
+    video = a_video("long", 350)
+    batch = collate([video, a_video("short", 2)], CLASSES)
+    assert batch.lengths.tolist() == [300, 2]
+    assert np.array_equal(batch.rgb[0], video.rgb[:300])
+    assert np.array_equal(batch.audio[0], video.audio[:300])
+
+
+def test_collate_keeps_a_video_of_exactly_300_frames():
+    assert collate([a_video("long", 300)], CLASSES).lengths.tolist() == [300]
+
+
+@pytest.mark.parametrize("label", [CLASSES, -1])
+def test_collate_refuses_a_label_out_of_range(label):
+    with pytest.raises(AlstmError, match=rf"video odd: label {label}, but the model has 6 classes; .*num_classes"):
+        collate([a_video("fine", 1, [0]), a_video("odd", 1, [0, label])], CLASSES)
+
+
+# --- in order ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9])  # 0, 1, batch - 1, batch, batch + 1, and twice that
+def test_read_batches_gives_every_video_once_in_order(tmp_path, count):
+    videos = numbered(count)
+    shards = write_shards(tmp_path, [videos[:2], videos[2:3], [], videos[3:]])
+    batches = list(read_batches(shards, 4, CLASSES))
+    assert ids(batches) == [video.id for video in videos]
+    assert [len(batch.ids) for batch in batches] == [min(4, count - start) for start in range(0, count, 4)]
+
+
+def test_read_batches_keeps_frames_and_labels_with_their_video(tmp_path):
+    videos = [a_video(f"v{index}", 1 + index, [index % CLASSES]) for index in range(7)]
+    shards = write_shards(tmp_path, [videos[:3], videos[3:]])
+    by_id = {video.id: video for video in videos}
+    for batch in [*read_batches(shards, 4, CLASSES), *shuffled(shards, 4)]:
+        for row, video_id in enumerate(batch.ids):
+            video = by_id[video_id]
+            assert batch.lengths[row] == video.num_frames
+            assert np.array_equal(batch.rgb[row, : video.num_frames], video.rgb)
+            assert np.flatnonzero(batch.labels[row]).tolist() == list(video.labels)
+
+
+def test_pickles_and_tfrecords_may_stand_in_one_list(tmp_path):
+    videos = numbered(6)
+    (pickle,) = write_shards(tmp_path, [videos[:3]])
+    write_videos(tmp_path / "more.tfrecord", videos[3:])
+    shards = [pickle, tmp_path / "more.tfrecord"]
+    assert ids(read_batches(shards, 4, CLASSES)) == [video.id for video in videos]
+    assert sorted(ids(shuffled(shards, 4))) == [video.id for video in videos]
+
+
+def test_count_videos(four_shards, tmp_path):
+    write_videos(tmp_path / "more.tfrecord", numbered(3))
+    assert count_videos([*four_shards, tmp_path / "more.tfrecord"]) == 67
+    assert count_videos([]) == 0
+
+
+# --- shuffled ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 63, 64, 65, 1000])
+@pytest.mark.parametrize("shuffle_shards", [1, 3, 4, 9])
+def test_shuffled_batches_give_every_video_once(four_shards, batch_size, shuffle_shards):
+    batches = shuffled(four_shards, batch_size, shuffle_shards=shuffle_shards)
+    assert sorted(ids(batches)) == ids_of(four_shards)
+    assert len(batches) == math.ceil(64 / batch_size)
+    assert sorted(len(batch.ids) for batch in batches)[1:] == [batch_size] * (len(batches) - 1)  # one may be smaller
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
+def test_shuffled_batches_of_a_list_about_as_long_as_a_batch(tmp_path, count):
+    videos = numbered(count)
+    batches = shuffled(write_shards(tmp_path, [videos[:1], videos[1:]]), 4, shuffle_shards=1)
+    assert sorted(ids(batches)) == [video.id for video in videos]
+    assert len(batches) == math.ceil(count / 4)
+
+
+def test_the_order_depends_on_seed_and_epoch_only(four_shards):
+    first = ids(shuffled(four_shards, seed=3, epoch=2))
+    np.random.seed(1)
+    random.seed(1)
+    list(shuffled_batches(four_shards, 8, CLASSES, seed=9, epoch=9, shuffle_shards=4))
+    assert ids(shuffled(four_shards, seed=3, epoch=2)) == first
+    others = [ids(shuffled(four_shards, seed=seed, epoch=epoch)) for seed, epoch in ((3, 1), (4, 2), (2, 3), (5, 0))]
+    assert len({tuple(order) for order in [first, *others]}) == 5
+
+
+def test_shards_are_mixed(four_shards):
+    """Of 8 batches of 8 from a pool of 4 shards, each holds videos of several shards."""
+    batches = shuffled(four_shards, 8, shuffle_shards=4)
+    assert all(len({video[:1] for video in batch.ids}) >= 2 for batch in batches)
+
+
+def test_only_as_many_shards_as_asked_for_are_read_ahead(four_shards, monkeypatch):
+    read = []
+    original = dataset.load_shard
+    monkeypatch.setattr(dataset, "load_shard", lambda path: read.append(path) or original(path))
+    batches = shuffled_batches(four_shards, 8, CLASSES, seed=0, epoch=0, shuffle_shards=2)
+    first = next(batches)
+    assert len(read) == 2
+    assert {video[:1] for video in first.ids} <= {read_id[:1] for path in read for read_id in ids_of([path])}
+    list(batches)
+    assert sorted(read) == sorted(four_shards)
+
+
+def test_videos_of_like_length_share_a_batch(tmp_path):
+    lengths = [1, 30] * 16
+    videos = [a_video(f"v{index:02d}", length) for index, length in enumerate(lengths)]
+    shards = write_shards(tmp_path, [videos[:10], videos[10:]])
+    orders = []
+    for epoch in range(4):
+        batches = shuffled(shards, 4, epoch=epoch)
+        assert all(len(set(batch.lengths.tolist())) == 1 for batch in batches)
+        orders.append([int(batch.lengths[0]) for batch in batches])
+    assert len({tuple(order) for order in orders}) > 1  # but the batches themselves come in any order
+    assert any(order not in (sorted(order), sorted(order, reverse=True)) for order in orders)
+
+
+def test_shuffled_batches_of_no_shards():
+    assert shuffled([]) == []

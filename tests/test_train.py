@@ -1,0 +1,528 @@
+"""Training: the schedule and the optimiser by hand, repeatable to the bit, and a resume that goes on exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import a_video, changed, ids_of, write_list, write_shards
+
+from alstm_helpers import train as training
+from alstm_helpers.config import TrainSection
+from alstm_helpers.errors import AlstmError, ConfigError
+from alstm_helpers.files import read_filelist
+from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.pickles import load_plain
+from alstm_helpers.runtime import paddle
+from alstm_helpers.train import learning_rate_at, make_optimizer, train
+from alstm_helpers.weights import load_arrays, save_weights, state_of
+
+
+def best(folder):
+    return load_arrays(Path(folder, "AttentionLSTM_best.pdparams"))
+
+
+def latest(folder):
+    return load_arrays(Path(folder, "AttentionLSTM_latest.pdparams"))
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def read_rows(folder):
+    text = Path(folder, "train.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def timeless(rows):
+    """The rows of the log without the one number that is measured."""
+    return [{key: value for key, value in row.items() if key != "videos_per_second"} for row in rows]
+
+
+class Interrupt:
+    """A progress wrapper that is stopped in the middle of an epoch, as by Ctrl-C."""
+
+    def __init__(self, epoch, batch=2):
+        self.epoch, self.batch = epoch, batch
+
+    def __call__(self, items, *, total, desc):
+        for number, item in enumerate(items):
+            if desc.startswith(f"epoch {self.epoch}/") and number == self.batch:
+                raise KeyboardInterrupt
+            yield item
+
+
+# --- schedule (by hand) -----------------------------------------------------------------------------------------
+
+
+def section(**settings):
+    return TrainSection(learning_rate=0.001, **settings)
+
+
+@pytest.mark.parametrize(
+    "step, expected",
+    [(0, 1e-3), (499, 1e-3), (500, 1e-4), (799, 1e-4), (800, 1e-5), (5000, 1e-5)],
+)
+def test_learning_rate_in_steps(step, expected):
+    """100 steps an epoch, a tenth at epochs 5 and 8."""
+    found = learning_rate_at(step, 100, section(epoch=10, decay_epochs=(5, 8), decay_gamma=0.1))
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "step, expected",
+    [
+        (0, 1e-3),
+        (250, 1e-3 * (0.02 + 0.98 * (1 + math.sqrt(0.5)) / 2)),
+        (500, 1e-3 * 0.51),
+        (1000, 1e-3 * 0.02),
+        (1200, 1e-3 * 0.02),  # never beyond the end
+    ],
+)
+def test_learning_rate_as_a_cosine(step, expected):
+    assert learning_rate_at(step, 100, section(epoch=10, schedule="cosine")) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+@pytest.mark.parametrize("step, share", [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0)])
+def test_learning_rate_warms_up_in_a_line(schedule, step, share):
+    found = learning_rate_at(step, 100, section(epoch=10, schedule=schedule, warmup_iters=10))
+    assert found == pytest.approx(1e-3 * share, rel=1e-9)
+
+
+def test_cosine_after_the_warm_up_covers_what_is_left():
+    settings = section(epoch=2, schedule="cosine", warmup_iters=100)
+    assert learning_rate_at(150, 100, settings) == pytest.approx(1e-3 * 0.51, rel=1e-9)
+    assert learning_rate_at(200, 100, settings) == pytest.approx(1e-3 * 0.02, rel=1e-9)
+
+
+# --- optimiser (by hand) ----------------------------------------------------------------------------------------
+
+NO_DECAY = ("fc_out1.bias", "fc_out2.bias", "fc_logit.bias")
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+@pytest.mark.parametrize("clip_norm", [None, 3.0, 1e6])
+def test_rmsprop_by_hand(weight_decay, clip_norm):
+    """Centered, rho 0.95, epsilon 1e-6 inside the root; L2 is added to the gradient after clipping."""
+    paddle.seed(0)
+    net = AttentionLSTM(4, (5, 3), embedding_size=2, lstm_size=3, fc_sizes=(4, 3))
+    settings = TrainSection(learning_rate=0.01, weight_decay=weight_decay, clip_norm=clip_norm)
+    optimizer = make_optimizer(net, settings)
+    values = {name: array.astype(np.float64) for name, array in state_of(net).items()}
+    start = state_of(net)
+    squares = {name: np.zeros_like(value) for name, value in values.items()}
+    means = {name: np.zeros_like(value) for name, value in values.items()}
+    rng = np.random.default_rng(0)
+    for learning_rate in (0.01, 0.01, 0.003):
+        gradients = {name: rng.normal(0, 1, value.shape) for name, value in values.items()}
+        loss = sum(
+            (parameter * paddle.to_tensor(gradients[name].astype(np.float32))).sum()
+            for name, parameter in net.named_parameters()
+        )
+        loss.backward()
+        optimizer.set_lr(learning_rate)
+        optimizer.step()
+        optimizer.clear_grad()
+        norm = math.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+        scale = min(1.0, clip_norm / norm) if clip_norm else 1.0
+        assert (scale < 1) == (clip_norm == 3.0)
+        for name, value in values.items():
+            gradient = gradients[name] * scale + (0 if name in NO_DECAY else weight_decay) * value
+            squares[name] = 0.95 * squares[name] + 0.05 * gradient**2
+            means[name] = 0.95 * means[name] + 0.05 * gradient
+            values[name] = value - learning_rate * gradient / np.sqrt(squares[name] - means[name] ** 2 + 1e-6)
+    for name, array in state_of(net).items():
+        assert not np.allclose(array, start[name], atol=1e-3), name
+        np.testing.assert_allclose(array, values[name], atol=2e-5, rtol=0, err_msg=name)
+
+
+# --- a whole training -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    """Three epochs of four steps, with dropout, warm-up, a falling rate and L2: all that a resume must restore."""
+    return changed(
+        tiny_config,
+        MODEL__drop_rate=0.5,
+        TRAIN__epoch=3,
+        TRAIN__learning_rate=0.005,
+        TRAIN__weight_decay=0.0001,
+        TRAIN__shuffle_shards=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """The folder and the result of a training that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(config, folder, seed=5, log_interval=2, visualdl=False)
+
+
+def test_files_of_a_training(whole, config):
+    folder, done = whole
+    names = {"best.pdparams", "latest.pdparams", "latest.pdstate"}
+    expected = {f"AttentionLSTM_{name}" for name in names} | {"config.json", "train.jsonl"}
+    assert {path.name for path in folder.iterdir()} == expected
+    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert stored["seed"] == 5
+    assert stored["TRAIN"]["learning_rate"] == 0.005 and stored["MODEL"]["lstm_size"] == 16
+    assert same(latest(folder), state_of(done.net))
+    assert read_rows(folder) == done.rows
+
+
+def test_rows_of_a_training(whole, config):
+    _, done = whole
+    trained = [row for row in done.rows if row["kind"] == "train"]
+    valid = [row for row in done.rows if row["kind"] == "valid"]
+    assert [row["step"] for row in trained] == [2, 4, 6, 8, 10, 12]  # 60 videos in batches of 16
+    assert [row["epoch"] for row in trained] == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    assert [row["epoch"] for row in valid] == [1, 2, 3] and [row["num_videos"] for row in valid] == [20] * 3
+    for row in trained:
+        assert row["learning_rate"] == pytest.approx(learning_rate_at(row["step"] - 1, 4, config.TRAIN))
+        assert row["videos_per_second"] > 0
+    assert valid[0]["loss"] == pytest.approx(20 * math.log(2), rel=0.5)  # summed over 20 classes, a video's mean
+    assert done.best_gap == max(row["gap"] for row in valid)
+    assert done.curve("valid", "gap") == ([1, 2, 3], [row["gap"] for row in valid])
+    assert done.train_seconds > 0
+
+
+def test_the_network_learns(whole):
+    _, losses = whole[1].curve("train", "loss")
+    assert losses[-1] < losses[0]
+
+
+def test_overfits_one_batch(tiny_config, tmp_path):
+    """Eight videos whose label can only be told from their frames: the loss goes to nothing."""
+    videos = [a_video(f"v{index}", 4 + index, [index % 4, 4 + index // 4]) for index in range(8)]
+    shards = write_list(tmp_path / "train.list", write_shards(tmp_path, [videos]))
+    config = changed(
+        tiny_config,
+        MODEL__drop_rate=0.0,
+        MODEL__num_classes=6,
+        TRAIN__filelist=str(shards),
+        TRAIN__batch_size=8,
+        TRAIN__epoch=100,
+        TRAIN__learning_rate=0.01,
+        TRAIN__warmup_iters=0,
+    )
+    done = train(config, tmp_path / "out", seed=0, log_interval=1, valid_interval=0, visualdl=False)
+    first, last = done.rows[0], done.rows[-1]
+    assert first["loss"] > 2
+    assert last["loss"] < 0.1
+    assert last["gap"] > 0.99 and last["hit_at_1"] == 1
+
+
+def test_every_training_video_is_used_once_an_epoch(config, tmp_path):
+    epochs = []
+
+    def watch(items, *, total, desc):
+        epochs.append([])
+        for batch in items:
+            epochs[-1].append(batch.ids)
+            yield batch
+        assert len(epochs[-1]) == total
+
+    train(config, tmp_path, seed=5, valid_interval=0, progress=watch, visualdl=False)
+    expected = sorted(ids_of(read_filelist(config.TRAIN.filelist)))
+    assert len(epochs) == 3 and len(expected) == 60
+    for batches in epochs:
+        assert sorted(video for batch in batches for video in batch) == expected
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_the_same_seed_gives_the_same_bits(whole, config, tmp_path):
+    done = train(config, tmp_path / "same", seed=5, log_interval=2, visualdl=False)
+    assert same(latest(tmp_path / "same"), latest(whole[0]))
+    assert timeless(done.rows) == timeless(whole[1].rows)
+
+
+def test_another_seed_gives_other_weights(whole, config, tmp_path):
+    train(config, tmp_path, seed=6, valid_interval=0, visualdl=False)
+    found, other = latest(tmp_path), latest(whole[0])
+    assert all(not np.array_equal(found[name], other[name]) for name in found)
+
+
+def test_a_seed_that_was_drawn_is_stored(config, tmp_path):
+    config = changed(config, TRAIN__epoch=1)
+    train(config, tmp_path / "drawn", valid_interval=0, visualdl=False)
+    seed = json.loads((tmp_path / "drawn" / "config.json").read_text(encoding="utf-8"))["seed"]
+    train(config, tmp_path / "again", seed=seed, valid_interval=0, visualdl=False)
+    assert same(latest(tmp_path / "drawn"), latest(tmp_path / "again"))
+    train(config, tmp_path / "other", valid_interval=0, visualdl=False)
+    assert not same(latest(tmp_path / "drawn"), latest(tmp_path / "other"))
+
+
+# --- resume -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "epoch, kind",
+    [(2, "save_dir"), (3, "prefix"), (3, "pdstate"), (2, "pdparams")],
+)
+def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
+    """Stopped in the middle of an epoch: the resumed run ends in the same bits as the uninterrupted one."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, log_interval=2, progress=Interrupt(epoch), visualdl=False)
+    assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["epoch"] == epoch - 1
+    paddle.seed(987)  # nothing may hang on the state of this process
+    np.random.seed(987)
+    prefix = tmp_path / "AttentionLSTM_latest"
+    resume = {
+        "save_dir": tmp_path,
+        "prefix": prefix,
+        "pdstate": prefix.with_suffix(".pdstate"),
+        "pdparams": prefix.with_suffix(".pdparams"),
+    }[kind]
+    lines = []
+    done = train(config, tmp_path, resume=resume, log_interval=2, report=lines.append, visualdl=False)
+    assert lines[0] == f"resumed after epoch {epoch - 1} of 3"
+    folder, uninterrupted = whole
+    assert same(latest(tmp_path), latest(folder))
+    assert same(best(tmp_path), best(folder))
+    assert done.best_gap == uninterrupted.best_gap
+    assert timeless(done.rows) == timeless(uninterrupted.rows)
+    assert timeless(read_rows(tmp_path)) == timeless(read_rows(folder))
+    found, expected = (load_plain(path / "AttentionLSTM_latest.pdstate", "") for path in (tmp_path, folder))
+    assert same(found["optimizer"], expected["optimizer"])
+
+
+def test_the_optimizer_s_state_matters(whole, config, tmp_path):
+    """Otherwise the test above could not see a resume that forgets it."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, progress=Interrupt(3), visualdl=False)
+    state = tmp_path / "AttentionLSTM_latest.pdstate"
+    checkpoint = load_plain(state, "")
+    assert len(checkpoint["optimizer"]) >= 2 * len(checkpoint["weights"])  # squares and means of each parameter
+    checkpoint["optimizer"] = {}
+    state.write_bytes(pickle.dumps(checkpoint, protocol=4))
+    train(config, tmp_path, resume=tmp_path, visualdl=False)
+    assert not same(latest(tmp_path), latest(whole[0]))
+
+
+def test_resume_with_more_epochs(config, tmp_path):
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, valid_interval=0, visualdl=False)
+    train(changed(config, TRAIN__epoch=2), tmp_path, resume=tmp_path, valid_interval=0, log_interval=4, visualdl=False)
+    assert [row["epoch"] for row in read_rows(tmp_path)] == [2]
+
+
+def test_resume_of_a_finished_training_changes_nothing(whole, config, tmp_path):
+    for path in whole[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    done = train(config, tmp_path, resume=tmp_path, visualdl=False)
+    assert same(state_of(done.net), latest(whole[0]))
+    assert done.best_gap == whole[1].best_gap
+    for path in whole[0].iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_resume_from_the_current_folder(config, tmp_path, monkeypatch):
+    config = changed(config, TRAIN__epoch=1)
+    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    monkeypatch.chdir(tmp_path)
+    lines = []
+    train(config, tmp_path, resume=".", valid_interval=0, report=lines.append, visualdl=False)
+    assert lines == ["resumed after epoch 1 of 1"]
+
+
+def gaps(monkeypatch, values):
+    """Let the validations give these GAPs."""
+    given = iter(values)
+
+    def fake(net, batches, *, top_k):
+        return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
+
+    monkeypatch.setattr(training, "evaluate", fake)
+
+
+def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
+    gaps(monkeypatch, [0.3, 0.5, 0.4])
+    kept = []
+
+    def watch(items, *, total, desc):
+        kept.append(latest(tmp_path) if (tmp_path / "AttentionLSTM_latest.pdparams").exists() else None)
+        return items
+
+    done = train(config, tmp_path, seed=5, progress=watch, visualdl=False)
+    assert done.best_gap == 0.5
+    assert same(best(tmp_path), kept[2])  # the weights after epoch 2, when epoch 3 began
+    assert not same(best(tmp_path), latest(tmp_path))
+
+
+def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
+    gaps(monkeypatch, [0.5, 0.4, 0.3])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, progress=Interrupt(2), visualdl=False)
+    first = best(tmp_path)
+    done = train(config, tmp_path, resume=tmp_path, visualdl=False)
+    assert done.best_gap == 0.5
+    assert same(best(tmp_path), first)
+
+
+def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monkeypatch):
+    """Every save_dir holds <model>_best.pdparams, also when the best epoch lies before the resume."""
+    gaps(monkeypatch, [0.5, 0.4, 0.3])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "old", seed=5, progress=Interrupt(2), visualdl=False)
+    train(config, tmp_path / "new", resume=tmp_path / "old", visualdl=False)
+    assert same(best(tmp_path / "new"), best(tmp_path / "old"))
+
+
+@pytest.mark.parametrize(
+    "settings, problem",
+    [
+        ({"MODEL__lstm_size": 8}, "shape"),
+        ({"MODEL__num_classes": 21}, r"fc_logit\.weight: shape"),
+        ({"MODEL__pooling": "mean"}, "att_fc"),  # the checkpoint has arrays that this model has not
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(whole, config, tmp_path, settings, problem):
+    with pytest.raises(AlstmError, match=problem):
+        train(changed(config, **settings), tmp_path, resume=whole[0], visualdl=False)
+
+
+def test_what_is_no_checkpoint_is_refused(config, tmp_path):
+    with pytest.raises(AlstmError, match=r"no AttentionLSTM_latest\.pdstate here; .*save_dir"):
+        train(config, tmp_path / "out", resume=tmp_path, visualdl=False)
+    (tmp_path / "AttentionLSTM_latest.pdstate").write_bytes(pickle.dumps({"weights": {}}))
+    with pytest.raises(AlstmError, match="not a checkpoint"):
+        train(config, tmp_path / "out", resume=tmp_path, visualdl=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_resume_and_pretrain_exclude_each_other(whole, config, tmp_path):
+    with pytest.raises(AlstmError, match="only one"):
+        train(config, tmp_path, resume=whole[0], pretrain=whole[0] / "AttentionLSTM_best.pdparams", visualdl=False)
+
+
+# --- other starts and intervals ---------------------------------------------------------------------------------
+
+
+def test_pretrain_takes_what_fits(whole, config, tmp_path):
+    """Fine-tuning to another number of classes: all but the last layer is taken over, and said."""
+    weights = whole[0] / "AttentionLSTM_best.pdparams"
+    still = changed(config, MODEL__num_classes=25, TRAIN__epoch=1, TRAIN__learning_rate=1e-30, TRAIN__weight_decay=0.0)
+    lines = []
+    train(still, tmp_path, seed=1, pretrain=weights, valid_interval=0, report=lines.append, visualdl=False)
+    assert lines[0] == f"started from {weights}; not taken over: fc_logit.weight, fc_logit.bias"
+    given, found = load_arrays(weights), latest(tmp_path)
+    for name, array in found.items():
+        if name.startswith("fc_logit"):
+            assert array.shape[-1] == 25
+        else:
+            assert np.array_equal(array, given[name]), name
+
+
+def test_pretrain_base_of_the_file_works_as_the_flag(whole, config, tmp_path):
+    weights = whole[0] / "AttentionLSTM_best.pdparams"
+    lines = []
+    config = changed(config, TRAIN__epoch=1, TRAIN__pretrain_base=str(weights))
+    train(config, tmp_path, seed=1, valid_interval=0, report=lines.append, visualdl=False)
+    assert lines[0] == f"started from {weights}; all of it"
+
+
+def test_pretrain_starts_a_training_afresh(whole, config, tmp_path):
+    """Weights only: the epochs, the log and the best GAP begin anew."""
+    weights = whole[0] / "AttentionLSTM_latest.pdparams"
+    done = train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, pretrain=weights, log_interval=4, visualdl=False)
+    assert [(row["kind"], row["epoch"]) for row in done.rows] == [("train", 1.0), ("valid", 1.0)]
+
+
+def test_no_validation(config, tmp_path):
+    """valid_interval=0: the list is not even read, and the last weights are the best."""
+    config = changed(config, TRAIN__epoch=2, VALID__filelist=str(tmp_path / "none.list"))
+    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=1, visualdl=False)
+    assert {row["kind"] for row in done.rows} == {"train"}
+    assert same(best(tmp_path), latest(tmp_path))
+    with pytest.raises(AlstmError, match=r"none\.list: no such file"):
+        train(config, tmp_path / "other", seed=5, valid_interval=1, visualdl=False)
+
+
+def test_validation_every_second_epoch_and_at_the_end(config, tmp_path):
+    done = train(config, tmp_path, seed=5, valid_interval=2, log_interval=0, visualdl=False)
+    assert [(row["kind"], row["epoch"]) for row in done.rows] == [("valid", 2), ("valid", 3)]
+
+
+def test_validation_does_not_disturb_the_training(whole, config, tmp_path):
+    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    assert same(latest(tmp_path), latest(whole[0]))
+
+
+def test_num_samples_sets_the_schedule(config, tmp_path):
+    """The step schedule falls at epoch 1: after num_samples / batch_size steps, here 2 of the 4."""
+    config = changed(
+        config,
+        TRAIN__epoch=1,
+        TRAIN__num_samples=32,
+        TRAIN__schedule="step",
+        TRAIN__decay_epochs=(1,),
+        TRAIN__warmup_iters=0,
+    )
+    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=1, visualdl=False)
+    assert [row["learning_rate"] for row in done.rows] == pytest.approx([0.005, 0.005, 0.0005, 0.0005])
+
+
+def test_model_name_is_the_prefix_of_the_files(config, tmp_path):
+    config = changed(config, MODEL__name="Other", TRAIN__epoch=1)
+    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    assert {path.name for path in tmp_path.glob("*.pd*")} == {
+        "Other_best.pdparams",
+        "Other_latest.pdparams",
+        "Other_latest.pdstate",
+    }
+    lines = []
+    train(config, tmp_path, resume=tmp_path, valid_interval=0, report=lines.append, visualdl=False)
+    assert lines[0] == "resumed after epoch 1 of 1"
+
+
+def test_curves_for_visualdl(config, tmp_path):
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, log_interval=2, visualdl=True)
+    (log,) = (tmp_path / "visualdl").iterdir()
+    content = log.read_bytes()
+    for tag in (b"train/loss", b"train/learning_rate", b"valid/gap", b"valid/map"):
+        assert tag in content
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(config, tmp_path):
+    config = changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0)
+    with pytest.raises(
+        AlstmError, match=r"epoch 1, the batch that starts with video t\w+: the loss is .*learning_rate"
+    ):
+        train(config, tmp_path, seed=5, visualdl=False)
+    assert not list(tmp_path.glob("*.pd*"))
+
+
+def test_several_cards_are_not_yet_built(config, tmp_path):
+    with pytest.raises(ConfigError, match=r"TRAIN\.num_gpus: training on 8 cards.*num_gpus=1"):
+        train(changed(config, TRAIN__use_gpu=True, TRAIN__num_gpus=8), tmp_path, visualdl=False)
+    train(changed(config, TRAIN__num_gpus=8, TRAIN__epoch=1), tmp_path, valid_interval=0, visualdl=False)  # on a CPU
+
+
+def test_an_empty_list_is_refused(config, tmp_path):
+    empty = write_list(tmp_path / "empty.list", [])
+    with pytest.raises(AlstmError, match=r"empty\.list: the list is empty"):
+        train(changed(config, TRAIN__filelist=str(empty)), tmp_path / "out", visualdl=False)
+    hollow = write_list(tmp_path / "hollow.list", write_shards(tmp_path, [[]]))
+    with pytest.raises(AlstmError, match=r"hollow\.list: its shards hold no video"):
+        train(changed(config, TRAIN__filelist=str(hollow)), tmp_path / "out", visualdl=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_beyond_the_classes_is_refused(config, tmp_path):
+    with pytest.raises(AlstmError, match="the model has 5 classes"):
+        train(changed(config, MODEL__num_classes=5), tmp_path, visualdl=False)
+
+
+def test_pretrain_with_a_file_of_another_kind_is_refused(config, tmp_path):
+    save_weights(paddle.nn.Linear(2, 2), tmp_path / "odd.pdparams")
+    with pytest.raises(AlstmError, match=r"odd\.pdparams: no array fits"):
+        train(config, tmp_path / "out", pretrain=tmp_path / "odd.pdparams", visualdl=False)
