@@ -68,11 +68,27 @@ def run_course(
     return summary
 
 
+# nbconvert's own template drops the descriptions that Lab.show gives its figures.
+_TEMPLATE = """{% extends 'lab/index.html.j2' %}
+{% block data_png scoped %}<div class="jp-RenderedImage jp-OutputArea-output" tabindex="0">
+<img src="data:image/png;base64,{{ output.data['image/png'] }}"
+alt="{{ (output | get_metadata('alt', 'image/png') or '') | escape }}"></div>{% endblock %}"""
+
+
+def to_html(executed: Path) -> str:
+    """An executed notebook as one HTML page, its figures described for those who cannot see them."""
+    import nbformat
+    from jinja2 import DictLoader
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(extra_loaders=[DictLoader({"course.html.j2": _TEMPLATE})], template_file="course.html.j2")
+    html, _ = exporter.from_notebook_node(nbformat.read(executed, as_version=4))
+    return str(html)
+
+
 def _run_one(path: Path, out: Path, work: Path, profile: str) -> str:
     """Run one notebook; return what went wrong, or nothing."""
-    import nbformat
     import papermill
-    from nbconvert import HTMLExporter
 
     executed = out / path.name
     expected = work / "out" / "expected" / f"{path.stem}.json"
@@ -88,9 +104,8 @@ def _run_one(path: Path, out: Path, work: Path, profile: str) -> str:
     except Exception as error:  # a kernel that dies raises whatever the messaging layer met
         problem = f"{type(error).__name__}: {error}"
     if executed.exists():
-        html, _ = HTMLExporter().from_notebook_node(nbformat.read(executed, as_version=4))
         with atomic_write(out / f"{path.stem}.html", "w") as file:
-            file.write(html)
+            file.write(to_html(executed))
     if not problem:
         found = json.loads(expected.read_text(encoding="utf-8")) if expected.exists() else []
         outside = [row["name"] for row in found if not row["ok"]]

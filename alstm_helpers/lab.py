@@ -163,7 +163,7 @@ class Lab:
     def _settings(self) -> dict[str, Any]:
         return {"seed": self.seed, "profile": self.profile_name, "data": str(self.data_dir)}
 
-    def show(self, figure: Any, name: str, *, alt: str) -> Path:
+    def show(self, figure: Any, name: str, *, alt: str) -> None:
         """Display a figure with its description, save it as PNG in ``OUT_DIR/figures``, and close it.
 
         Args:
@@ -180,7 +180,6 @@ class Lab:
         plt.close(figure)
         bundle = {"image/png": path.read_bytes(), "text/plain": alt}
         display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)  # type: ignore[no-untyped-call]
-        return path
 
     def expected_results(self, rows: Sequence[tuple[str, float, float, float]]) -> Table:
         """The closing table, yours / reference / tolerance; also stored, for ``alstm course`` and CI to assert."""

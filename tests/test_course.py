@@ -1,0 +1,136 @@
+"""The runner of the course: which notebooks, what counts as failed, and the summary. Papermill itself is not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from alstm_helpers import course
+from alstm_helpers.course import find_notebooks, run_course
+from alstm_helpers.errors import AlstmError
+
+GOOD, OUTSIDE = {"name": "videos", "ok": True}, {"name": "GAP", "ok": False}
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A clone with three notebooks, and a file that is none."""
+    folder = tmp_path / "clone" / "notebooks"
+    folder.mkdir(parents=True)
+    for name in ("05_evaluation.ipynb", "01_model.ipynb", "03_data.ipynb", "draft.ipynb", "03_data.txt"):
+        (folder / name).write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(course, "project_root", lambda: tmp_path / "clone")
+    return tmp_path / "clone"
+
+
+def names(paths):
+    return [path.stem for path in paths]
+
+
+def test_find_notebooks(clone):
+    assert names(find_notebooks()) == ["01_model", "03_data", "05_evaluation"]
+    assert names(find_notebooks(["05", "01"])) == ["01_model", "05_evaluation"]
+    assert names(find_notebooks(["03_data", "03"])) == ["03_data"]
+
+
+def test_find_notebooks_refuses_what_is_not_there(clone):
+    with pytest.raises(AlstmError, match=r"--notebooks 04: no such notebook; choose from 01, 03, 05"):
+        find_notebooks(["03", "04"])
+    for path in (clone / "notebooks").iterdir():
+        path.unlink()
+    with pytest.raises(AlstmError, match="no notebooks here"):
+        find_notebooks()
+
+
+def test_run_course_sums_up(clone, tmp_path, monkeypatch):
+    problems = {"01_model": "", "03_data": "cell 4: ValueError: broken", "05_evaluation": ""}
+    monkeypatch.setattr(course, "_run_one", lambda path, *_: problems[path.stem])
+    lines = []
+    done = run_course(tmp_path / "out", report=lines.append)
+    assert [(row["name"], row["status"]) for row in done["notebooks"]] == [
+        ("01_model", "ok"),
+        ("03_data", "failed"),
+        ("05_evaluation", "ok"),
+    ]
+    assert all(row["seconds"] >= 0 and set(row) == {"name", "status", "seconds"} for row in done["notebooks"])
+    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == done
+    assert set(done) == {"notebooks", "seconds"}
+    assert len(lines) == 3 and "cell 4: ValueError: broken" in lines[1]
+
+
+def test_an_unknown_profile_runs_nothing(clone, tmp_path):
+    with pytest.raises(AlstmError, match=r"--profile huge: no such profile; choose from tiny, small"):
+        run_course(tmp_path / "out", profile="huge")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def run_one(clone, tmp_path, monkeypatch):
+    """Run 03_data with papermill replaced: it leaves an executed copy, and these expected results."""
+    seen = {}
+
+    def run(expected=None, error=None, profile="tiny"):
+        def execute(source, target, parameters, **settings):
+            seen.update(parameters, source=source, **settings)
+            cell = nbformat.v4.new_code_cell(
+                "1 + 1", outputs=[nbformat.v4.new_output("stream", text="it printed this")]
+            )
+            nbformat.write(nbformat.v4.new_notebook(cells=[cell]), target)
+            if expected is not None:
+                path = Path(parameters["OUT_DIR"], "expected", "03_data.json")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(expected), encoding="utf-8")
+            if error:
+                raise error
+
+        monkeypatch.setattr(papermill, "execute_notebook", execute)
+        lines = []
+        done = run_course(tmp_path / "out", profile=profile, notebooks=["03"], report=lines.append)
+        return done["notebooks"][0]["status"], lines[0], seen
+
+    return run
+
+
+def test_a_notebook_that_is_as_expected(run_one, clone, tmp_path):
+    status, _, seen = run_one([GOOD], profile="small")
+    assert status == "ok"
+    assert seen["PROFILE"] == "small" and seen["source"] == str(clone / "notebooks" / "03_data.ipynb")
+    assert seen["DATA_DIR"] == str(tmp_path / "out" / "work" / "data")
+    assert seen["OUT_DIR"] == str(tmp_path / "out" / "work" / "out")
+    assert "it printed this" in (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "03_data.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    "expected, said",
+    [([GOOD, OUTSIDE], "outside the tolerance: GAP"), (None, "no expected results"), ([], "no expected results")],
+)
+def test_expected_results_decide(run_one, expected, said):
+    status, line, _ = run_one(expected)
+    assert status == "failed" and said in line
+
+
+def test_expected_results_of_an_earlier_run_do_not_count(run_one):
+    assert run_one([GOOD])[0] == "ok"
+    status, line, _ = run_one(None)
+    assert status == "failed" and "no expected results" in line
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (
+            papermill.PapermillExecutionError(3, 7, "x = 1 / 0", "ZeroDivisionError", "division by zero", []),
+            "cell 7: Zero",
+        ),
+        (RuntimeError("Kernel died"), "RuntimeError: Kernel died"),
+    ],
+)
+def test_a_notebook_that_raises_has_failed_but_is_kept(run_one, tmp_path, error, said):
+    status, line, _ = run_one([GOOD], error)
+    assert status == "failed" and said in line
+    assert "it printed this" in (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")

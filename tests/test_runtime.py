@@ -1,0 +1,139 @@
+"""Threads, device and seeds; and which modules may import Paddle."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from support import run_python
+
+from alstm_helpers import runtime
+from alstm_helpers.errors import DeviceError
+from alstm_helpers.runtime import paddle
+
+WITHOUT_PADDLE = (
+    *("errors", "files", "paths", "tfrecord", "pickles", "convert", "lists", "metrics", "config", "flashdigits"),
+    *("dataset", "cli", "doctor", "lab", "course", "notebooks"),
+)
+
+
+def test_the_package_imports_neither_paddle_nor_numpy():
+    code = "import sys, alstm_helpers; print([name for name in ('paddle', 'numpy') if name in sys.modules])"
+    assert run_python(code).stdout.strip() == "[]"
+
+
+def test_modules_without_tensors_do_not_import_paddle():
+    """One fresh Python, in which importing Paddle fails: who asks for it is told."""
+    code = """
+import importlib, sys
+sys.modules["paddle"] = None
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module("alstm_helpers." + name)
+    except ImportError as error:
+        print(name, error)
+"""
+    done = run_python(code, *WITHOUT_PADDLE)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "model " in run_python(code, "model").stdout  # the check itself can fail
+
+
+def test_data_and_metrics_work_where_paddle_is_not_installed(tiny_data, tmp_path):
+    code = """
+import sys
+sys.modules["paddle"] = None
+import numpy as np
+from alstm_helpers.convert import convert
+from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.pickles import load_videos
+done = convert(sys.argv[1], sys.argv[2], workers=1)
+videos = load_videos(sys.argv[2] + "/validate0000.pkl")
+metrics = YouTube8MMetrics(20)
+metrics.update(np.eye(20)[: len(videos)], [video.labels for video in videos])
+print(done.converted, metrics.result()["num_videos"])
+"""
+    done = run_python(code, str(tiny_data / "tf" / "val"), str(tmp_path / "pkl"))
+    assert done.stdout.split() == ["2", "10"], done.stderr
+
+
+# --- threads ----------------------------------------------------------------------------------------------------
+
+SHOW = "import os, alstm_helpers; print([os.environ.get(name) for name in ('OMP_NUM_THREADS', 'MKL_DEBUG_CPU_TYPE')])"
+
+
+def test_recommended_environment(monkeypatch):
+    monkeypatch.setattr(runtime, "usable_cores", lambda: 6)
+    monkeypatch.setattr(runtime, "is_amd", lambda: True)
+    assert runtime.recommended_environment() == {"OMP_NUM_THREADS": "6", "MKL_DEBUG_CPU_TYPE": "5"}
+    monkeypatch.setattr(runtime, "is_amd", lambda: False)
+    assert runtime.recommended_environment() == {"OMP_NUM_THREADS": "6"}
+
+
+def test_importing_the_package_sets_what_is_not_set():
+    wanted = runtime.recommended_environment()
+    found = run_python(SHOW, OMP_NUM_THREADS="", MKL_DEBUG_CPU_TYPE="").stdout.strip()
+    assert found == str([wanted["OMP_NUM_THREADS"], wanted.get("MKL_DEBUG_CPU_TYPE")])
+
+
+def test_a_user_s_own_setting_stays():
+    assert run_python(SHOW, OMP_NUM_THREADS="77", MKL_DEBUG_CPU_TYPE="4").stdout.strip() == "['77', '4']"
+
+
+def test_configure_threads_comes_too_late_after_paddle(monkeypatch):
+    """Paddle reads the variables once; setting them afterwards would only mislead ``alstm doctor``."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setitem(sys.modules, "paddle", paddle)
+    runtime.configure_threads()
+    assert "OMP_NUM_THREADS" not in runtime.os.environ
+    monkeypatch.delitem(sys.modules, "paddle")
+    runtime.configure_threads()
+    assert runtime.os.environ["OMP_NUM_THREADS"] == str(runtime.usable_cores())
+
+
+def test_paddle_is_imported_quietly():
+    done = run_python("from alstm_helpers.runtime import paddle; print(paddle.__name__)", OMP_NUM_THREADS="")
+    assert (done.stdout, done.stderr) == ("paddle\n", "")
+
+
+def test_runtime_has_no_other_attributes():
+    with pytest.raises(AttributeError, match="torch"):
+        runtime.torch  # noqa: B018
+
+
+# --- device and seeds -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("built, problem", [(False, "CPU build"), (True, "sees no GPU")])
+def test_a_gpu_that_is_not_there(monkeypatch, built, problem):
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: built)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 0)
+    with pytest.raises(DeviceError, match=f"^--use_gpu=True: .*{problem}.*; .*--use_gpu=False"):
+        runtime.set_device(True)
+    assert runtime.set_device(None) == "cpu"
+    assert runtime.set_device(False) == "cpu"
+
+
+def test_use_gpu_false_stays_on_the_cpu_beside_a_gpu(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(paddle.device, "set_device", lambda name: chosen.append(name))
+    for use_gpu in (False, True, None):
+        runtime.set_device(use_gpu)
+    assert chosen == ["cpu", "gpu", "gpu"]
+
+
+def test_seed_everything_repeats_paddle_s_draws():
+    def draw(seed):
+        runtime.seed_everything(seed)
+        return paddle.rand([4]).numpy().tolist()
+
+    assert draw(3) == draw(3) != draw(4)
+
+
+def test_matmul_gflops():
+    assert runtime.matmul_gflops(size=64, repeats=2) > 0
+
+
+def test_usable_cores():
+    assert runtime.usable_cores() >= 1
