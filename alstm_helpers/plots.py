@@ -10,7 +10,9 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
 from alstm_helpers.flashdigits import CLASS_NAMES, Clip
 from alstm_helpers.metrics import average_precision
@@ -45,7 +47,7 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
 
 
 def attention(clip: Clip, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str) -> Figure:
-    """A video's frames over its seconds, and below them both attention curves with the true events shaded.
+    """A video's frames over its seconds, its digits enlarged, and both attention curves with the true events shaded.
 
     Args:
         clip: the rendered video of T seconds.
@@ -54,12 +56,14 @@ def attention(clip: Clip, rgb_weights: np.ndarray, audio_weights: np.ndarray, *,
     """
     seconds = len(clip.frames)
     with plt.rc_context(STYLE):
-        heights = {"height_ratios": [0.5, 1, 1]}
-        figure, (top, middle, bottom) = plt.subplots(3, 1, figsize=(11, 4.6), sharex=True, gridspec_kw=heights)
-        strip = np.concatenate([np.pad(frame, 1) for frame in clip.frames], axis=1)  # (10, 10 T)
-        top.imshow(strip, cmap="gray", aspect="auto", extent=(-0.5, seconds - 0.5, 0, 1), interpolation="nearest")
-        top.set(yticks=[], title=title)
-        top.grid(False)
+        heights = {"height_ratios": [0.75, 0.22, 1, 1]}
+        figure, (large, strip, middle, bottom) = plt.subplots(4, 1, figsize=(11, 5.4), sharex=True, gridspec_kw=heights)
+        pixels = np.concatenate([np.pad(frame, 1) for frame in clip.frames], axis=1)  # (10, 10 T)
+        strip.imshow(pixels, cmap="gray", aspect="auto", extent=(-0.5, seconds - 0.5, 0, 1), interpolation="nearest")
+        strip.set(yticks=[])
+        strip.grid(False)
+        _large_frames(large, clip)
+        large.set_title(title)
         rows = ((middle, rgb_weights, "see", 0), (bottom, audio_weights, "hear", 1))
         for axes, weights, verb, index in rows:
             axes.bar(range(seconds), weights[:seconds], color=COLOURS[index], width=0.9)
@@ -74,6 +78,22 @@ def attention(clip: Clip, rgb_weights: np.ndarray, audio_weights: np.ndarray, *,
             axes.margins(y=0.25)
         bottom.set(xlabel="second", xlim=(-0.5, seconds - 0.5))
     return figure
+
+
+def _large_frames(axes: Axes, clip: Clip) -> None:
+    """The frames in which a digit flashes, enlarged above their seconds and moved apart where they would overlap."""
+    axes.set(ylim=(0, 1))
+    axes.axis("off")
+    width = len(clip.frames) / 16  # seconds that an enlarged frame covers
+    free_from = -np.inf
+    for event in clip.events:
+        if event.label < 10:
+            second = (event.start + event.stop - 1) / 2
+            place = max(second, free_from)
+            free_from = place + width
+            image = OffsetImage(clip.frames[event.start], zoom=5, cmap="gray", interpolation="nearest")
+            line = {"arrowstyle": "-", "color": "0.5"}
+            axes.add_artist(AnnotationBbox(image, (second, 0), (place, 0.55), pad=0.1, arrowprops=line))
 
 
 def frame_strip(frames: np.ndarray, titles: Sequence[str], *, title: str) -> Figure:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
+from joblib.externals.loky import get_reusable_executor
 from support import ids_of, write_list, write_shards
 
 from alstm_helpers import __version__, cli
@@ -375,7 +376,7 @@ def test_keep_going(alstm, tiny_data, elsewhere, flag):
     assert result.code == 1 and result.err.count("\n") == 1 and "bad.tfrecord, record" in result.err
     result = alstm("convert", "tf", "pkl", "--workers=1", flag)
     assert result.code == 1 and result.err.count("\n") == 1
-    assert result.err.startswith(f"error: {Path('tf/bad.tfrecord')}, record 9 at byte")
+    assert re.match(rf"error: (.*[/\\\\])?{re.escape(str(Path('tf/bad.tfrecord')))}, record 9 at byte", result.err)
     assert re.fullmatch(r"converted [01] shards, \d+ videos, \d+ frames, [01] skipped, 1 failed", result.last)
     assert Path("pkl/good.pkl").exists() and not Path("pkl/bad.pkl").exists()
 
@@ -516,6 +517,19 @@ def test_course(alstm, monkeypatch, tmp_path):
     assert seen[-1][0].parts[-2:] == ("build", "course") and seen[-1][2] == []
 
 
+def test_relative_paths_are_those_of_the_current_folder(alstm, tmp_path, monkeypatch):
+    """Also where worker processes of an earlier call, with another current folder, are used again."""
+    get_reusable_executor().shutdown(wait=True)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        assert alstm("make-data", "flash", "--train=4", "--val=2", "--shards=2").code == 0
+        assert alstm("convert", "flash/tf", "pkl", "--workers=2").code == 0
+        names = {path.name for path in (tmp_path / name / "flash").rglob("*.tfrecord")}
+        assert names == {"train0000.tfrecord", "train0001.tfrecord", "validate0000.tfrecord", "validate0001.tfrecord"}
+        assert len(list((tmp_path / name / "pkl").glob("*.pkl"))) == 4
+
+
 def test_the_whole_chain(alstm, tmp_path, monkeypatch):
     """From nothing to an exported model, by relative paths from a folder with a space in its name."""
     here = tmp_path / "my work 工作"
@@ -527,12 +541,10 @@ def test_the_whole_chain(alstm, tmp_path, monkeypatch):
         arguments = ["convert", f"data/flash/tf/{split}", f"data/flash/pkl/{split}"]
         result = alstm(*arguments, "--workers=1")
         assert result.code == 0, result
-        line = result.last
-        assert re.fullmatch(rf"converted 2 shards, {videos} videos, \d+ frames, 0 skipped, 0 failed", line)
+        assert re.fullmatch(rf"converted 2 shards, {videos} videos, \d+ frames, 0 skipped, 0 failed", result.last)
         assert alstm(*arguments).last == "converted 0 shards, 0 videos, 0 frames, 2 skipped, 0 failed"
-        rows = [
-            json.loads(row) for row in Path(f"data/flash/pkl/{split}/manifest.jsonl").read_text("utf-8").splitlines()
-        ]
+        manifest = Path(f"data/flash/pkl/{split}/manifest.jsonl").read_text(encoding="utf-8")
+        rows = [json.loads(row) for row in manifest.splitlines()]
         assert set(rows[0]) == {"shard", "videos", "frames", "bytes", "sha256", "seconds"}
         assert sum(row["videos"] for row in rows) == videos
     assert alstm("lists", "data/flash").code == 0

@@ -8,9 +8,10 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+from bs4 import BeautifulSoup
 
 from alstm_helpers import course
-from alstm_helpers.course import find_notebooks, run_course
+from alstm_helpers.course import find_notebooks, run_course, to_html
 from alstm_helpers.errors import AlstmError
 
 GOOD, OUTSIDE = {"name": "videos", "ok": True}, {"name": "GAP", "ok": False}
@@ -103,6 +104,20 @@ def test_a_notebook_that_is_as_expected(run_one, clone, tmp_path):
     assert seen["OUT_DIR"] == str(tmp_path / "out" / "work" / "out")
     assert "it printed this" in (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "03_data.ipynb").exists()
+
+
+def test_html_describes_the_figures(tmp_path):
+    """What Lab.show says about a figure stands in its alt text, and quotes in it do no harm."""
+    pixel = "iVBORw0KGgo="
+    data, metadata = {"image/png": pixel, "text/plain": "x"}, {"image/png": {"alt": 'A line "up" & <on>.'}}
+    outputs = [nbformat.v4.new_output("display_data", data, metadata=metadata)]
+    outputs.append(nbformat.v4.new_output("display_data", {"image/png": pixel}))
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show()", outputs=outputs)]), tmp_path / "x.ipynb"
+    )
+    page = BeautifulSoup(to_html(tmp_path / "x.ipynb"), "html.parser")
+    images = [(image["src"], image.get("alt")) for image in page.find_all("img")]
+    assert images == [(f"data:image/png;base64,{pixel}", alt) for alt in ('A line "up" & <on>.', "")]
 
 
 @pytest.mark.parametrize(

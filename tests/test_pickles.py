@@ -1,0 +1,327 @@
+"""Pickles: every layout that the originals wrote is read, and no pickle can run code."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import os
+import pickle
+import pickletools
+import random
+import struct
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import a_video
+
+from alstm_helpers.errors import AlstmError, UnsafePickle
+from alstm_helpers.pickles import load_plain, load_shard, load_videos, save_plain, save_videos
+from alstm_helpers.tfrecord import Video, write_videos
+
+needs_real_data = pytest.mark.skipif("ALSTM_REAL_DATA" not in os.environ, reason="needs ALSTM_REAL_DATA")
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes text and bytes alike as Python 2's ``str``, which is how tf2pkl.py's files came to be."""
+
+    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
+
+    def save_python2_str(self, value):
+        data = value if isinstance(value, bytes) else value.encode("latin1")
+        self.write(pickle.BINSTRING + struct.pack("<i", len(data)) + data)
+        self.memoize(value)
+
+    dispatch[bytes] = dispatch[str] = save_python2_str
+
+
+def equal(one, other):
+    arrays = np.array_equal(one.rgb, other.rgb) and np.array_equal(one.audio, other.audio)
+    return arrays and (one.id, one.labels) == (other.id, other.labels)
+
+
+def as_row(video):
+    return {
+        "video": video.id,
+        "feature": video.rgb,
+        "audio": video.audio,
+        "label": list(video.labels),
+        "nframes": video.num_frames,
+    }
+
+
+def bytes_keys(row):
+    return {key.encode(): value for key, value in row.items()}
+
+
+def dumped(path, value, protocol=4):
+    path.write_bytes(pickle.dumps(value, protocol=protocol))
+    return path
+
+
+def refusal(path, kind=AlstmError):
+    with pytest.raises(kind) as caught:
+        load_videos(path)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def videos():
+    return [a_video("aaaa", 2, [1, 7]), a_video("bbbb", 3, [])]
+
+
+# --- layouts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keys", ["str", "bytes"])
+def test_round_trip(tmp_path, videos, keys):
+    path = tmp_path / "new folder" / "a.pkl"
+    save_videos(path, iter(videos), keys=keys)
+    read = load_videos(path)
+    assert len(read) == 2 and all(map(equal, read, videos))
+    assert all(isinstance(label, int) for video in read for label in video.labels)
+
+
+@pytest.mark.parametrize("keys", ["str", "bytes"])
+def test_what_is_written_is_tf2pkls_layout(tmp_path, videos, keys):
+    long = Video(b"long", (3,), np.zeros((310, 1024), np.uint8), np.zeros((310, 128), np.uint8))
+    path = tmp_path / "a.pkl"
+    save_videos(path, [*videos, long], keys=keys)
+    rows = pickle.loads(path.read_bytes())  # noqa: S301 — our own file, read as the original reader would
+    assert type(rows) is list and len(rows) == 3
+    names = ["video", "feature", "audio", "label", "nframes"]
+    assert list(rows[0]) == (names if keys == "str" else [name.encode() for name in names])
+    first, last = (list(row.values()) for row in (rows[0], rows[2]))
+    assert first[0] == b"aaaa" and first[3] == [1, 7] and type(first[3]) is list and first[4] == 2
+    assert first[1].dtype == np.uint8 and np.array_equal(first[1], videos[0].rgb)
+    assert first[2].dtype == np.uint8 and np.array_equal(first[2], videos[0].audio)
+    assert last[4] == 300 and last[1].shape == (310, 1024)  # nframes is cut, the arrays are not
+
+
+def test_protocol_4_is_written(tmp_path, videos):
+    path = tmp_path / "a.pkl"
+    save_videos(path, videos)
+    operation, protocol, _ = next(pickletools.genops(path.read_bytes()))
+    assert (operation.name, protocol) == ("PROTO", 4)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("keys", ["str", "bytes"])
+@pytest.mark.parametrize("layout", ["list", "dict"])
+def test_every_layout_is_read(tmp_path, videos, layout, keys, protocol):
+    rows = [as_row(video) if keys == "str" else bytes_keys(as_row(video)) for video in videos]
+    path = dumped(tmp_path / "a.pkl", rows if layout == "list" else rows[0], protocol)
+    expected = videos if layout == "list" else videos[:1]
+    read = load_videos(path)
+    assert len(read) == len(expected) and all(map(equal, read, expected))
+
+
+@pytest.mark.parametrize("layout", ["list", "dict"])
+def test_files_of_python_2_are_read(tmp_path, videos, layout):
+    rows = [as_row(video) for video in videos]
+    buffer = io.BytesIO()
+    Python2Pickler(buffer, 2).dump(rows if layout == "list" else rows[0])
+    path = tmp_path / "a.pkl"
+    path.write_bytes(buffer.getvalue())
+    expected = videos if layout == "list" else videos[:1]
+    read = load_videos(path)
+    assert len(read) == len(expected) and all(map(equal, read, expected))
+
+
+def test_numpy_numbers_and_text_ids_are_read(tmp_path, videos):
+    row = as_row(videos[0]) | {"video": "aaaa", "label": np.array([1, 7]), "nframes": np.int32(2)}
+    (video,) = load_videos(dumped(tmp_path / "a.pkl", [row], 2))
+    assert equal(video, videos[0]) and [type(label) for label in video.labels] == [int, int]
+
+
+@given(
+    st.lists(st.tuples(st.binary(max_size=9), st.sets(st.integers(0, 3861)), st.integers(0, 3)), max_size=3),
+    st.sampled_from(["str", "bytes"]),
+)
+@settings(max_examples=30, deadline=None)
+def test_round_trip_of_any_videos(tmp_path_factory, drawn, keys):
+    videos = [a_video("x", frames, sorted(labels))._replace(id=id) for id, labels, frames in drawn]
+    path = tmp_path_factory.getbasetemp() / "any.pkl"
+    save_videos(path, videos, keys=keys)
+    read = load_videos(path)
+    assert len(read) == len(videos) and all(map(equal, read, videos))
+
+
+def test_load_shard_tells_the_kinds_apart_by_their_ending(tmp_path, videos):
+    save_videos(tmp_path / "a.pkl", videos)
+    write_videos(tmp_path / "a.tfrecord", videos)
+    for name in ("a.pkl", "a.tfrecord"):
+        read = load_shard(tmp_path / name)
+        assert len(read) == 2 and all(map(equal, read, videos))
+
+
+# --- no code ----------------------------------------------------------------------------------------------------
+
+
+class Trap:
+    """Unpickles to a call, as anything can."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("function", [exec, eval, os.system, subprocess.Popen])
+def test_a_call_is_refused_before_it_happens(tmp_path, function, protocol):
+    marker = tmp_path / "ran"
+    command = f"open({str(marker)!r}, 'w').close()"
+    if function not in (exec, eval):
+        command = f'python -c "{command}"'
+    path = dumped(tmp_path / "evil.pkl", Trap(function, command), protocol)
+    message = refusal(path, UnsafePickle)
+    assert f".{function.__name__}, which is not plain data" in message
+    assert not marker.exists()
+    if function is exec:  # the trap is a real one
+        pickle.loads(path.read_bytes())  # noqa: S301
+        assert marker.exists()
+
+
+def test_a_call_among_good_videos_is_refused(tmp_path, videos):
+    marker = tmp_path / "ran"
+    row = as_row(videos[0]) | {"label": Trap(builtins.open, str(marker), "w")}
+    message = refusal(dumped(tmp_path / "evil.pkl", [row]), UnsafePickle)
+    assert "io.open" in message and not marker.exists()
+
+
+@pytest.mark.parametrize("name", ["numpy.fromfile", "numpy.load", "numpy.ndarray.tofile", "os", "getattr"])
+def test_only_the_names_that_arrays_need_are_known(tmp_path, name):
+    module, _, attribute = name.partition(".") if "." in name else ("builtins", ".", name)
+    strings = b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, attribute))
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(b"\x80\x04" + strings + b"\x93.")  # SHORT_BINUNICODE twice, STACK_GLOBAL, STOP
+    assert f"it names {module}.{attribute}" in refusal(path, UnsafePickle)
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "zip", "idna"])
+def test_codecs_encode_is_latin1_only(tmp_path, encoding):
+    import _codecs
+
+    path = dumped(tmp_path / "evil.pkl", [Trap(_codecs.encode, "text", encoding)], 2)
+    assert "encoding" in refusal(path)
+
+
+def test_object_arrays_cannot_smuggle_a_call(tmp_path, videos):
+    marker = tmp_path / "ran"
+    smuggler = np.empty(1, dtype=object)
+    smuggler[0] = Trap(builtins.open, str(marker), "w")
+    for protocol in (2, 4, 5):
+        path = dumped(tmp_path / "evil.pkl", [as_row(videos[0]) | {"feature": smuggler}], protocol)
+        refusal(path, UnsafePickle)
+        assert not marker.exists()
+
+
+def test_persistent_ids_are_refused(tmp_path):
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(b"\x80\x04\x8c\x01xQ.")  # BINPERSID
+    assert "not a readable pickle" in refusal(path)
+
+
+# --- damage and other contents ----------------------------------------------------------------------------------
+
+
+def test_truncation_is_found_everywhere(tmp_path, videos):
+    path = tmp_path / "a.pkl"
+    save_videos(path, videos)
+    whole = path.read_bytes()
+    for size in [*range(200), *range(200, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        assert "not a readable pickle" in refusal(path)
+
+
+def has_wild_index(data):
+    """Whether a memo index was hit: Python's own unpickler then fills gigabytes before it complains."""
+    with contextlib.suppress(Exception):
+        return any(arg > len(data) for op, arg, _ in pickletools.genops(data) if op.name in ("PUT", "LONG_BINPUT"))
+
+
+def test_damage_never_ends_in_another_kind_of_error(tmp_path, videos):
+    path = tmp_path / "a.pkl"
+    save_videos(path, videos[:1])
+    whole = path.read_bytes()
+    structure = [*range(300), *range(len(whole) - 300, len(whole))]
+    rng = random.Random(0)
+    for _ in range(300):
+        place = rng.choice(structure)
+        damaged = whole[:place] + bytes([whole[place] ^ 1 << rng.randrange(8)]) + whole[place + 1 :]
+        if has_wild_index(damaged):
+            continue
+        path.write_bytes(damaged)
+        try:
+            assert all(isinstance(video, Video) for video in load_videos(path))
+        except AlstmError as error:
+            assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("text", ["", "no such thing", "<html>"])
+def test_files_that_are_no_pickles(tmp_path, text):
+    path = tmp_path / "a.pkl"
+    path.write_text(text, encoding="utf-8")
+    assert "not a readable pickle" in refusal(path)
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    assert "no such file" in refusal(tmp_path / "a.pkl")
+    assert "not a file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (3, "it holds a int, not a list of videos"),
+        ([3], "video 0: it is a int, not a dict"),
+        ([{}], "video 0: it has no audio, feature, label, video"),
+        ({"video": b"a", "feature": 1, "audio": 2}, "it has no label"),
+    ],
+)
+def test_other_contents_are_described(tmp_path, value, message):
+    assert message in refusal(dumped(tmp_path / "a.pkl", value))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("feature", np.zeros((2, 1024)), "feature is float64 (2, 1024), not uint8 (T, 1024)"),
+        ("feature", np.zeros((2, 1000), np.uint8), "feature is uint8 (2, 1000)"),
+        ("feature", np.zeros(1024, np.uint8), "feature is uint8 (1024,)"),
+        ("audio", np.zeros((2, 600), np.uint8), "audio is uint8 (2, 600), not uint8 (T, 128)"),
+        ("audio", [[0] * 128] * 2, "audio is list"),
+        ("audio", np.zeros((3, 128), np.uint8), "2 rgb frames but 3 audio frames"),
+    ],
+)
+def test_wrong_arrays_are_described(tmp_path, videos, field, value, message):
+    rows = [as_row(videos[0]), as_row(videos[0]) | {field: value}]
+    found = refusal(dumped(tmp_path / "a.pkl", rows))
+    assert message in found and "video 1" in found
+
+
+def test_plain_data_of_a_checkpoint(tmp_path):
+    value = {"weights": {"a.weight": np.ones((2, 3), np.float32)}, "progress": {"seed": 3, "rows": [1.5, None, "x"]}}
+    save_plain(tmp_path / "a.pdstate", value)
+    read = load_plain(tmp_path / "a.pdstate", "train again")
+    assert read["progress"] == value["progress"] and np.array_equal(read["weights"]["a.weight"], np.ones((2, 3)))
+    with pytest.raises(AlstmError, match="train again"):
+        load_plain(tmp_path / "none", "train again")
+
+
+# --- a real file ------------------------------------------------------------------------------------------------
+
+
+@needs_real_data
+def test_a_real_video():
+    (video,) = load_videos(Path(os.environ["ALSTM_REAL_DATA"], "yt8m-frame-example.pkl"))
+    assert (video.id, video.labels, video.num_frames) == (b"SjJ3", (11,), 170)
+    assert video.rgb.shape == (170, 1024) and video.audio.shape == (170, 128)
+    assert video.rgb.dtype == video.audio.dtype == np.uint8 and video.rgb.std() > 10
