@@ -1,0 +1,329 @@
+"""The configuration: the original file loads, later settings win, every mistake is one line that names its place."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from alstm_helpers.config import Config, TrainSection, key_table, load_config, parse_override
+from alstm_helpers.errors import AlstmError, ConfigError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+# PaddlePaddle/models, PaddleCV/video/configs/attention_lstm.yaml, every key.
+ORIGINAL = """\
+MODEL:
+    name: "AttentionLSTM"
+    dataset: "YouTube-8M"
+    bone_nework: None
+    drop_rate: 0.5
+    feature_num: 2
+    feature_names: ['rgb', 'audio']
+    feature_dims: [1024, 128]
+    embedding_size: 512
+    lstm_size: 1024
+    num_classes: 3862
+    topk: 20
+TRAIN:
+    epoch: 10
+    learning_rate: 0.001
+    decay_epochs: [5]
+    decay_gamma: 0.1
+    weight_decay: 0.0008
+    num_samples: 5000000
+    pretrain_base: None
+    batch_size: 1024
+    use_gpu: True
+    num_gpus: 8
+    filelist: "data/dataset/youtube8m/train.list"
+
+VALID:
+    batch_size: 1024
+    filelist: "data/dataset/youtube8m/val.list"
+
+TEST:
+    batch_size: 128
+    filelist: "data/dataset/youtube8m/test.list"
+
+INFER:
+    batch_size: 1
+    filelist: "data/dataset/youtube8m/infer.list"
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Write a text to ``my.yaml`` and load it."""
+
+    def write_and_load(text, overrides=None):
+        path = tmp_path / "my.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_config(path, overrides)
+
+    return write_and_load
+
+
+@pytest.fixture
+def refusal(load, tmp_path):
+    """The message that a text gives, without the folder."""
+
+    def message(text, overrides=None):
+        with pytest.raises(ConfigError) as caught:
+            load(text, overrides)
+        assert "\n" not in str(caught.value)
+        return str(caught.value).replace(str(tmp_path) + os.sep, "")
+
+    return message
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def test_the_original_file_loads_unchanged(load, tmp_path):
+    config = load(ORIGINAL)
+    for section, keys in yaml.safe_load(ORIGINAL).items():
+        for key, value in keys.items():
+            found = getattr(getattr(config, section), key)
+            if key == "filelist":
+                assert found == str(tmp_path / value)
+            elif value == "None":
+                assert found is None
+            else:
+                assert found == (tuple(value) if isinstance(value, list) else value), key
+
+
+def test_defaults_for_the_keys_that_the_original_lacks_do_what_it_did(load):
+    config = load(ORIGINAL)
+    assert (config.MODEL.fc_sizes, config.MODEL.pooling) == ((8192, 4096), "attention")
+    train = config.TRAIN
+    assert (train.schedule, train.warmup_iters, train.clip_norm) == ("step", 0, None)
+
+
+def test_the_course_recipe_is_the_original_with_the_2018_size():
+    ours = yaml.safe_load((CONFIGS / "attention_lstm.yaml").read_text(encoding="utf-8"))
+    original = yaml.safe_load(ORIGINAL)
+    for section in ("TRAIN", "VALID", "TEST", "INFER"):
+        ours[section]["filelist"] = ours[section]["filelist"].removeprefix("../")  # from the file's own folder
+    assert original["TRAIN"].pop("num_samples") == 5_000_000
+    assert ours["TRAIN"].pop("num_samples") == 3_888_919
+    assert ours == original
+
+
+@pytest.mark.parametrize("name", ["attention_lstm.yaml", "flashdigits.yaml"])
+def test_the_files_of_the_course_load(name):
+    config = load_config(CONFIGS / name)
+    assert Path(config.TRAIN.filelist).parent.parts[-1] in ("youtube8m", "flashdigits")
+    assert os.pardir not in Path(config.TRAIN.filelist).parts
+    assert math.isfinite(config.TRAIN.learning_rate)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a comment\n", "MODEL: {}\n"])
+def test_an_empty_file_is_all_defaults(load, text):
+    assert load(text) == Config()
+
+
+def test_text_that_is_a_number_becomes_one(load):
+    assert yaml.safe_load("x: 1e-3") == {"x": "1e-3"}  # YAML 1.1 wants 1.0e-3
+    assert load("TRAIN:\n  learning_rate: 1e-3\n").TRAIN.learning_rate == 0.001
+
+
+@pytest.mark.parametrize("word", ["None", "null", "~", ""])
+def test_ways_to_write_null(load, word):
+    assert load(f"TRAIN:\n  pretrain_base: {word}\n  clip_norm: {word}\n").TRAIN.pretrain_base is None
+
+
+# --- the table of keys ------------------------------------------------------------------------------------------
+
+
+def test_every_key_has_a_description_of_its_own():
+    rows = key_table()
+    assert [name for name, _, meaning in rows if len(meaning) < 8] == []
+    sections = Config().model_dump()
+    assert [name for name, _, _ in rows] == [f"{section}.{key}" for section in sections for key in sections[section]]
+
+
+def test_the_table_shows_the_defaults_that_hold():
+    config = Config()
+    for name, default, _ in key_table():
+        section, key = name.split(".")
+        assert default == str(getattr(getattr(config, section), key))
+
+
+def test_every_key_of_the_original_is_known():
+    original = {f"{section}.{key}" for section, keys in yaml.safe_load(ORIGINAL).items() for key in keys}
+    assert original <= {name for name, _, _ in key_table()}
+
+
+# --- precedence -------------------------------------------------------------------------------------------------
+
+
+def test_default_file_override(load):
+    assert load("").TRAIN.batch_size == TrainSection().batch_size == 1024
+    assert load("TRAIN:\n  batch_size: 256\n").TRAIN.batch_size == 256
+    assert load("TRAIN:\n  batch_size: 256\n", {"TRAIN.batch_size": 64}).TRAIN.batch_size == 64
+    assert load("", {"TRAIN.batch_size": 64}).TRAIN.batch_size == 64  # a section that the file lacks
+
+
+def test_an_override_changes_its_key_only(load):
+    before, after = load(ORIGINAL).model_dump(), load(ORIGINAL, {"TRAIN.epoch": 3}).model_dump()
+    assert after["TRAIN"].pop("epoch") == 3 and before["TRAIN"].pop("epoch") == 10
+    assert after == before
+
+
+def test_a_flag_that_was_not_given_changes_nothing(load):
+    assert load("TRAIN:\n  epoch: 7\n", {"TRAIN.epoch": None}).TRAIN.epoch == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("TRAIN.batch_size=64", ("TRAIN.batch_size", 64)),
+        ("TRAIN.learning_rate=1e-3", ("TRAIN.learning_rate", "1e-3")),
+        ("TRAIN.decay_epochs=[5, 8]", ("TRAIN.decay_epochs", [5, 8])),
+        ("TRAIN.use_gpu=False", ("TRAIN.use_gpu", False)),
+        ("TRAIN.pretrain_base=None", ("TRAIN.pretrain_base", None)),
+        ("TRAIN.filelist=a=b/train.list", ("TRAIN.filelist", "a=b/train.list")),
+        ("TRAIN.filelist=C:\\data\\train.list", ("TRAIN.filelist", "C:\\data\\train.list")),
+    ],
+)
+def test_parse_override(text, expected):
+    assert parse_override(text) == expected
+
+
+def test_overrides_that_cannot_be_read():
+    with pytest.raises(ConfigError, match=r"-o TRAIN\.epoch: no = in it; write -o SECTION\.key=value"):
+        parse_override("TRAIN.epoch")
+    with pytest.raises(ConfigError, match="the value is not YAML"):
+        parse_override("TRAIN.decay_epochs=[5")
+
+
+def test_overrides_are_checked_like_the_file(load):
+    settings = dict(map(parse_override, ["TRAIN.learning_rate=1e-3", "TRAIN.decay_epochs=[5, 8]"]))
+    train = load("", settings).TRAIN
+    assert (train.learning_rate, train.decay_epochs) == (0.001, (5, 8))
+
+
+# --- relative paths ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A current folder beside the folder of the file."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_a_path_in_the_file_is_taken_from_the_files_folder(load, tmp_path, here):
+    text = "TRAIN: {filelist: lists/train.list, pretrain_base: ../a.pdparams}\nINFER: {class_names: labels.csv}\n"
+    (here / "labels.csv").write_text("")
+    (tmp_path / "labels.csv").write_text("")  # both are there: the file's folder comes first
+    config = load(text)
+    assert config.TRAIN.filelist == str(tmp_path / "lists" / "train.list")
+    assert config.TRAIN.pretrain_base == str(tmp_path.parent / "a.pdparams")
+    assert config.INFER.class_names == str(tmp_path / "labels.csv")
+
+
+def test_a_path_that_only_the_current_folder_has(load, here):
+    (here / "train.list").write_text("")
+    assert Path(load("TRAIN: {filelist: train.list}\n").TRAIN.filelist).resolve() == here / "train.list"
+
+
+def test_a_path_in_an_override_is_taken_from_the_current_folder(load, tmp_path, here):
+    (tmp_path / "train.list").write_text("")
+    config = load("", {"TRAIN.filelist": "train.list"})
+    assert Path(config.TRAIN.filelist).resolve() == here / "train.list"
+
+
+def test_an_absolute_path_stays(load, here):
+    path = here / "数据 of mine" / "train.list"
+    assert load(yaml.safe_dump({"TRAIN": {"filelist": str(path)}})).TRAIN.filelist == str(path)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "TRAIN:\n  epoch: 3\n  batchsize: 64\n",
+            "line 3, TRAIN.batchsize: unknown key; did you mean TRAIN.batch_size?",
+        ),
+        (
+            "MODEL:\n  embeding_size: 3\n",
+            "line 2, MODEL.embeding_size: unknown key; did you mean MODEL.embedding_size?",
+        ),
+        ("\n# first\n\nTRIAN:\n  epoch: 3\n", "line 4, TRIAN: unknown key; did you mean TRAIN?"),
+        ("MODEL: {lstm_size: 3}\nTRAIN: {epoch: 1,\n  lerning_rate: 2}\n", "line 3, TRAIN.lerning_rate: unknown key"),
+        ("MODEL:\n  qqqqqqqqqqqq: 1\n", "line 2, MODEL.qqqqqqqqqqqq: unknown key; see notebook 07"),
+        ("epoch: 3\n", "line 1, epoch: unknown key"),
+    ],
+)
+def test_unknown_keys_name_their_line_and_the_nearest_key(refusal, text, message):
+    assert refusal(text).startswith(f"my.yaml, {message}")
+
+
+@pytest.mark.parametrize(
+    ("section", "line", "message"),
+    [
+        ("TRAIN", "epoch: ten", "'ten' does not fit: input should be a valid integer"),
+        ("TRAIN", "epoch: 2.5", "2.5 does not fit: input should be a valid integer"),
+        ("TRAIN", "epoch: 0", "0 does not fit: input should be greater than or equal to 1"),
+        ("TRAIN", "epoch:", "None does not fit: input should be a valid integer"),
+        ("TRAIN", "learning_rate: 0", "0 does not fit: input should be greater than 0"),
+        ("TRAIN", "learning_rate: .nan", "nan does not fit"),
+        ("TRAIN", "use_gpu: maybe", "'maybe' does not fit: input should be a valid boolean"),
+        ("TRAIN", "schedule: linear", "'linear' does not fit: input should be 'step' or 'cosine'"),
+        ("TRAIN", "decay_epochs: [5, x]", "'x' does not fit: input should be a valid integer"),
+        ("TRAIN", "filelist: 3", "3 does not fit: input should be a valid string"),
+        ("MODEL", "drop_rate: 1.0", "1.0 does not fit: input should be less than 1"),
+        ("MODEL", "feature_dims: [1024, 256]", "256 does not fit: input should be 128"),
+        ("MODEL", "feature_names: [audio, rgb]", "'audio' does not fit: input should be 'rgb'"),
+        ("MODEL", "fc_sizes: [3, 4, 5]", "[3, 4, 5] does not fit"),
+        ("MODEL", "name: ../evil", "'../evil' does not fit"),
+    ],
+)
+def test_values_that_do_not_fit_name_their_line(refusal, section, line, message):
+    key = line.partition(":")[0]
+    found = refusal(f"# a comment\n{section}:\n  {line}\n")
+    assert found.startswith(f"my.yaml, line 3, {section}.{key}: {message}")
+    assert found.endswith("; see notebook 07 for the key")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "start"),
+    [
+        ({"TRAIN.epoc": 3}, "TRAIN.epoc: unknown key; did you mean TRAIN.epoch?"),
+        ({"TRAIN.epoch": 0}, "TRAIN.epoch: 0 does not fit"),
+        ({"epoch": 3}, "epoch: not a key; name it SECTION.key"),
+    ],
+)
+def test_a_fault_of_an_override_is_not_blamed_on_the_file(refusal, overrides, start):
+    assert refusal("TRAIN:\n  epoch: 5\n", overrides).startswith(start)
+
+
+def test_an_override_can_mend_the_file(load):
+    assert load("TRAIN:\n  epoch: ten\n", {"TRAIN.epoch": 10}).TRAIN.epoch == 10
+
+
+@pytest.mark.parametrize(
+    "text", ["TRAIN: [1", "TRAIN:\n\tepoch: 3\n", "- 1\n", "just text", "x: !!python/name:os.system ''"]
+)
+def test_what_is_no_yaml_of_sections(refusal, text):
+    assert refusal(text).startswith("my.yaml: not readable as YAML (")
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "my.yaml").write_bytes("MODEL:\n  dataset: Größe\n".encode("latin1"))
+    with pytest.raises(ConfigError, match="not readable as YAML"):
+        load_config(tmp_path / "my.yaml")
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(AlstmError, match=r"none\.yaml: no such file; pass --config"):
+        load_config(tmp_path / "none.yaml")

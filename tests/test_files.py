@@ -1,0 +1,194 @@
+"""Files are written whole or not at all; lists are read as they are written by hand, too."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from alstm_helpers import files
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import atomic_write, read_filelist, require_file, write_json, write_json_lines
+
+
+@pytest.fixture
+def old(tmp_path):
+    """A file that is to be replaced."""
+    path = tmp_path / "result.bin"
+    path.write_bytes(b"old")
+    return path
+
+
+def unchanged(path):
+    """The old file is there, and nothing else is."""
+    return path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+# --- atomic_write -----------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced(old):
+    with atomic_write(old) as file:
+        file.write(b"new content")
+    assert old.read_bytes() == b"new content" and list(old.parent.iterdir()) == [old]
+
+
+def test_readers_see_the_old_file_until_the_end(old):
+    with atomic_write(old) as file:
+        file.write(b"new content")
+        file.flush()
+        assert old.read_bytes() == b"old"
+        assert [path.suffix for path in old.parent.iterdir() if path != old] == [".part"]
+
+
+def test_folders_are_made(tmp_path):
+    path = tmp_path / "数据" / "my results" / "a.txt"
+    with atomic_write(path, "w") as file:
+        file.write("ß\n")
+    assert path.read_bytes() == b"\xc3\x9f\n"
+
+
+def test_text_has_the_same_bytes_on_every_system(tmp_path, monkeypatch):
+    opened = []
+    fdopen = os.fdopen
+    monkeypatch.setattr(files.os, "fdopen", lambda *args, **kwargs: opened.append(kwargs) or fdopen(*args, **kwargs))
+    for mode in ("w", "wb"):
+        with atomic_write(tmp_path / "a.txt", mode):
+            pass
+    assert opened == [{"encoding": "utf-8", "newline": "\n"}, {"encoding": None, "newline": None}]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MemoryError, SystemExit])
+def test_an_error_leaves_the_old_file(old, error):
+    with pytest.raises(error), atomic_write(old) as file:
+        file.write(b"half")
+        raise error
+    assert unchanged(old)
+
+
+def test_an_error_leaves_no_new_file(tmp_path):
+    with pytest.raises(ValueError), atomic_write(tmp_path / "new.bin") as file:
+        file.write(b"half")
+        raise ValueError
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["write", "fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_is_named(old, monkeypatch, place):
+    with pytest.raises(OSError, match="No space left") as caught, monkeypatch.context() as patch:
+        if place == "fsync":
+            patch.setattr(files.os, "fsync", full_disk)
+        if place == "replace":
+            patch.setattr(files.Path, "replace", full_disk)
+        with atomic_write(old) as file:
+            file.write(b"half")
+            if place == "write":
+                full_disk()
+    assert caught.value.filename == str(old)
+    assert unchanged(old)
+
+
+def test_an_error_that_names_another_file_keeps_its_name(old, tmp_path):
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(old):
+        (tmp_path / "none").read_bytes()
+    assert caught.value.filename == str(tmp_path / "none")
+    assert unchanged(old)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits")
+def test_others_may_read_as_the_umask_says(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    with atomic_write(tmp_path / "atomic"):
+        pass
+    assert stat.S_IMODE((tmp_path / "atomic").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+def test_two_writers_do_not_mix(old):
+    with atomic_write(old) as first, atomic_write(old) as second:
+        first.write(b"first " * 1000)
+        second.write(b"second")
+    assert old.read_bytes() == b"first " * 1000  # the outer block ends last
+    assert list(old.parent.iterdir()) == [old]
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+
+def test_json_is_readable_text(tmp_path):
+    write_json(tmp_path / "a.json", {"Größe": [1, 2.5, None], "类": "猫"})
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert "猫" in text and text.endswith("}\n") and text.count("\n") > 4
+    assert json.loads(text) == {"Größe": [1, 2.5, None], "类": "猫"}
+
+
+def test_json_lines(tmp_path):
+    rows = [{"a": 1}, {"b": "猫\n"}, []]
+    write_json_lines(tmp_path / "a.jsonl", iter(rows))
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").split("\n")
+    assert [json.loads(line) for line in lines[:-1]] == rows and lines[-1] == ""
+
+
+def test_what_json_cannot_hold_leaves_the_old_file(old):
+    with pytest.raises(TypeError):
+        write_json(old, {"a": object()})
+    assert unchanged(old)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------
+
+
+def test_require_file(old, tmp_path):
+    assert require_file(str(old), "") == old
+    for path, problem in ((tmp_path / "none", "no such file"), (tmp_path, "not a file")):
+        with pytest.raises(AlstmError) as caught:
+            require_file(path, "look elsewhere")
+        assert str(caught.value) == f"{path}: {problem}; look elsewhere"
+
+
+@pytest.fixture
+def shards(tmp_path):
+    folder = tmp_path / "数据 of mine"
+    folder.mkdir()
+    for name in ("a.pkl", "b.pkl"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def write_text(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_list_of_absolute_paths(shards, tmp_path):
+    path = write_text(tmp_path / "x.list", f"{shards / 'b.pkl'}\n{shards / 'a.pkl'}\n")
+    assert read_filelist(path) == [shards / "b.pkl", shards / "a.pkl"]  # in the list's order
+
+
+def test_relative_lines_are_taken_from_the_lists_folder(shards, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert read_filelist(write_text(shards / "x.list", "a.pkl\n")) == [shards / "a.pkl"]
+
+
+def test_blank_lines_spaces_and_windows_ends(shards):
+    path = shards / "x.list"
+    path.write_bytes(b"\r\n  a.pkl  \r\n\r\nb.pkl")
+    assert read_filelist(path) == [shards / "a.pkl", shards / "b.pkl"]
+
+
+def test_lists_that_cannot_be_used(shards):
+    for text in ("", "\n  \n"):
+        with pytest.raises(AlstmError, match="the list is empty"):
+            read_filelist(write_text(shards / "x.list", text))
+    with pytest.raises(AlstmError, match="no such file; make it with `alstm lists ROOT`"):
+        read_filelist(shards / "none.list")
+    with pytest.raises(AlstmError) as caught:
+        read_filelist(write_text(shards / "x.list", "a.pkl\nc.pkl\n"))
+    assert f"it names {shards / 'c.pkl'}, which is missing" in str(caught.value)
