@@ -37,8 +37,12 @@ def locked_versions(lock: Path) -> dict[str, str]:
 
 def check_python() -> Iterator[Check]:
     version = platform.python_version()
-    good = (3, 10) <= sys.version_info[:2] <= (3, 13)
-    yield Check("python", OK if good else FAIL, version + ("" if good else "; use Python 3.10 to 3.12"))
+    if sys.version_info[:2] < (3, 10):
+        yield Check("python", FAIL, f"{version}; use Python 3.10 to 3.12")
+    elif sys.version_info[:2] > (3, 12):
+        yield Check("python", WARN, f"{version}; the course is tested with Python 3.10 to 3.12")
+    else:
+        yield Check("python", OK, version)
 
 
 def check_packages() -> Iterator[Check]:

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import MaxNLocator
 
 from alstm_helpers.flashdigits import CLASS_NAMES, Clip
 from alstm_helpers.metrics import average_precision
@@ -41,6 +42,8 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
             style: dict[str, Any] = {"color": COLOURS[index % 5], "linestyle": STYLES[index % 5], "marker": marker}
             axes.plot(x, y, label=name, markersize=4, **style)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log_y else "linear")
+        if all(float(value).is_integer() for x, _ in curves.values() for value in x):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
         if len(curves) > 1:
             axes.legend(frameon=False)
     return figure
@@ -185,6 +188,7 @@ def precision_recall(scores: np.ndarray, hits: np.ndarray, num_positives: int) -
     ranked = hits[np.argsort(-scores, kind="stable")].astype(bool)
     precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
     recall = np.cumsum(ranked) / num_positives
+    precision, recall = np.concatenate([precision[:1], precision]), np.concatenate([[0.0], recall])
     area = average_precision(scores, hits, num_positives)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.6))

@@ -58,6 +58,7 @@ def _import_paddle() -> Any:
     with warnings.catch_warnings(), contextlib.redirect_stderr(captured):
         warnings.filterwarnings("ignore", message="No ccache found")
         module = importlib.import_module("paddle")
+    module.disable_signal_handler()  # else Paddle reports a kernel that is shut down as a fatal error
     for line in captured.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:  # the two lines that object to using all cores
             print(line, file=sys.stderr)

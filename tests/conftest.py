@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from alstm_helpers.flashdigits import make_data
 from alstm_helpers.lists import write_lists
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real YouTube-8M files, which may not be committed; a test that wants them is skipped without."""
+    if "ALSTM_REAL_DATA" not in os.environ:
+        pytest.skip("needs ALSTM_REAL_DATA")
+    return Path(os.environ["ALSTM_REAL_DATA"])
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,9 @@ def lines(path):
     return path.read_text(encoding="utf-8").splitlines()
 
 
-def test_lists_name_their_split(root):
+def test_lists_name_their_split(root, monkeypatch):
+    glob = Path.glob
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: sorted(glob(folder, pattern), reverse=True))
     assert write_lists(root) == {"train.list": 2, "val.list": 1, "test.list": 1, "infer.list": 1}
     train = [str((root / f"pkl/train/train000{number}.pkl").resolve()) for number in (0, 1)]
     assert lines(root / "train.list") == train  # sorted, whatever the file system's order

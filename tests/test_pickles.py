@@ -121,13 +121,24 @@ def test_every_layout_is_read(tmp_path, videos, layout, keys, protocol):
     assert len(read) == len(expected) and all(map(equal, read, expected))
 
 
+@pytest.mark.parametrize("module", [b"numpy.core", b"numpy._core"])
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_files_of_numpy_1_and_2_are_read(tmp_path, videos, protocol, module):
+    content = pickle.dumps([as_row(video) | {"nframes": np.int32(2)} for video in videos], protocol=protocol)
+    path = tmp_path / "a.pkl"
+    path.write_bytes(content.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", module))
+    assert module + b".multiarray" in path.read_bytes()
+    assert all(map(equal, load_videos(path), videos))
+
+
 @pytest.mark.parametrize("layout", ["list", "dict"])
 def test_files_of_python_2_are_read(tmp_path, videos, layout):
+    videos[0] = videos[0]._replace(id=b"\xff\x80-_")
     rows = [as_row(video) for video in videos]
     buffer = io.BytesIO()
     Python2Pickler(buffer, 2).dump(rows if layout == "list" else rows[0])
     path = tmp_path / "a.pkl"
-    path.write_bytes(buffer.getvalue())
+    path.write_bytes(buffer.getvalue().replace(b"numpy._core", b"numpy.core"))  # as NumPy 1 called it
     expected = videos if layout == "list" else videos[:1]
     read = load_videos(path)
     assert len(read) == len(expected) and all(map(equal, read, expected))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,9 +204,8 @@ def test_names_of_labels_csv(tmp_path, tiny_data):
     assert names_of(tmp_path, "index,name\n1,看\n0,é\n") == {1: "看", 0: "é"}
 
 
-@pytest.mark.skipif("ALSTM_REAL_DATA" not in os.environ, reason="needs ALSTM_REAL_DATA")
-def test_names_of_the_real_vocabulary():
-    names = read_class_names(Path(os.environ["ALSTM_REAL_DATA"], "vocabulary.csv"))
+def test_names_of_the_real_vocabulary(real_data):
+    names = read_class_names(real_data / "vocabulary.csv")
     assert sorted(names) == list(range(3862))
     assert (names[0], names[1], names[2], names[11]) == ("Game", "Video game", "Vehicle", "Food")
     assert sum(name == f"class {index}" for index, name in names.items()) == 56

@@ -100,6 +100,14 @@ def test_a_wrong_shape_is_named(saved):
         apply_weights(a_net(num_classes=8), load_arrays(saved[0]), "file")
 
 
+def test_a_transposed_array_is_named(saved):
+    """As PyTorch would write it: as many numbers, in another shape."""
+    arrays = load_arrays(saved[0])
+    arrays["fc_out2.weight"] = arrays["fc_out2.weight"].T
+    with pytest.raises(AlstmError, match=r"fc_out2\.weight: shape \[7, 6\], not \[6, 7\]"):
+        apply_weights(a_net(), arrays, "file")
+
+
 def test_a_wrong_type_is_named_or_converted(saved):
     """Half-precision or float64 files either load or are refused by name; they never end in Paddle's own error."""
     arrays = {name: array.astype(np.float64) for name, array in load_arrays(saved[0]).items()}
