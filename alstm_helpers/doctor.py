@@ -18,6 +18,7 @@ from alstm_helpers.paths import project_root
 
 # What each package is for is told in pyproject.toml, beside its version.
 PACKAGES = ("paddlepaddle", "numpy", "matplotlib", "jupyterlab", "visualdl", "papermill", "scikit-learn")
+TESTED_PYTHONS = ((3, 10), (3, 12))
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
 
@@ -37,9 +38,10 @@ def locked_versions(lock: Path) -> dict[str, str]:
 
 def check_python() -> Iterator[Check]:
     version = platform.python_version()
-    if sys.version_info[:2] < (3, 10):
+    oldest, newest = TESTED_PYTHONS
+    if sys.version_info[:2] < oldest:
         yield Check("python", FAIL, f"{version}; use Python 3.10 to 3.12")
-    elif sys.version_info[:2] > (3, 12):
+    elif sys.version_info[:2] > newest:
         yield Check("python", WARN, f"{version}; the course is tested with Python 3.10 to 3.12")
     else:
         yield Check("python", OK, version)

@@ -52,11 +52,9 @@ def test_this_environment_is_healthy():
     assert all(row.status in (OK, WARN) and row.detail for row in found)
 
 
-@pytest.mark.parametrize(
-    "version, status", [((3, 9), FAIL), ((3, 10), OK), ((3, 11), OK), ((3, 12), OK), ((3, 13), OK), ((3, 15), FAIL)]
-)
-def test_python_versions(monkeypatch, version, status):
-    monkeypatch.setattr(sys, "version_info", (*version, 0, "final", 0))
+@pytest.mark.parametrize("minor, status", [(9, FAIL), (10, OK), (11, OK), (12, OK), (13, WARN), (15, WARN)])
+def test_python_versions(monkeypatch, minor, status):
+    monkeypatch.setattr(sys, "version_info", (3, minor, 0, "final", 0))
     (row,) = doctor.check_python()
     assert row.status == status
 
@@ -67,7 +65,8 @@ def test_the_advice_on_python_names_the_versions_that_pass(monkeypatch):
         return next(doctor.check_python())
 
     newest = max(minor for minor in range(10, 30) if row_of(minor).status == OK)
-    assert f"3.10 to 3.{newest}" in row_of(9).detail
+    for minor in (9, newest + 1):
+        assert f"3.10 to 3.{newest}" in row_of(minor).detail
 
 
 @pytest.fixture
