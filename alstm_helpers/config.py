@@ -21,7 +21,7 @@ from alstm_helpers.files import require_file
 class Section(BaseModel):
     """A section that refuses keys it does not know."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -172,12 +172,20 @@ def _parse(document: str) -> tuple[dict[str, Any], dict[str, int]]:
     values = {
         section: {key: _plain(value) for key, value in content.items()} if isinstance(content, dict) else content
         for section, content in loaded.items()
+        if content is not None  # a section whose keys are all commented out
     }
     lines: dict[str, int] = {}
+
+    def note(dotted: str, node: yaml.Node) -> None:
+        line = node.start_mark.line + 1
+        if dotted in lines:  # YAML would silently take the later one
+            raise yaml.YAMLError(f"{dotted} stands in line {lines[dotted]} and again in line {line}")
+        lines[dotted] = line
+
     for section, content in getattr(yaml.compose(document), "value", []):
-        lines[section.value] = section.start_mark.line + 1
+        note(section.value, section)
         for key, _ in content.value if isinstance(content, yaml.MappingNode) else []:
-            lines[f"{section.value}.{key.value}"] = key.start_mark.line + 1
+            note(f"{section.value}.{key.value}", key)
     return values, lines
 
 
@@ -193,9 +201,17 @@ def _explain(path: Path, lines: dict[str, int], error: ValidationError) -> Confi
     dotted = ".".join(str(part) for part in fault["loc"][:2])
     where = f"{path}, line {lines[dotted]}, {dotted}" if dotted in lines else dotted
     if fault["type"] == "extra_forbidden":
-        known = [name for name, _, _ in key_table()] if "." in dotted else list(Config.model_fields)
-        near = difflib.get_close_matches(dotted, known, n=1, cutoff=0.5)
-        remedy = f"did you mean {near[0]}?" if near else "see notebook 07 for the keys"
-        return ConfigError(where, "unknown key", remedy)
+        near = _nearest(dotted)
+        return ConfigError(where, "unknown key", f"did you mean {near}?" if near else "see notebook 07 for the keys")
     message = fault["msg"][0].lower() + fault["msg"][1:]
     return ConfigError(where, f"{fault['input']!r} does not fit: {message}", "see notebook 07 for the key")
+
+
+def _nearest(dotted: str) -> str | None:
+    """The known key that looks most alike: its own section first, then the same key elsewhere."""
+    section, _, key = dotted.partition(".")
+    if not key:
+        return next(iter(difflib.get_close_matches(section, Config.model_fields, n=1)), None)
+    known = sorted((name for name, _, _ in key_table()), key=lambda name: not name.startswith(section + "."))
+    alike = [difflib.SequenceMatcher(None, key, name.partition(".")[2]).ratio() for name in known]
+    return known[alike.index(max(alike))] if max(alike) >= 0.6 else None

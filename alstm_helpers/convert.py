@@ -97,7 +97,8 @@ def convert(
         if _is_done(rows.get(shard.name), target / f"{name}.pkl", keys):
             result.skipped += 1
         else:
-            jobs.append(delayed(convert_shard)(shard, target / f"{name}.pkl", keys))
+            # Absolute: worker processes that run already have a current folder of their own.
+            jobs.append(delayed(convert_shard)(shard.absolute(), (target / f"{name}.pkl").absolute(), keys))
     if jobs:
         target.mkdir(parents=True, exist_ok=True)
     finished = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)

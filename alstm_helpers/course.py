@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -90,6 +91,7 @@ def _run_one(path: Path, out: Path, work: Path, profile: str) -> str:
     """Run one notebook; return what went wrong, or nothing."""
     import papermill
 
+    logging.getLogger("papermill").setLevel(logging.WARNING)  # one row a notebook is enough
     executed = out / path.name
     expected = work / "out" / "expected" / f"{path.stem}.json"
     expected.unlink(missing_ok=True)
@@ -97,7 +99,13 @@ def _run_one(path: Path, out: Path, work: Path, profile: str) -> str:
     problem = ""
     try:
         papermill.execute_notebook(
-            str(path), str(executed), parameters, cwd=str(work), progress_bar=False, kernel_name="python3"
+            str(path),
+            str(executed),
+            parameters,
+            cwd=str(work),
+            progress_bar=False,
+            kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
     except papermill.PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"

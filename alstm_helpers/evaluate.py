@@ -62,7 +62,8 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tupl
             with paddle.no_grad():
                 rgb, audio, lengths, labels = to_tensors(batch)
                 logits = net(rgb, audio, lengths)
-                yield batch, F.sigmoid(logits).numpy(), float(summed_loss(logits, labels))
+                scores, loss = F.sigmoid(logits).numpy(), float(summed_loss(logits, labels))
+            yield batch, scores, loss  # outside no_grad, which is the whole process's: the caller keeps its gradients
     finally:
         if training:
             net.train()

@@ -215,7 +215,7 @@ def make_data(
     Raises:
         AlstmError: the folder holds a data set of other settings, or a number is out of range.
     """
-    root = Path(root)
+    root = Path(root).absolute()  # worker processes that run already have a current folder of their own
     for name, count, least in (("--train", train, 1), ("--val", val, 1), ("--shards", shards, 1), ("--seed", seed, 0)):
         if count < least:
             raise AlstmError(name, f"{count} is too small", f"pass {least} or more")

@@ -73,7 +73,9 @@ class Table:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{int(value):,}" if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
+    return str(value)
 
 
 class Lab:
@@ -183,13 +185,13 @@ class Lab:
 
     def expected_results(self, rows: Sequence[tuple[str, float, float, float]]) -> Table:
         """The closing table, yours / reference / tolerance; also stored, for ``alstm course`` and CI to assert."""
-        expected = [Expected(name, float(yours), reference, tolerance) for name, yours, reference, tolerance in rows]
+        expected = [Expected(name, *map(float, numbers)) for name, *numbers in rows]
         path = self.out_dir / "expected" / f"{self.notebook}.json"
         write_json(path, [{**row._asdict(), "ok": row.ok} for row in expected])
         return Table(
             ["", "yours", "reference", "tolerance", ""],
             [
-                [row.name, row.yours, float(row.reference), f"± {row.tolerance:g}", "✓" if row.ok else "✗ outside"]
+                [row.name, row.yours, row.reference, f"± {row.tolerance:g}", "✓" if row.ok else "✗ outside"]
                 for row in expected
             ],
         )

@@ -53,7 +53,8 @@ class YouTube8MMetrics:
         self._classes: list[np.ndarray] = []  # (B, K) int32
         self._hits: list[np.ndarray] = []  # (B, K) bool
         self._positives = np.zeros(self.num_classes, dtype=np.int64)
-        self._hit_at_1 = self._perr = 0.0
+        self._found: list[np.ndarray] = []  # (B,) float64, the share of a video's labels that PERR counts
+        self._hit_at_1 = 0
         self.num_videos = 0
 
     def update(self, scores: np.ndarray, labels: np.ndarray | Sequence[Sequence[int]]) -> None:
@@ -64,12 +65,13 @@ class YouTube8MMetrics:
             labels: multi-hot (B, C), or for each video the list of its classes.
 
         Raises:
-            AlstmError: shapes differ, or a score is not a number.
+            AlstmError: shapes differ, a label is no class, or a score is not a number.
         """
         scores = np.asarray(scores)
         truth = self._multi_hot(labels)
-        if scores.shape != truth.shape:
-            raise AlstmError("scores", f"shape {scores.shape}, labels {truth.shape}", "pass (B, num_classes) for both")
+        if scores.shape != truth.shape or truth.shape[1] != self.num_classes:
+            problem = f"shape {scores.shape}, labels {truth.shape}, for {self.num_classes} classes"
+            raise AlstmError("scores", problem, "pass (B, num_classes) for both")
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if bad.size:
             raise AlstmError(
@@ -80,15 +82,19 @@ class YouTube8MMetrics:
         num_labels = truth.sum(axis=1)
         depth = min(self.num_classes, max(self.top_k, int(num_labels.max())))
         best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+        worst = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
+        tied = np.count_nonzero(scores >= worst, axis=1) > depth  # where the cut falls between equal scores,
+        for row in np.flatnonzero(tied):  # which of them argpartition takes is its whim
+            best[row] = np.argsort(-scores[row], kind="stable")[:depth]
         best.sort(axis=1)  # equal scores: the smaller class first
         order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
         best = np.take_along_axis(best, order, 1)  # (B, depth)
         ranked = np.take_along_axis(scores, best, 1)
         hits = np.take_along_axis(truth, best, 1)
-        self._hit_at_1 += float(hits[:, 0].sum())
+        self._hit_at_1 += int(hits[:, 0].sum())
         among_first_n = np.arange(depth) < num_labels[:, None]
         found = (hits & among_first_n & (ranked > 0)).sum(axis=1)
-        self._perr += float((found / np.maximum(num_labels, 1)).sum())
+        self._found.append(found / np.maximum(num_labels, 1))
         self._scores.append(ranked[:, : self.top_k].astype(np.float32))
         self._classes.append(best[:, : self.top_k].astype(np.int32))
         self._hits.append(hits[:, : self.top_k])
@@ -114,7 +120,8 @@ class YouTube8MMetrics:
         ]
         return {
             "hit_at_1": self._hit_at_1 / videos,
-            "perr": self._perr / videos,
+            # Summed at once, so that how the videos came in batches leaves no trace in the last digit.
+            "perr": float(np.concatenate([np.zeros(0), *self._found]).sum() / videos),
             "gap": average_precision(scores, hits, int(self._positives.sum())),
             "map": float(np.mean(ap)),
             "num_videos": self.num_videos,
@@ -125,5 +132,9 @@ class YouTube8MMetrics:
             return labels.astype(bool)
         truth = np.zeros((len(labels), self.num_classes), dtype=bool)
         for row, classes in enumerate(labels):
+            wrong = [label for label in classes if not 0 <= label < self.num_classes]
+            if wrong:
+                where = f"labels of video {self.num_videos + row}"
+                raise AlstmError(where, f"{wrong[0]} is not one of {self.num_classes} classes", "set num_classes")
             truth[row, list(classes)] = True
         return truth

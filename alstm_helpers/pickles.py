@@ -79,7 +79,8 @@ def load_plain(path: str | os.PathLike[str], remedy: str) -> Any:
         except AlstmError:
             raise
         except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
-            raise AlstmError(path, f"not a readable pickle ({error or type(error).__name__})", remedy) from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise AlstmError(path, f"not a readable pickle ({reason})", remedy) from error
 
 
 def save_plain(path: str | os.PathLike[str], value: Any) -> None:

@@ -27,15 +27,21 @@ def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
     """
     path = require_file(path, "set INFER.class_names to labels.csv or vocabulary.csv, or to null")
     names: dict[int, str] = {}
+    remedy = "it needs the columns index,name, with a number in index"
+    rows = 1  # read so far, the header's included
     with path.open(encoding="utf-8-sig", newline="") as file:
-        for row in csv.DictReader(file):
-            fields = {str(key).strip().lower(): value for key, value in row.items()}
-            try:
+        try:
+            for row in csv.DictReader(file):
+                rows += 1
+                fields = {str(key).strip().lower(): value for key, value in row.items()}
                 index = int(fields["index"])
                 names[index] = fields["name"].strip() or f"class {index}"
-            except (KeyError, ValueError, AttributeError):
-                columns = "it needs the columns index,name, with a number in index"
-                raise AlstmError(f"{path}, row {len(names) + 2}", "no index or no name", columns) from None
+        except UnicodeDecodeError:
+            raise AlstmError(path, "not in UTF-8", "save it as CSV in UTF-8") from None
+        except (KeyError, ValueError, AttributeError, csv.Error):
+            raise AlstmError(f"{path}, row {rows}", "no index or no name", remedy) from None
+    if not names:
+        raise AlstmError(path, "it names no class", remedy)
     return names
 
 

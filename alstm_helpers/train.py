@@ -322,7 +322,8 @@ def find_checkpoint(resume: str | os.PathLike[str], name: str) -> Path:
         AlstmError: there is none.
     """
     path = Path(resume)
-    candidates = [path / f"{name}_latest.pdstate", path.with_suffix(".pdstate"), Path(f"{path}.pdstate")]
+    candidates = [path / f"{name}_latest.pdstate", Path(f"{path}.pdstate")]
+    candidates += [path.with_suffix(".pdstate")] if path.name else []  # "." has no name to give a suffix to
     found = next((candidate for candidate in candidates if candidate.is_file()), None)
     if found is None:
         raise AlstmError(path, f"no {name}_latest.pdstate here", _RESUME_REMEDY)

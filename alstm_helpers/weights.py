@@ -78,7 +78,7 @@ def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_w
     if len(left) == len(parameters):
         raise AlstmError(where, "no array fits this model", _REMEDY)
     for name in parameters.keys() - set(left):
-        parameters[name].set_value(arrays[name])
+        parameters[name].set_value(arrays[name].astype(np.float32, copy=False))
     return left
 
 
@@ -100,5 +100,7 @@ def restore_optimizer(net: Any, optimizer: Any, arrays: dict[str, np.ndarray]) -
     state = {}
     for key, value in arrays.items():
         name, _, accumulator = key.partition("|")
+        if name not in names:
+            raise AlstmError(name, "the checkpoint has it, this model has not", "set MODEL.* as in the training")
         state[f"{names[name]}_{accumulator}"] = paddle.to_tensor(value)
     optimizer.set_state_dict(state)
