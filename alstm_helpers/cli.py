@@ -201,9 +201,9 @@ def lists(root: str) -> None:
 @click.option(
     "--fix_random_seed", type=bool, default=False, show_default=True, help="Use TRAIN.seed: a repeatable run."
 )
-@click.option("--epoch", type=int, help="[default: the file's]")
+@click.option("--epoch", type=int, help="Passes over the training data. [default: the file's]")
 @click.option("--batch_size", type=int, help="Videos a step over all cards. [default: the file's]")
-@click.option("--learning_rate", type=float, help="[default: the file's]")
+@click.option("--learning_rate", type=float, help="Of RMSProp, after the warm-up. [default: the file's]")
 @click.option("--pretrain", metavar="P", help="Start from these weights; keeps what fits.")
 @click.option("--resume", metavar="P", help="Go on exactly from a checkpoint or a save_dir.")
 def train(

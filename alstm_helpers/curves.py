@@ -16,13 +16,21 @@ HOST = "127.0.0.1"
 
 
 class Curves:
-    """Writes the rows of the training log for VisualDL, one tag a number; ``folder=None`` writes nothing."""
+    """Writes the rows of the training log for VisualDL, one tag a number.
 
-    def __init__(self, folder: Path | None) -> None:
+    Args:
+        folder: for the event files; None writes nothing.
+        go_on: keep the curves that are there, of the training that is resumed; else they are replaced.
+    """
+
+    def __init__(self, folder: Path | None, *, go_on: bool = False) -> None:
         self._writer = None
         if folder is not None:
             from visualdl import LogWriter  # slow to import, needed only here
 
+            if not go_on:
+                for old in folder.glob("vdlrecords.*.log"):
+                    old.unlink()
             self._writer = LogWriter(logdir=str(folder))
 
     def add(self, row: dict[str, Any]) -> None:
@@ -54,7 +62,8 @@ def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: flo
         if probe.connect_ex((HOST, port)) == 0:
             raise AlstmError(f"port {port}", "another program listens there", f"pass another port, such as {port + 1}")
     code = "from visualdl.server.app import main; main()"
-    arguments = ["--logdir", str(logdir), "--host", HOST, "--port", str(port)]
+    # Without the last flag the server reports its start to its makers.
+    arguments = ["--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

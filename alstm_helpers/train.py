@@ -192,7 +192,7 @@ class _Run:
         """Train the epochs that are left."""
         self.save_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.save_dir / "config.json", {**self.config.model_dump(), "seed": self.state.seed})
-        self.curves = Curves(self.save_dir / "visualdl" if visualdl else None)
+        self.curves = Curves(self.save_dir / "visualdl" if visualdl else None, go_on=self.state.epoch > 0)
         while self.state.epoch < self.section.epoch:
             start = time.perf_counter()
             self._train_epoch(self.state.epoch)
