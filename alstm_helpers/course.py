@@ -10,10 +10,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from joblib import Parallel, delayed
+
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, write_json
-from alstm_helpers.lab import PROFILES
+from alstm_helpers.lab import PROFILES, Lab
 from alstm_helpers.paths import project_root
+from alstm_helpers.runtime import usable_cores
+
+# These spend their time in training steps so small that one core is as fast as two, so they share the cores
+# (joblib gives each its part of the threads). The others measure speeds, or need the model of notebook 04.
+TOGETHER = ("01_model", "04_training", "07_configuration", "08_recommended_parameters")
 
 
 def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
@@ -41,7 +48,7 @@ def run_course(
     notebooks: Sequence[str] = (),
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Run notebooks through papermill, one after the other, in ``out``.
+    """Run notebooks through papermill in ``out``: those that only train side by side, then the others alone.
 
     ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, and below ``work/`` the
     data, checkpoints and figures. A notebook fails when a cell raises or an expected result is outside its
@@ -57,13 +64,16 @@ def run_course(
     work = out / "work"
     work.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
+    Lab("data", profile=profile, seed=0, data_dir=str(work / "data"), out_dir=str(work / "out")).ensure_data()
     rows = []
-    for path in selected:
-        begun = time.perf_counter()
-        problem = _run_one(path, out, work, profile)
-        seconds = round(time.perf_counter() - begun, 1)
-        rows.append({"name": path.stem, "status": "failed" if problem else "ok", "seconds": seconds})
-        report(f"{path.stem:<28} {rows[-1]['status']:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
+    together = [path for path in selected if path.stem in TOGETHER]
+    alone = [path for path in selected if path.stem not in TOGETHER]
+    for group, workers in ((together, min(usable_cores(), len(together))), (alone, 1)):
+        jobs = (delayed(_run_one)(path, out, work, profile) for path in group)
+        for name, seconds, problem in Parallel(n_jobs=max(1, workers), return_as="generator_unordered")(jobs):
+            rows.append({"name": name, "status": "failed" if problem else "ok", "seconds": seconds})
+            report(f"{name:<28} {rows[-1]['status']:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
+    rows.sort(key=lambda row: str(row["name"]))
     summary = {"notebooks": rows, "seconds": round(time.perf_counter() - start, 1)}
     write_json(out / "summary.json", summary)
     return summary
@@ -87,8 +97,9 @@ def to_html(executed: Path) -> str:
     return str(html)
 
 
-def _run_one(path: Path, out: Path, work: Path, profile: str) -> str:
-    """Run one notebook; return what went wrong, or nothing."""
+def _run_one(path: Path, out: Path, work: Path, profile: str) -> tuple[str, float, str]:
+    """Run one notebook; return its name, its seconds, and what went wrong, or nothing."""
+    start = time.perf_counter()
     import papermill
 
     logging.getLogger("papermill").setLevel(logging.WARNING)  # one row a notebook is enough
@@ -118,4 +129,4 @@ def _run_one(path: Path, out: Path, work: Path, profile: str) -> str:
         found = json.loads(expected.read_text(encoding="utf-8")) if expected.exists() else []
         outside = [row["name"] for row in found if not row["ok"]]
         problem = f"outside the tolerance: {', '.join(outside)}" if outside else "" if found else "no expected results"
-    return " ".join(problem.split())
+    return path.stem, round(time.perf_counter() - start, 1), " ".join(problem.split())

@@ -25,6 +25,7 @@ def clone(tmp_path, monkeypatch):
     for name in ("05_evaluation.ipynb", "01_model.ipynb", "03_data.ipynb", "draft.ipynb", "03_data.txt"):
         (folder / name).write_text("{}", encoding="utf-8")
     monkeypatch.setattr(course, "project_root", lambda: tmp_path / "clone")
+    monkeypatch.setattr(course.Lab, "ensure_data", lambda lab: lab.data_dir.mkdir())
     return tmp_path / "clone"
 
 
@@ -49,7 +50,7 @@ def test_find_notebooks_refuses_what_is_not_there(clone):
 
 def test_run_course_sums_up(clone, tmp_path, monkeypatch):
     problems = {"01_model": "", "03_data": "cell 4: ValueError: broken", "05_evaluation": ""}
-    monkeypatch.setattr(course, "_run_one", lambda path, *_: problems[path.stem])
+    monkeypatch.setattr(course, "_run_one", lambda path, *_: (path.stem, 1.0, problems[path.stem]))
     lines = []
     done = run_course(tmp_path / "out", report=lines.append)
     assert [(row["name"], row["status"]) for row in done["notebooks"]] == [
@@ -60,7 +61,14 @@ def test_run_course_sums_up(clone, tmp_path, monkeypatch):
     assert all(row["seconds"] >= 0 and set(row) == {"name", "status", "seconds"} for row in done["notebooks"])
     assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == done
     assert set(done) == {"notebooks", "seconds"}
+    assert (tmp_path / "out" / "work" / "data").is_dir()  # made before the first notebook
     assert len(lines) == 3 and "cell 4: ValueError: broken" in lines[1]
+
+
+def test_the_notebooks_that_run_together_exist():
+    every = {path.stem for path in find_notebooks()}
+    assert set(course.TOGETHER) < every
+    assert not {"02_install_check", "05_evaluation", "06_inference"} & set(course.TOGETHER)
 
 
 def test_an_unknown_profile_runs_nothing(clone, tmp_path):
