@@ -60,8 +60,8 @@ notebooks: setup
 
 figures: setup
 	$(RUN) -m alstm_helpers course --notebooks 01 --out build/figures
-	cp build/figures/work/out/figures/01_model-attention.png figures/attention.png
-	cp build/figures/work/out/figures/01_model-compare.png figures/three_models.png
+	cp build/figures/run/out/figures/01_model-attention.png figures/attention.png
+	cp build/figures/run/out/figures/01_model-compare.png figures/three_models.png
 
 clean:
 	rm -rf $(VENV) build

@@ -15,7 +15,7 @@ from typing import Any
 from joblib import Parallel, delayed
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import write_json_lines
+from alstm_helpers.files import read_records_by, write_json_lines
 from alstm_helpers.pickles import save_videos
 from alstm_helpers.tfrecord import read_videos
 
@@ -90,7 +90,7 @@ def convert(
     if target.exists() and not target.is_dir():
         raise AlstmError(target, "this is a file", "name a folder for the pickles")
     manifest = target / "manifest.jsonl"
-    rows = _read_manifest(manifest)
+    rows = read_records_by(manifest, "shard")
     result = Conversion()
     jobs = []
     for name, shard in shards.items():
@@ -136,17 +136,6 @@ def _shards_below(source: Path) -> dict[str, Path]:
             raise AlstmError(path, f"{shards[name]} would become the same {name}.pkl", "convert them to two folders")
         shards[name] = path
     return shards
-
-
-def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-            rows[row["shard"]] = row
-        except (ValueError, KeyError, TypeError):
-            continue  # the row that a crash cut off; its shard is converted again
-    return rows
 
 
 def _is_done(row: dict[str, Any] | None, pickle: Path, keys: str) -> bool:

@@ -50,7 +50,7 @@ def run_course(
 ) -> dict[str, Any]:
     """Run notebooks through papermill in ``out``: those that only train side by side, then the others alone.
 
-    ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, and below ``work/`` the
+    ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, and below ``run/`` the
     data, checkpoints and figures. A notebook fails when a cell raises or an expected result is outside its
     tolerance; the others still run.
 
@@ -61,7 +61,7 @@ def run_course(
         raise AlstmError(f"--profile {profile}", "no such profile", f"choose from {', '.join(PROFILES)}")
     out = Path(out).resolve()
     selected = find_notebooks(notebooks)
-    work = out / "work"
+    work = out / "run"
     work.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     Lab("data", profile=profile, seed=0, data_dir=str(work / "data"), out_dir=str(work / "out")).ensure_data()

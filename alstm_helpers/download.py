@@ -23,6 +23,7 @@ from typing import Any
 import requests
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_records_by
 
 MIRRORS = ("us", "eu", "asia")
 _ALPHABET = string.ascii_lowercase + string.ascii_uppercase + string.digits
@@ -153,7 +154,7 @@ def download(
     wanted = [remote for remote in plan if in_shard(remote.name, shard)]
     out.mkdir(parents=True, exist_ok=True)
     record = out / "downloads.jsonl"
-    verified = _read_record(record)
+    verified = read_records_by(record, "file")
     result = Downloads()
     todo = [remote for remote in wanted if not _is_done(remote, out, verified)]
     result.skipped = len(wanted) - len(todo)
@@ -197,17 +198,6 @@ def _fetch_plan(session: requests.Session, url: str, attempts: int, timeout: flo
             problem = f"no answer ({type(error).__name__})"
         time.sleep(pause * 2**attempt if attempt + 1 < attempts else 0)
     raise AlstmError(url, problem, "check the network, --partition and --base-url, then " + _AGAIN)
-
-
-def _read_record(path: Path) -> dict[str, dict[str, Any]]:
-    rows = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-            rows[row["file"]] = row
-        except (ValueError, KeyError, TypeError):
-            continue  # the row that a crash cut off; its file is read again
-    return rows
 
 
 def _is_done(remote: Remote, out: Path, verified: dict[str, dict[str, Any]]) -> bool:

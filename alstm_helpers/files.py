@@ -59,6 +59,19 @@ def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def read_records_by(path: str | os.PathLike[str], key: str) -> dict[str, dict[str, Any]]:
+    """The objects of a file of JSON lines by one of their values; a line that a crash cut off is left out."""
+    path = Path(path)
+    rows: dict[str, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+            rows[row[key]] = row
+        except (ValueError, KeyError, TypeError):
+            continue
+    return rows
+
+
 def require_file(path: str | os.PathLike[str], remedy: str) -> Path:
     """Return ``path`` if it is a file.
 

@@ -61,7 +61,7 @@ def test_run_course_sums_up(clone, tmp_path, monkeypatch):
     assert all(row["seconds"] >= 0 and set(row) == {"name", "status", "seconds"} for row in done["notebooks"])
     assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == done
     assert set(done) == {"notebooks", "seconds"}
-    assert (tmp_path / "out" / "work" / "data").is_dir()  # made before the first notebook
+    assert (tmp_path / "out" / "run" / "data").is_dir()  # made before the first notebook
     assert len(lines) == 3 and "cell 4: ValueError: broken" in lines[1]
 
 
@@ -108,8 +108,8 @@ def test_a_notebook_that_is_as_expected(run_one, clone, tmp_path):
     status, _, seen = run_one([GOOD], profile="small")
     assert status == "ok"
     assert seen["PROFILE"] == "small" and seen["source"] == str(clone / "notebooks" / "03_data.ipynb")
-    assert seen["DATA_DIR"] == str(tmp_path / "out" / "work" / "data")
-    assert seen["OUT_DIR"] == str(tmp_path / "out" / "work" / "out")
+    assert seen["DATA_DIR"] == str(tmp_path / "out" / "run" / "data")
+    assert seen["OUT_DIR"] == str(tmp_path / "out" / "run" / "out")
     assert "it printed this" in (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")
     assert (tmp_path / "out" / "03_data.ipynb").exists()
 
