@@ -116,7 +116,7 @@ def _run_one(path: Path, out: Path, work: Path, profile: str) -> tuple[str, floa
             cwd=str(work),
             progress_bar=False,
             kernel_name="python3",
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as error:
         problem = f"cell {error.exec_count}: {error.ename}: {error.evalue}"
