@@ -205,8 +205,7 @@ def fast_decode(payload: bytes) -> Video | None:
     feature = video.context.feature
     if len(frames["rgb"]) != len(frames["audio"]) or len(feature["id"].bytes_list.value) != 1:
         return None
-    labels = tuple(sorted(feature["labels"].int64_list.value)) if "labels" in feature else ()
-    return Video(bytes(feature["id"].bytes_list.value[0]), labels, frames["rgb"], frames["audio"])
+    return Video(bytes(feature["id"].bytes_list.value[0]), _labels(feature), frames["rgb"], frames["audio"])
 
 
 def _frame_head(dim: int) -> np.ndarray:
@@ -277,13 +276,17 @@ def general_decode(payload: bytes, where: str) -> Video:
     if name is None or len(context[name].bytes_list.value) != 1:
         raise CorruptRecord(where, "the record has no id", _DOWNLOAD_AGAIN)
     video_id = bytes(context[name].bytes_list.value[0])
-    labels = tuple(sorted(context["labels"].int64_list.value)) if "labels" in context else ()
     where = f"{where} (video {video_id.decode(errors='backslashreplace')})"
     rgb, audio = (_decode_frames(lists, key, dim, where) for key, dim in _FRAMES.items())
     if len(rgb) != len(audio):
         problem = f"{len(rgb)} rgb frames but {len(audio)} audio frames"
         raise CorruptRecord(where, problem, "extract both features over the same seconds")
-    return Video(video_id, labels, rgb, audio)
+    return Video(video_id, _labels(context), rgb, audio)
+
+
+def _labels(context: Any) -> tuple[int, ...]:
+    """The sorted labels of a record's context; none where the split has none."""
+    return tuple(sorted(context["labels"].int64_list.value)) if "labels" in context else ()
 
 
 def _decode_frames(lists: Any, name: str, dim: int, where: str) -> np.ndarray:
