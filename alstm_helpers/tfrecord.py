@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import google_crc32c
 import numpy as np
@@ -29,13 +29,17 @@ from alstm_helpers.files import atomic_write, require_file
 
 RGB_DIM, AUDIO_DIM = 1024, 128
 MAX_FRAMES = 300  # YouTube-8M keeps the first 300 seconds of a video
-_FRAMES = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
+_STREAMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
+_HEADER = struct.Struct("<QI")  # the length of the payload and its masked checksum
 _DOWNLOAD_AGAIN = "delete the file and download it again"
 _NEED_FRAME_LEVEL = "this model needs the frame-level data set (partition 2/frame/train)"
 
 
 class Video(NamedTuple):
-    """One video: ``id`` bytes, ``labels`` sorted ints, ``rgb`` uint8 (T, 1024), ``audio`` uint8 (T, 128)."""
+    """One video: ``id`` bytes, ``labels`` sorted ints, ``rgb`` uint8 (T, 1024), ``audio`` uint8 (T, 128).
+
+    Arrays that were read from a file are read-only views of what was read: copy before you change them.
+    """
 
     id: bytes
     labels: tuple[int, ...]
@@ -61,30 +65,71 @@ def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
         AlstmError: the file is missing or empty.
         CorruptRecord: a checksum differs or the file ends inside a record; names record and byte offset.
     """
+    return (payload for _, payload in located_records(path))
+
+
+def located_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, bytes]]:
+    """:func:`read_records` with the place of each record for error messages: file, record and byte offset."""
     path = require_file(path, "check the path, or download the shard again")
-    size = path.stat().st_size
+    with path.open("rb") as file:
+        for where, length in _frames(file, path):
+            payload = file.read(length)
+            if masked_crc(payload) != int.from_bytes(file.read(4), "little"):
+                raise CorruptRecord(where, "the checksum of the payload differs", _DOWNLOAD_AGAIN)
+            yield where, payload
+
+
+def count_records(path: str | os.PathLike[str]) -> int:
+    """How many records a file holds, from their headers alone; the payloads are not read.
+
+    Raises:
+        AlstmError: as :func:`read_records`, except for damaged payloads.
+    """
+    path = require_file(path, "check the path, or download the shard again")
+    count = 0
+    with path.open("rb") as file:
+        for _, length in _frames(file, path):
+            file.seek(length + 4, os.SEEK_CUR)
+            count += 1
+    return count
+
+
+def _frames(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
+    """The place of each record and the length of its payload, at which ``file`` then stands.
+
+    The caller moves the file on by the payload and its checksum. What is announced is known to be there: it
+    is compared with the file's size before anything is read, so a wild length costs no memory.
+    """
+    size = os.fstat(file.fileno()).st_size
     if size == 0:
         raise CorruptRecord(path, "the file is empty", _DOWNLOAD_AGAIN)
-    with path.open("rb") as file:
-        offset = index = 0
-        while offset < size:
-            where = f"{path}, record {index} at byte {offset}"
-            header = file.read(12)
-            if len(header) < 12:
-                raise CorruptRecord(where, "the file ends inside the record's header", _DOWNLOAD_AGAIN)
-            length, length_crc = struct.unpack("<QI", header)
-            if masked_crc(header[:8]) != length_crc:
-                problem = "the checksum of the length differs" if index else "this is not a TFRecord file"
-                raise CorruptRecord(where, problem, _DOWNLOAD_AGAIN)
-            if length > size - offset - 16:  # checked before reading, so that a wild length costs no memory
-                raise CorruptRecord(where, f"{length} bytes announced, fewer are left", _DOWNLOAD_AGAIN)
-            body = file.read(length + 4)
-            payload = body[:length]
-            if masked_crc(payload) != int.from_bytes(body[length:], "little"):
-                raise CorruptRecord(where, "the checksum of the payload differs", _DOWNLOAD_AGAIN)
-            yield payload
-            offset += length + 16
-            index += 1
+    offset = index = 0
+    while offset < size:
+        where = f"{path}, record {index} at byte {offset}"
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            raise _not_a_header(where, header, "the file ends inside the record's header", first=index == 0)
+        length, length_crc = _HEADER.unpack(header)
+        if masked_crc(header[:8]) != length_crc:
+            raise _not_a_header(where, header, "the checksum of the length differs", first=index == 0)
+        if length > size - offset - 16:
+            raise CorruptRecord(where, f"{length} bytes announced, fewer are left", _DOWNLOAD_AGAIN)
+        yield where, length
+        offset += length + 16
+        index += 1
+
+
+def _not_a_header(where: str, header: bytes, problem: str, *, first: bool) -> CorruptRecord:
+    """Damage; or, at the start of a file, a file of another kind, named where its first bytes tell."""
+    if not first:
+        return CorruptRecord(where, problem, _DOWNLOAD_AGAIN)
+    if header.startswith(b"\x1f\x8b"):
+        return CorruptRecord(where, "this is not a TFRecord file but a gzip file", "decompress it with gunzip")
+    text = header.decode("utf-8", errors="ignore")  # a character may be cut in two
+    if len(text.encode()) > 8 and all(character.isprintable() or character in "\ufeff\t\r\n" for character in text):
+        problem = f"this is not a TFRecord file but text that begins with {text!r}"
+        return CorruptRecord(where, problem, "look into it, it may be a server's error page; " + _DOWNLOAD_AGAIN)
+    return CorruptRecord(where, problem + ", or this is not a TFRecord file", _DOWNLOAD_AGAIN)
 
 
 def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> None:
@@ -187,25 +232,25 @@ def fast_decode(payload: bytes) -> Video | None:
             number, start, position = _field(payload, position, end)
             key, value = _message_fields(payload, start, position, (1, 2))
             name = payload[slice(*key)].decode()
-            if number != 1 or name not in _FRAMES or name in frames:
+            if number != 1 or name not in _STREAMS or name in frames:
                 return None
             frames[name] = np.frombuffer(payload, np.uint8, value[1] - value[0], value[0])
-        matrices = [frames[name].reshape(-1, len(_HEADS[name]) + dim) for name, dim in _FRAMES.items()]
+        matrices = [frames[name].reshape(-1, len(_HEADS[name]) + dim) for name, dim in _STREAMS.items()]
     except (ValueError, KeyError, IndexError):
         return None
     for (name, head), matrix in zip(_HEADS.items(), matrices, strict=True):
         if not (matrix[:, : len(head)] == head).all():
             return None
-        frames[name] = np.ascontiguousarray(matrix[:, len(head) :])
+        frames[name] = matrix[:, len(head) :]
     video = sequence_example_class()()
     try:
         video.context.ParseFromString(payload[slice(*context)])
-    except DecodeError:
+        video_id, labels = _id(video.context.feature, ""), _labels(video.context.feature, "")
+    except (DecodeError, CorruptRecord):
+        return None  # the general path says what is wrong
+    if len(frames["rgb"]) != len(frames["audio"]):
         return None
-    feature = video.context.feature
-    if len(frames["rgb"]) != len(frames["audio"]) or len(feature["id"].bytes_list.value) != 1:
-        return None
-    return Video(bytes(feature["id"].bytes_list.value[0]), _labels(feature), frames["rgb"], frames["audio"])
+    return Video(video_id, labels, frames["rgb"], frames["audio"])
 
 
 def _frame_head(dim: int) -> np.ndarray:
@@ -214,7 +259,7 @@ def _frame_head(dim: int) -> np.ndarray:
     return np.array([byte for n in lengths for byte in (0x0A, n & 0x7F | 0x80, n >> 7)], dtype=np.uint8)
 
 
-_HEADS = {name: _frame_head(dim) for name, dim in _FRAMES.items()}
+_HEADS = {name: _frame_head(dim) for name, dim in _STREAMS.items()}
 
 
 def _field(data: bytes, position: int, end: int) -> tuple[int, int, int]:
@@ -272,27 +317,43 @@ def general_decode(payload: bytes, where: str) -> Video:
         if "mean_rgb" in context or "mean_audio" in context or "video_id" in context:
             raise WrongShard(where, "this is a video-level record", _NEED_FRAME_LEVEL)
         raise WrongShard(where, "the record has no frames", _NEED_FRAME_LEVEL)
-    name = next((key for key in ("id", "video_id") if key in context), None)
-    if name is None or len(context[name].bytes_list.value) != 1:
-        raise CorruptRecord(where, "the record has no id", _DOWNLOAD_AGAIN)
-    video_id = bytes(context[name].bytes_list.value[0])
+    video_id = _id(context, where)
     where = f"{where} (video {video_id.decode(errors='backslashreplace')})"
-    rgb, audio = (_decode_frames(lists, key, dim, where) for key, dim in _FRAMES.items())
+    rgb, audio = (_decode_frames(lists, key, dim, where) for key, dim in _STREAMS.items())
     if len(rgb) != len(audio):
         problem = f"{len(rgb)} rgb frames but {len(audio)} audio frames"
         raise CorruptRecord(where, problem, "extract both features over the same seconds")
-    return Video(video_id, _labels(context), rgb, audio)
+    return Video(video_id, _labels(context, where), rgb, audio)
 
 
-def _labels(context: Any) -> tuple[int, ...]:
-    """The sorted labels of a record's context; none where the split has none."""
-    return tuple(sorted(context["labels"].int64_list.value)) if "labels" in context else ()
+def _id(context: Any, where: str) -> bytes:
+    """The video's id: ``id``, or ``video_id`` as the release of 2017 called it."""
+    name = next((key for key in ("id", "video_id") if key in context), None)
+    values = context[name].bytes_list.value if name else []
+    if len(values) != 1:
+        problem = f"the record's {name} holds {len(values)} byte strings, not one" if name else "the record has no id"
+        raise CorruptRecord(where, problem, "write one id a video")
+    return bytes(values[0])
+
+
+def _labels(context: Any, where: str) -> tuple[int, ...]:
+    """The labels of a record's context, sorted, each once, as tf2pkl gives them; none where the split has none."""
+    if "labels" not in context:
+        return ()
+    kind = context["labels"].WhichOneof("kind")
+    if kind not in (None, "int64_list"):
+        raise CorruptRecord(where, f"its labels are a {kind}, not whole numbers", "write class indices as int64")
+    labels = tuple(sorted(set(context["labels"].int64_list.value)))
+    if labels and labels[0] < 0:
+        raise CorruptRecord(where, f"label {labels[0]} is negative", "class indices count from 0")
+    return labels
 
 
 def _decode_frames(lists: Any, name: str, dim: int, where: str) -> np.ndarray:
     """One feature list as uint8 (T, dim)."""
     if name not in lists:
-        raise WrongShard(where, f"it has no {name} frames", _NEED_FRAME_LEVEL)
+        problem = f"it has no {name} frames, only {', '.join(sorted(lists))}"
+        raise WrongShard(where, problem, f"{_NEED_FRAME_LEVEL}; own features go under the names rgb and audio")
     frames = []
     for second, feature in enumerate(lists[name].feature):
         kind = feature.WhichOneof("kind")
@@ -313,9 +374,8 @@ def read_videos(path: str | os.PathLike[str]) -> Iterator[Video]:
     Raises:
         AlstmError: as :func:`read_records` and :func:`decode_video`, naming the file and the record.
     """
-    path = Path(path)
-    for index, payload in enumerate(read_records(path)):
-        yield decode_video(payload, f"{path}, record {index}")
+    for where, payload in located_records(path):
+        yield decode_video(payload, where)
 
 
 def dequantize(frames: np.ndarray) -> np.ndarray:

@@ -293,7 +293,8 @@ def test_a_video_level_record_is_named_as_such(tmp_path, key):
     path = tmp_path / "validate0000.tfrecord"
     write_records(path, [encode_video(a_video("good", 1)), example.SerializeToString()])
     message = refusal(path, WrongShard)
-    assert f"{path}, record 1: this is a video-level record" in message
+    start = 16 + len(encode_video(a_video("good", 1)))
+    assert f"{path}, record 1 at byte {start}: this is a video-level record" in message
     assert "2/frame/train" in message
 
 
@@ -354,7 +355,7 @@ def test_malformed_frames_are_described(tmp_path, spoil, message):
     path = tmp_path / "bad.tfrecord"
     write_records(path, [example.SerializeToString()])
     found = refusal(path)
-    assert message in found and "record 0 (video abcd)" in found
+    assert message in found and "record 0 at byte 0 (video abcd)" in found
 
 
 def test_a_record_without_id(tmp_path):
@@ -362,7 +363,7 @@ def test_a_record_without_id(tmp_path):
     del example.context.feature["id"]
     path = tmp_path / "anonymous.tfrecord"
     write_records(path, [example.SerializeToString()])
-    assert "record 0: the record has no id" in refusal(path)
+    assert "record 0 at byte 0: the record has no id" in refusal(path)
 
 
 # --- quantisation -----------------------------------------------------------------------------------------------
@@ -392,7 +393,7 @@ def test_quantize_undoes_dequantize_and_clips():
 @pytest.mark.parametrize("number", range(8))
 def test_real_video_level_shards_are_refused(number):
     path = real(f"video-level/validate{number:04d}.tfrecord")
-    assert "record 0: this is a video-level record" in refusal(path, WrongShard)
+    assert "record 0 at byte 0: this is a video-level record" in refusal(path, WrongShard)
     assert sum(1 for _ in read_records(path)) > 200  # framing and checksums are in order
 
 
