@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -195,15 +194,3 @@ class Lab:
                 for row in expected
             ],
         )
-
-
-def progress_bar(items: Iterable[Any], *, total: int | None = None, desc: str = "") -> Iterable[Any]:
-    """A bar in JupyterLab; under papermill, where a bar would fill the page with its stages, nothing.
-
-    A Jupyter server tells its kernels their session's name, papermill does not.
-    """
-    if "JPY_SESSION_NAME" not in os.environ:
-        return items
-    from tqdm.auto import tqdm
-
-    return tqdm(items, total=total, desc=desc, leave=False)  # type: ignore[no-any-return]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from support import ids_of
 from alstm_helpers import lab as lab_module
 from alstm_helpers.errors import AlstmError, ConfigError, DeviceError
 from alstm_helpers.files import read_filelist
-from alstm_helpers.lab import PROFILES, Expected, Lab, Profile, Table, progress_bar
+from alstm_helpers.lab import PROFILES, Expected, Lab, Profile, Table
 from alstm_helpers.runtime import paddle
 
 
@@ -186,19 +184,3 @@ def test_expected_results_take_numpy_s_numbers(lab, number):
     stored = json.loads((lab.out_dir / "expected" / "03_data.json").read_text(encoding="utf-8"))
     assert [row["ok"] for row in stored] == [True, False]
     assert stored[1] == {"name": "b", "yours": 5, "reference": 2, "tolerance": 1, "ok": False}
-
-
-# --- progress ---------------------------------------------------------------------------------------------------
-
-
-def test_no_progress_bar_under_papermill(monkeypatch, capsys):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    items = [1, 2, 3]
-    assert progress_bar(items, total=3, desc="epoch") is items
-
-
-def test_a_progress_bar_in_jupyterlab(monkeypatch, capsys):
-    monkeypatch.setitem(os.environ, "JPY_SESSION_NAME", str(Path("notebooks/03_data.ipynb")))
-    bar = progress_bar(iter([1, 2, 3]), total=3, desc="epoch")
-    assert bar.total == 3 and "epoch" in bar.desc
-    assert list(bar) == [1, 2, 3]

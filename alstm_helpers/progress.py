@@ -1,0 +1,89 @@
+"""How long a run will still take: a bar on a terminal and in JupyterLab, now and then a line in a log.
+
+Library functions take a ``progress`` argument and wrap what they loop over in it; the caller chooses the form.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+
+Item = TypeVar("Item")
+SECONDS_BETWEEN_LINES = 30.0
+
+
+class ProgressBar(Protocol):
+    """What a ``progress`` argument may be given."""
+
+    def __call__(
+        self,
+        items: Iterable[Item],
+        *,
+        total: int | None = None,
+        desc: str = "",
+        size: Callable[[Item], int] | None = None,
+        total_size: int | None = None,
+    ) -> Iterable[Item]:
+        """Pass ``items`` on.
+
+        Args:
+            items: what to loop over.
+            total: how many will come.
+            desc: what is being done.
+            size: the bytes of an item that is done, if they are a better measure of the time than the items.
+            total_size: the bytes of all items.
+        """
+
+
+def no_progress(items: Iterable[Item], **_: Any) -> Iterable[Item]:
+    """For callers that want none."""
+    return items
+
+
+def progress_bar(
+    items: Iterable[Item],
+    *,
+    total: int | None = None,
+    desc: str = "",
+    size: Callable[[Item], int] | None = None,
+    total_size: int | None = None,
+) -> Iterable[Item]:
+    """A tqdm bar where one can be drawn, else a line every half a minute (none in a shorter run).
+
+    With ``size`` the bar counts bytes, so it shows MB/s and the time left by bytes, and the items beside them.
+    """
+    unit = {"total": total_size, "unit": "B", "unit_scale": True} if size else {"total": total}
+    with _bar()(desc=desc, leave=False, **unit) as bar:
+        for number, item in enumerate(items, start=1):
+            if size:
+                bar.set_postfix_str(f"{number}/{total}", refresh=False)
+            bar.update(size(item) if size else 1)
+            yield item
+
+
+def _bar() -> Any:
+    """The class of bar for where this process runs: a Jupyter kernel, a terminal, or neither."""
+    if "JPY_SESSION_NAME" in os.environ:  # a Jupyter server sets it for its kernels, papermill does not
+        from tqdm.auto import tqdm
+
+        return tqdm
+    from tqdm import tqdm
+
+    return tqdm if sys.stderr.isatty() else _lines(tqdm)
+
+
+def _lines(tqdm: Any) -> Any:
+    """A bar that writes whole lines."""
+
+    class Lines(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            wait = {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES, "miniters": 1}
+            super().__init__(*args, **options, **wait, ncols=0)
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            if msg is None:  # "" would clear a bar
+                print(self, file=sys.stderr, flush=True)
+
+    return Lines
