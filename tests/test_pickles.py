@@ -124,7 +124,9 @@ def test_every_layout_is_read(tmp_path, videos, layout, keys, protocol):
 @pytest.mark.parametrize("module", [b"numpy.core", b"numpy._core"])
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_files_of_numpy_1_and_2_are_read(tmp_path, videos, protocol, module):
-    content = pickle.dumps([as_row(video) | {"nframes": np.int32(2)} for video in videos], protocol=protocol)
+    content = pickle.dumps(
+        [as_row(video) | {"nframes": np.int32(video.num_frames)} for video in videos], protocol=protocol
+    )
     path = tmp_path / "a.pkl"
     path.write_bytes(content.replace(b"numpy._core", b"numpy.core").replace(b"numpy.core", module))
     assert module + b".multiarray" in path.read_bytes()
