@@ -15,6 +15,7 @@ import click
 
 from alstm_helpers import __version__
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.progress import progress_bar
 
 # Flags are spelt with underscores, as in the source document; dashes are accepted too.
 CONTEXT = {
@@ -37,13 +38,6 @@ class Alstm(click.Group):
 def alstm(debug: bool) -> None:
     """AttentionLSTM on YouTube-8M: data, training, evaluation, prediction, export, and the course itself."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-
-
-def progress_bar(items: Iterable[Any], *, total: int | None = None, desc: str = "") -> Iterable[Any]:
-    """A bar on a terminal, nothing in a log file."""
-    from tqdm import tqdm
-
-    return tqdm(items, total=total, desc=desc, leave=False, disable=not sys.stderr.isatty())  # type: ignore[no-any-return]
 
 
 def common_flags(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,10 +99,7 @@ def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> N
     """Make FlashDigits, the built-in data set, as YouTube-8M frame-level TFRecords in DIR."""
     from alstm_helpers import flashdigits
 
-    def bar(jobs: Any) -> Any:
-        return progress_bar(jobs, total=2 * shards, desc="making")
-
-    done = flashdigits.make_data(directory, train=train, val=val, shards=shards, seed=seed, progress=bar)
+    done = flashdigits.make_data(directory, train=train, val=val, shards=shards, seed=seed, progress=progress_bar)
     click.echo(f"made {done['made']} shards, {done['skipped']} skipped, {done['videos']} videos in all")
 
 
@@ -148,19 +139,19 @@ def download(partition: str, mirror: str, shard: str | None, out: str, base_url:
     "--keys", type=click.Choice(["str", "bytes"]), default="str", show_default=True, help="bytes for the old reader."
 )
 @click.option("--keep_going", is_flag=True, help="Convert the other shards when one fails; exit 1 at the end.")
-@click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler to share the work (not yet built).")
+@click.option("--scheduler", metavar="ADDRESS", help="Work on a Dask cluster: tcp://host:8786. It must be your own.")
 def convert(source: str, target: str, workers: int, keys: str, keep_going: bool, scheduler: str | None) -> None:
     """Convert every *.tfrecord below SRC to a pickle in DST, without TensorFlow."""
     from alstm_helpers import convert as conversion
 
-    if scheduler:
-        raise AlstmError(
-            "--scheduler",
-            "work on a Dask cluster is not yet built",
-            "leave it out; --workers uses this machine's cores",
-        )
     done = conversion.convert(
-        source, target, workers=_workers(workers), keys=keys, keep_going=keep_going, progress=progress_bar
+        source,
+        target,
+        workers=_workers(workers),
+        keys=keys,
+        keep_going=keep_going,
+        scheduler=scheduler,
+        progress=progress_bar,
     )
     for error in done.failed:
         click.echo(f"error: {error}", err=True)
@@ -176,11 +167,30 @@ def _workers(count: int) -> int:
 
 
 @alstm.command()
+@click.argument("source", metavar="SRC")
 @click.argument("root", metavar="ROOT")
-def lists(root: str) -> None:
-    """Write train.list, val.list, test.list and infer.list below ROOT."""
-    from alstm_helpers.lists import write_lists
+@click.option("--val_share", default=0.2, show_default=True, help="About this share goes to validation.")
+@click.option("--group", metavar="REGEX", help="Keep together videos in whose ids this finds the same text.")
+def split(source: str, root: str, val_share: float, group: str | None) -> None:
+    """Divide own pickles or TFRecords in SRC into ROOT/pkl/train and ROOT/pkl/val by video id."""
+    from alstm_helpers.lists import split_videos
 
+    done = split_videos(source, root, val_share=val_share, group=group)
+    click.echo(f"train {done.videos['train']} videos, val {done.videos['val']}")
+    for side, missing in done.one_sided().items():
+        if missing:
+            click.echo(f"classes without a video in {side}: {', '.join(map(str, missing))}")
+
+
+@alstm.command()
+@click.argument("root", metavar="ROOT")
+@click.option("--check", is_flag=True, help="Also read every shard: no video may be in both training and validation.")
+def lists(root: str, check: bool) -> None:
+    """Write train.list, val.list, test.list and infer.list below ROOT."""
+    from alstm_helpers.lists import check_no_leak, write_lists
+
+    if check:
+        click.echo(f"{check_no_leak(root)} videos, none in both training and validation")
     for name, count in write_lists(root).items():
         click.echo(f"{Path(root, name)}: {count} shards")
 
@@ -271,7 +281,9 @@ def _batches(filelist: str, batch_size: int, num_classes: int, log_interval: int
 
     videos = 0
     shards = read_filelist(filelist)
-    for number, batch in enumerate(progress_bar(read_batches(shards, batch_size, num_classes), desc="scoring"), 1):
+    for number, batch in enumerate(
+        progress_bar(read_batches(shards, batch_size, num_classes, by_length=True), desc="scoring"), 1
+    ):
         yield batch
         videos += len(batch.ids)
         if log_interval and number % log_interval == 0:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Generator, Iterator
+from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_records_by, write_json_lines
+from alstm_helpers.files import claimed, read_records_by, shards_below, write_json_lines
 from alstm_helpers.pickles import save_videos
+from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import read_videos
 
 
@@ -39,25 +42,22 @@ class Conversion:
 
 
 def convert_shard(source: Path, target: Path, keys: str = "str") -> dict[str, Any] | AlstmError:
-    """Convert one shard and describe the pickle; an error is returned, so that others can go on."""
+    """Convert one shard and describe the pickle; an error is returned, so that others can go on.
+
+    One video at a time is in memory, whatever the shard's size.
+    """
     start = time.perf_counter()
     try:
-        videos = list(read_videos(source))
-        save_videos(target, videos, keys=keys)
+        saved = save_videos(target, read_videos(source), keys=keys)
     except AlstmError as error:
         return error
     except OSError as error:
-        return AlstmError(target, error.strerror or str(error), "free some space or choose another DST, then run again")
-    content = target.read_bytes()
-    return {
-        "shard": source.name,
-        "videos": len(videos),
-        "frames": sum(video.num_frames for video in videos),
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "seconds": round(time.perf_counter() - start, 3),
-        **({"keys": keys} if keys != "str" else {}),
-    }
+        where = error.filename or target
+        return AlstmError(
+            where, error.strerror or str(error), "free some space or mend the permissions, then run again"
+        )
+    row = {"shard": source.name, **saved._asdict(), "seconds": round(time.perf_counter() - start, 3)}
+    return row if keys == "str" else {**row, "keys": keys}
 
 
 def convert(
@@ -67,12 +67,14 @@ def convert(
     workers: int = -1,
     keys: str = "str",
     keep_going: bool = False,
-    progress: Callable[..., Iterable[Any]] = lambda items, **_: items,
+    scheduler: str | None = None,
+    progress: ProgressBar = no_progress,
 ) -> Conversion:
     """Convert every ``*.tfrecord`` below ``source`` to ``target/<name>.pkl``; a rerun does what is missing.
 
     ``target/manifest.jsonl`` gets one object a shard: ``shard, videos, frames, bytes, sha256, seconds``, of
-    which bytes and sha256 are the pickle's. A shard is done when its row is there and its pickle has that size.
+    which bytes and sha256 are the pickle's. A shard is done when its row is there, and its pickle has that
+    size and is no older than the shard.
 
     Args:
         source: folder of shards, or one shard.
@@ -80,65 +82,93 @@ def convert(
         workers: processes, -1 for one a core.
         keys: ``"str"`` or ``"bytes"``, see :func:`alstm_helpers.pickles.save_videos`.
         keep_going: convert the other shards when one fails.
-        progress: wraps the iterable of finished shards, called with ``total`` and ``desc``.
+        scheduler: address of a Dask scheduler (``tcp://host:8786``) whose workers do the work instead; they
+            must have this package, and see both folders under the same paths.
+        progress: wraps the finished shards, see :mod:`alstm_helpers.progress`.
 
     Raises:
-        AlstmError: no shards, two shards of one name, or without ``keep_going`` the first shard that fails.
+        AlstmError: no shards, two shards of one name, or without ``keep_going`` the first shard that fails;
+            another run is writing to ``target``; workers that die or a scheduler that does not answer.
     """
-    shards = _shards_below(Path(source))
+    shards = shards_below(source, [".tfrecord"], "download shards, or make data with `alstm make-data`")
     target = Path(target)
     if target.exists() and not target.is_dir():
         raise AlstmError(target, "this is a file", "name a folder for the pickles")
     manifest = target / "manifest.jsonl"
-    rows = read_records_by(manifest, "shard")
-    result = Conversion()
-    jobs = []
-    for name, shard in shards.items():
-        if _is_done(rows.get(shard.name), target / f"{name}.pkl", keys):
-            result.skipped += 1
-        else:
-            # Absolute: worker processes that run already have a current folder of their own.
-            jobs.append(delayed(convert_shard)(shard.absolute(), (target / f"{name}.pkl").absolute(), keys))
-    if jobs:
-        target.mkdir(parents=True, exist_ok=True)
-    finished = Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
-    for row in progress(finished, total=len(jobs), desc="converting"):
-        if isinstance(row, AlstmError):
-            if not keep_going:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")  # joblib's remark that the other shards are cancelled
+    with claimed(target):
+        rows = read_records_by(manifest, "shard")
+        todo = {
+            shard: target / f"{name}.pkl"
+            for name, shard in shards.items()
+            if not _is_done(rows.get(shard.name), shard, target / f"{name}.pkl", keys)
+        }
+        result = Conversion(skipped=len(shards) - len(todo))
+        sizes = {shard.name: shard.stat().st_size for shard in todo}
+
+        def read(row: dict[str, Any] | AlstmError) -> int:
+            return 0 if isinstance(row, AlstmError) else sizes[row["shard"]]
+
+        finished = _convert_all(todo, keys, workers, scheduler)
+        bar = progress(finished, total=len(todo), desc="converting", size=read, total_size=sum(sizes.values()))
+        for row in bar:
+            if isinstance(row, AlstmError):
+                if not keep_going:
                     finished.close()
-                raise row
-            result.failed.append(row)
-            continue
-        rows[row["shard"]] = row
-        with manifest.open("a", encoding="utf-8") as file:  # a crash loses at most the last row
-            file.write(json.dumps(row) + "\n")
-        result.converted += 1
-        result.videos += row["videos"]
-        result.frames += row["frames"]
-    if jobs:
-        write_json_lines(manifest, (rows[name] for name in sorted(rows)))
+                    raise row
+                result.failed.append(row)
+                continue
+            rows[row["shard"]] = row
+            with manifest.open("a", encoding="utf-8") as file:  # a crash loses at most the last row
+                file.write(json.dumps(row) + "\n")
+            result.converted += 1
+            result.videos += row["videos"]
+            result.frames += row["frames"]
+        if todo:
+            write_json_lines(manifest, (rows[name] for name in sorted(rows)))
+    result.failed.sort(key=str)
     return result
 
 
-def _shards_below(source: Path) -> dict[str, Path]:
-    """Shards by name, the part before the first dot."""
-    if not source.exists():
-        raise AlstmError(source, "no such folder", "check the path, or make data with `alstm make-data`")
-    found = sorted(source.rglob("*.tfrecord")) if source.is_dir() else [source]
-    if not found:
-        raise AlstmError(source, "no *.tfrecord below it", "download shards, or make data with `alstm make-data`")
-    shards: dict[str, Path] = {}
-    for path in found:
-        name = path.name.partition(".")[0]
-        if name in shards:
-            raise AlstmError(path, f"{shards[name]} would become the same {name}.pkl", "convert them to two folders")
-        shards[name] = path
-    return shards
+def _convert_all(
+    todo: dict[Path, Path], keys: str, workers: int, scheduler: str | None
+) -> Generator[dict[str, Any] | AlstmError, None, None]:
+    """The outcome of each shard as it is finished, by processes of this machine or of a Dask cluster."""
+    # Absolute: worker processes that run already have a current folder of their own.
+    jobs = [delayed(convert_shard)(shard.absolute(), pickle.absolute(), keys) for shard, pickle in todo.items()]
+    if not jobs:
+        return
+    backend = _dask(scheduler) if scheduler else parallel_config(backend="loky", n_jobs=workers)
+    with backend, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")  # that the others are cancelled
+        try:
+            yield from Parallel(return_as="generator_unordered")(jobs)
+        except (BrokenProcessPool, CancelledError, OSError) as error:
+            raise AlstmError(
+                scheduler or "the worker processes",
+                f"one died before its shard was done ({type(error).__name__})",
+                "run the same command again, with fewer --workers if memory was short",
+            ) from error
 
 
-def _is_done(row: dict[str, Any] | None, pickle: Path, keys: str) -> bool:
+@contextmanager
+def _dask(scheduler: str) -> Iterator[None]:
+    """Let joblib hand its work to a Dask cluster.
+
+    Dask sends functions between its processes by pickle: only connect to a cluster of your own.
+    """
+    from distributed import Client
+
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        remedy = "start one with `dask scheduler` and `dask worker ADDRESS`, and pass its address"
+        raise AlstmError(f"--scheduler {scheduler}", f"no Dask scheduler answers ({error})", remedy) from error
+    with client, parallel_config(backend="dask", client=client, wait_for_workers_timeout=30):
+        yield
+
+
+def _is_done(row: dict[str, Any] | None, shard: Path, pickle: Path, keys: str) -> bool:
     if row is None or row.get("keys", "str") != keys or not pickle.is_file():
         return False
-    return bool(pickle.stat().st_size == row.get("bytes"))
+    there = pickle.stat()
+    return bool(there.st_size == row.get("bytes") and shard.stat().st_mtime_ns <= there.st_mtime_ns)

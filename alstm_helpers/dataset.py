@@ -1,16 +1,27 @@
-"""Shards into padded batches: uint8 all the way to the device, grouped by length to save padding."""
+"""Shards into padded batches: uint8 all the way to the device, grouped by length to save padding.
+
+Which videos make a batch, and in which order batches come, depends on the shards, the batch size, the seed and
+the epoch alone; not on how many processes (ranks) share the work, nor on where reading starts::
+
+    shards → pool of a few → mixed → near each other sorted by length → batches, mixed → each rank's share → collate
+
+Frames of pickles are read when a batch is collated (:func:`alstm_helpers.pickles.load_plain`), so batches that are
+skipped, and other ranks' shares, cost little. TFRecords are read whole, for their checksums.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_records_by
 from alstm_helpers.pickles import load_shard
-from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video
+from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, count_records
 
 # A window of this many batches is sorted by length: enough to save padding, few enough to stay mixed.
 WINDOW_BATCHES = 8
@@ -31,11 +42,7 @@ class Batch(NamedTuple):
 
 
 def collate(videos: Sequence[Video], num_classes: int) -> Batch:
-    """Pad videos into one batch; frames beyond 300 are cut, as YouTube-8M does.
-
-    Raises:
-        AlstmError: a label does not fit ``num_classes``.
-    """
+    """Pad videos into one batch; frames beyond 300 are cut, as YouTube-8M does. Labels are below ``num_classes``."""
     lengths = np.array([min(video.num_frames, MAX_FRAMES) for video in videos], dtype=np.int64)
     longest = int(lengths.max(initial=1))
     rgb = np.zeros((len(videos), longest, RGB_DIM), dtype=np.uint8)
@@ -43,60 +50,123 @@ def collate(videos: Sequence[Video], num_classes: int) -> Batch:
     labels = np.zeros((len(videos), num_classes), dtype=np.float32)
     for row, (video, length) in enumerate(zip(videos, lengths, strict=True)):
         rgb[row, :length], audio[row, :length] = video.rgb[:length], video.audio[:length]
-        wrong = [label for label in video.labels if not 0 <= label < num_classes]
-        if wrong:
-            raise AlstmError(
-                f"video {video.id.decode(errors='backslashreplace')}",
-                f"label {wrong[0]}, but the model has {num_classes} classes",
-                "set MODEL.num_classes to the data set's",
-            )
         labels[row, list(video.labels)] = 1
     return Batch([video.id for video in videos], rgb, audio, lengths, labels)
 
 
-def read_batches(shards: Sequence[Path], batch_size: int, num_classes: int) -> Iterator[Batch]:
-    """Every video once, in the order of the shards; the last batch may be smaller."""
-    waiting: list[Video] = []
-    for shard in shards:
-        waiting += load_shard(shard)
-        while len(waiting) >= batch_size:
-            yield collate(waiting[:batch_size], num_classes)
-            del waiting[:batch_size]
-    if waiting:
-        yield collate(waiting, num_classes)
+def read_batches(
+    shards: Sequence[Path],
+    batch_size: int,
+    num_classes: int,
+    *,
+    by_length: bool = False,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Iterator[Batch]:
+    """Every video once, in the order of the shards; the last batch may be smaller.
+
+    Args:
+        shards: pickles, TFRecords, or both.
+        batch_size: videos a batch, over all ranks together.
+        num_classes: C, the width of the labels.
+        by_length: put videos of like length together, which saves padding and gives up the order.
+        rank, ranks: this process takes share ``rank`` of ``ranks`` of every batch; together they take all. All
+            ranks get equally many batches; a share of the last one may be empty.
+
+    Raises:
+        AlstmError: a shard that cannot be read, or a label that does not fit ``num_classes``.
+    """
+    group = _group_by_length if by_length else _in_order
+    for pool in _pools(shards, batch_size, num_classes, shards_at_once=1):
+        for videos in group(pool, batch_size):
+            yield collate(videos[rank::ranks], num_classes)
 
 
 def shuffled_batches(
-    shards: Sequence[Path], batch_size: int, num_classes: int, *, seed: int, epoch: int, shuffle_shards: int
+    shards: Sequence[Path],
+    batch_size: int,
+    num_classes: int,
+    *,
+    seed: int,
+    epoch: int,
+    shuffle_shards: int,
+    start: int = 0,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> Iterator[Batch]:
     """Every video once, in an order that depends on (seed, epoch) alone; ``ceil(N / batch_size)`` batches.
 
     Shards are shuffled and read ``shuffle_shards`` at a time into a pool, whose videos are mixed; only
     the pool is held in memory. Inside windows of a few batches, videos of like length share a batch.
+
+    Args and errors as :func:`read_batches`, and:
+        seed, epoch: the order.
+        shuffle_shards: shards in a pool.
+        start: batches to leave out at the beginning, to go on inside an epoch.
     """
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(shards))
+    order = [shards[index] for index in rng.permutation(len(shards))]
+    number = 0
+    for pool in _pools(order, batch_size, num_classes, shards_at_once=shuffle_shards, mix=partial(_mixed, rng)):
+        for videos in _mixed(rng, list(_group_by_length(pool, batch_size))):
+            if number >= start:
+                yield collate(videos[rank::ranks], num_classes)
+            number += 1
+
+
+def _mixed(rng: np.random.Generator, items: Sequence[Any]) -> list[Any]:
+    return [items[index] for index in rng.permutation(len(items))]
+
+
+def _pools(
+    shards: Sequence[Path],
+    batch_size: int,
+    num_classes: int,
+    *,
+    shards_at_once: int,
+    mix: Callable[[list[Video]], list[Video]] = list,
+) -> Iterator[list[Video]]:
+    """The videos of a few shards at a time, enough for whole batches; what fills none waits for the next pool."""
     pool: list[Video] = []
-    for first in range(0, len(order), shuffle_shards):
-        for index in order[first : first + shuffle_shards]:
-            pool += load_shard(shards[index])
-        pool = [pool[index] for index in rng.permutation(len(pool))]
-        last = first + shuffle_shards >= len(order)
+    for first in range(0, len(shards), shards_at_once):
+        for shard in shards[first : first + shards_at_once]:
+            pool += _load(shard, num_classes)
+        pool = mix(pool)
+        last = first + shards_at_once >= len(shards)
         usable = len(pool) if last else len(pool) // batch_size * batch_size
-        batches = list(_group_by_length(pool[:usable], batch_size))
-        pool = pool[usable:]  # what fills no batch waits for the next pool
-        for index in rng.permutation(len(batches)):
-            yield collate(batches[index], num_classes)
+        yield pool[:usable]
+        pool = pool[usable:]
+
+
+def _load(shard: Path, num_classes: int) -> list[Video]:
+    videos = load_shard(shard)
+    for video in videos:
+        if video.labels and video.labels[-1] >= num_classes:
+            raise AlstmError(
+                f"{shard}, video {video.id.decode(errors='backslashreplace')}",
+                f"label {video.labels[-1]}, but the model has {num_classes} classes",
+                "set MODEL.num_classes to the data set's",
+            )
+    return videos
+
+
+def _in_order(videos: Sequence[Video], batch_size: int) -> Iterator[Sequence[Video]]:
+    for first in range(0, len(videos), batch_size):
+        yield videos[first : first + batch_size]
 
 
 def _group_by_length(videos: Sequence[Video], batch_size: int) -> Iterator[Sequence[Video]]:
-    window = batch_size * WINDOW_BATCHES
-    for start in range(0, len(videos), window):
-        near = sorted(videos[start : start + window], key=lambda video: video.num_frames)
-        for first in range(0, len(near), batch_size):
-            yield near[first : first + batch_size]
+    for window in _in_order(videos, batch_size * WINDOW_BATCHES):
+        yield from _in_order(sorted(window, key=lambda video: video.num_frames), batch_size)
 
 
 def count_videos(shards: Sequence[Path]) -> int:
-    """How many videos the shards hold (reads them)."""
-    return sum(len(load_shard(shard)) for shard in shards)
+    """How many videos the shards hold: from the manifest that `alstm convert` wrote beside them, or by looking."""
+    manifests = {folder: read_records_by(folder / "manifest.jsonl", "shard") for folder in {s.parent for s in shards}}
+    return sum(_count(shard, manifests[shard.parent].get(f"{shard.stem}.tfrecord", {})) for shard in shards)
+
+
+def _count(shard: Path, row: dict[str, Any]) -> int:
+    if shard.suffix == ".tfrecord":
+        return count_records(shard)
+    return int(row["videos"]) if row.get("bytes") == shard.stat().st_size else len(load_shard(shard))

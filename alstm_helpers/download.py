@@ -13,8 +13,9 @@ import os
 import re
 import shutil
 import string
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,8 @@ from typing import Any
 import requests
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_records_by
+from alstm_helpers.files import claimed, read_records_by
+from alstm_helpers.progress import ProgressBar, no_progress
 
 MIRRORS = ("us", "eu", "asia")
 _ALPHABET = string.ascii_lowercase + string.ascii_uppercase + string.digits
@@ -123,7 +125,7 @@ def download(
     timeout: float = 30.0,
     pause: float = 1.0,
     report: Callable[[str], None] = lambda line: None,
-    progress: Callable[..., Iterable[Any]] = lambda items, **_: items,
+    progress: ProgressBar = no_progress,
 ) -> Downloads:
     """Fetch a partition, or part of it, into ``out``; a rerun fetches what is missing.
 
@@ -141,10 +143,11 @@ def download(
         timeout: seconds without a byte after which a try is given up.
         pause: seconds before the second try, doubled for each further one.
         report: receives lines for the log.
-        progress: wraps the finished files, called with ``total`` and ``desc``.
+        progress: wraps the finished files, see :mod:`alstm_helpers.progress`.
 
     Raises:
-        AlstmError: a wrong argument, a plan that cannot be had, or too little disk space.
+        AlstmError: a wrong argument, a plan that cannot be had, too little disk space, or another run that is
+            writing to ``out``.
     """
     plan_url, files_url = addresses(partition, mirror, base_url)
     in_shard("", shard)
@@ -152,36 +155,30 @@ def download(
     session = requests.Session()
     plan = _fetch_plan(session, plan_url, attempts, timeout, pause)
     wanted = [remote for remote in plan if in_shard(remote.name, shard)]
-    out.mkdir(parents=True, exist_ok=True)
     record = out / "downloads.jsonl"
-    verified = read_records_by(record, "file")
-    result = Downloads()
-    todo = [remote for remote in wanted if not _is_done(remote, out, verified)]
-    result.skipped = len(wanted) - len(todo)
-    if todo:
-        _check_space(session, todo, files_url, out, timeout, report)
+    with claimed(out):
+        verified = read_records_by(record, "file")
+        todo = [remote for remote in wanted if not _is_done(remote, out, verified)]
+        result = Downloads(skipped=len(wanted) - len(todo))
+        total = _check_space(session, todo, files_url, out, timeout, report) if todo else 0
 
-    def fetch(remote: Remote) -> int:
-        return _fetch_file(session, f"{files_url}/{remote.name}", remote, out, attempts, timeout, pause)
-
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = {pool.submit(fetch, remote): remote for remote in todo}
-        for done in progress(as_completed(waiting), total=len(todo), desc="downloading"):
-            remote = waiting[done]
-            try:
-                size = done.result()
-            except AlstmError as error:
-                result.failed.append(error)
+        mirror_files = _Files(session, files_url, out, attempts, timeout, pause)
+        outcomes = mirror_files.fetch_all(todo, workers)
+        bar = progress(outcomes, total=len(todo), desc="downloading", size=_bytes_of, total_size=total)
+        for remote, size in bar:
+            if isinstance(size, AlstmError):
+                result.failed.append(size)
                 continue
-            except OSError:
-                pool.shutdown(cancel_futures=True)  # a full disk stops every file, so none need try on
-                raise
             with record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"file": remote.local_name, "md5": remote.md5, "bytes": size}) + "\n")
             result.fetched += 1
             result.bytes += size
     result.failed.sort(key=str)
     return result
+
+
+def _bytes_of(outcome: tuple[Remote, int | AlstmError]) -> int:
+    return 0 if isinstance(outcome[1], AlstmError) else outcome[1]
 
 
 def _fetch_plan(session: requests.Session, url: str, attempts: int, timeout: float, pause: float) -> list[Remote]:
@@ -221,8 +218,8 @@ def _md5_of(path: Path) -> str:
 
 def _check_space(
     session: requests.Session, todo: list[Remote], url: str, out: Path, timeout: float, report: Callable[[str], None]
-) -> None:
-    """Estimate what is to come from a few files' sizes, say it, and refuse if it will not fit."""
+) -> int | None:
+    """Estimate the bytes to come from a few files' sizes, say it, and refuse if they will not fit."""
     sizes = []
     for remote in todo[:: max(1, len(todo) // 8)][:8]:
         try:
@@ -233,50 +230,79 @@ def _check_space(
     free = shutil.disk_usage(out).free
     if not sizes:
         report(f"{len(todo)} files to come, of unknown size; {free / 1e9:.1f} GB free")
-        return
+        return None
     total = sum(sizes) / len(sizes) * len(todo)
     here = sum(part.stat().st_size for part in out.glob(".*.part"))
     report(f"{len(todo)} files to come, about {total / 1e9:.2f} GB; {free / 1e9:.1f} GB free")
     if total - here > free:
         problem = f"about {total / 1e9:.2f} GB are to come, {free / 1e9:.2f} GB are free"
         raise AlstmError(out, problem, "free some space, or take a part with --shard X,Y")
+    return round(total)
 
 
-def _fetch_file(
-    session: requests.Session, url: str, remote: Remote, out: Path, attempts: int, timeout: float, pause: float
-) -> int:
-    """Fetch one file; returns its size in bytes."""
-    part = out / f".{remote.local_name}.part"
-    problem = ""
-    for attempt in range(attempts):
+@dataclass
+class _Files:
+    """The files of a partition on their way from ``url`` to ``out``; settings as in :func:`download`."""
+
+    session: requests.Session
+    url: str
+    out: Path
+    attempts: int
+    timeout: float
+    pause: float
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def fetch_all(self, remotes: Iterable[Remote], workers: int) -> Iterator[tuple[Remote, int | AlstmError]]:
+        """Each file's bytes, or why it is still missing, as they come.
+
+        Whatever ends the loop early (Ctrl-C, a full disk) also stops the files under way; they can be gone on with.
+        """
+        pool = ThreadPoolExecutor(workers)
         try:
-            problem = _fetch_rest(session, url, part, timeout)
-        except requests.RequestException as error:
-            problem = f"the connection broke ({type(error).__name__})"
-        if not problem:
-            if _md5_of(part) == remote.md5:
-                part.replace(out / remote.local_name)
-                return (out / remote.local_name).stat().st_size
-            part.unlink()  # what is wrong cannot be gone on with
-            problem = "its md5 differs from the plan's"
-        time.sleep(pause * 2**attempt if attempt + 1 < attempts else 0)
-    raise AlstmError(f"{url} → {remote.local_name}", f"{problem}, {attempts} times", _AGAIN)
+            for done in as_completed([pool.submit(self.fetch, remote) for remote in remotes]):
+                yield done.result()
+        finally:
+            self.stop.set()
+            pool.shutdown(cancel_futures=True)
 
+    def fetch(self, remote: Remote) -> tuple[Remote, int | AlstmError]:
+        """Fetch one file."""
+        url, part = f"{self.url}/{remote.name}", self.out / f".{remote.local_name}.part"
+        problem = ""
+        for attempt in range(self.attempts):
+            self.stop.wait(self.pause * 2 ** (attempt - 1) if attempt else 0)
+            try:
+                problem = self._fetch_rest(url, part)
+            except requests.RequestException as error:
+                problem = f"the connection broke ({type(error).__name__})"
+            if not problem:
+                if _md5_of(part) == remote.md5:
+                    part.replace(self.out / remote.local_name)
+                    return remote, (self.out / remote.local_name).stat().st_size
+                part.unlink()  # what is wrong cannot be gone on with
+                problem = "its md5 differs from the plan's"
+            if self.stop.is_set():
+                break
+        return remote, AlstmError(f"{url} → {remote.local_name}", f"{problem}, {attempt + 1} times", _AGAIN)
 
-def _fetch_rest(session: requests.Session, url: str, part: Path, timeout: float) -> str:
-    """Append what is missing of a file; returns what went wrong, or nothing."""
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-", "Accept-Encoding": "identity"} if have else {"Accept-Encoding": "identity"}
-    with session.get(url, headers=headers, stream=True, timeout=timeout) as answer:
-        if answer.status_code == 416:  # nothing beyond what is here: it is whole, or of another file
-            return ""
-        if answer.status_code not in (200, 206):
-            return f"the server answers {answer.status_code}"
-        resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if answer.status_code == 206 and not resumed:
-            part.unlink(missing_ok=True)
-            return "the server sent another range than asked for"
-        with part.open("ab" if resumed else "wb") as file:
-            for chunk in answer.iter_content(_RECEIVE):
-                file.write(chunk)
-    return ""
+    def _fetch_rest(self, url: str, part: Path) -> str:
+        """Append what is missing of a file; returns what went wrong, or nothing."""
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+        with self.session.get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
+            if answer.status_code == 416:  # nothing beyond what is here: it is whole, or of another file
+                return ""
+            if answer.status_code not in (200, 206):
+                return f"the server answers {answer.status_code}"
+            resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            if answer.status_code == 206 and not resumed:
+                part.unlink(missing_ok=True)
+                return "the server sent another range than asked for"
+            with part.open("ab" if resumed else "wb") as file:
+                for chunk in answer.iter_content(_RECEIVE):
+                    file.write(chunk)
+                    if self.stop.is_set():
+                        return "stopped"
+                file.flush()
+                os.fsync(file.fileno())  # a name must never outlive a power cut without its content
+        return ""

@@ -6,11 +6,18 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from alstm_helpers.errors import AlstmError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_TEMPORARY = ".tmp"  # the end of the names of half-written files
 
 
 @contextlib.contextmanager
@@ -23,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
     newline = None if "b" in mode else "\n"  # the same bytes on every system
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
     temporary = Path(name)
     try:
         with os.fdopen(handle, mode, encoding=encoding, newline=newline) as file:
@@ -38,6 +45,34 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         if isinstance(error, OSError) and error.filename is None:
             error.filename = os.fspath(path)  # "No space left on device" does not say where
         raise
+
+
+@contextlib.contextmanager
+def claimed(*folders: Path) -> Iterator[None]:
+    """Make folders, keep other runs of this package out of them, and remove what a killed run left half-written.
+
+    The claim ends with the process, however it ends. On Windows, and on file systems that cannot lock a
+    folder, there is none.
+
+    Raises:
+        AlstmError: another run has claimed one of them.
+    """
+    with contextlib.ExitStack() as claims:
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            if fcntl is not None:
+                handle = os.open(folder, os.O_RDONLY)
+                claims.callback(os.close, handle)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    remedy = "wait until it is done, or choose another folder"
+                    raise AlstmError(folder, "another run is writing here", remedy) from None
+                except OSError:
+                    pass
+            for leftover in folder.glob(f".*{_TEMPORARY}"):
+                leftover.unlink(missing_ok=True)
+        yield
 
 
 def _umask() -> int:
@@ -70,6 +105,27 @@ def read_records_by(path: str | os.PathLike[str], key: str) -> dict[str, dict[st
         except (ValueError, KeyError, TypeError):
             continue
     return rows
+
+
+def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy: str) -> dict[str, Path]:
+    """Every file below ``source`` (or ``source`` itself) with one of ``suffixes``, by its name up to the first dot.
+
+    Raises:
+        AlstmError: none is there, which ends with ``remedy``; or two have the same name.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise AlstmError(source, "no such folder", "check the path, or " + remedy)
+    every = sorted(source.rglob("*")) if source.is_dir() else [source]
+    found: dict[str, Path] = {}
+    for path in every if source.is_file() else (path for path in every if path.suffix in suffixes):
+        name = path.name.partition(".")[0]
+        if name in found:
+            raise AlstmError(path, f"{found[name]} would become the same {name}.pkl", "rename one of them")
+        found[name] = path
+    if not found:
+        raise AlstmError(source, f"no *{' or *'.join(suffixes)} below it", remedy)
+    return found
 
 
 def require_file(path: str | os.PathLike[str], remedy: str) -> Path:

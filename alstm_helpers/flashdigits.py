@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import atomic_write, claimed, write_json
+from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize, write_videos
 
 NUM_CLASSES = 20
@@ -196,7 +196,7 @@ def make_data(
     shards: int = 4,
     seed: int = 0,
     workers: int = -1,
-    progress: Callable[[Any], Any] = lambda items: items,
+    progress: ProgressBar = no_progress,
 ) -> dict[str, int]:
     """Write the data set as TFRecord shards; a rerun makes only what is missing.
 
@@ -207,7 +207,7 @@ def make_data(
         shards: files a split.
         seed: the same seed gives byte-identical files.
         workers: processes, -1 for one a core.
-        progress: wraps the iterable of finished shards.
+        progress: wraps the finished shards, see :mod:`alstm_helpers.progress`.
 
     Returns:
         how many shards were made and how many were there already.
@@ -222,18 +222,21 @@ def make_data(
     if shards > min(train, val):
         raise AlstmError("--shards", f"{shards} shards cannot be filled", f"pass {min(train, val)} or fewer")
     settings = {"recipe": RECIPE, "seed": seed, "train": train, "val": val, "shards": shards}
-    _check_settings(root / "flashdigits.json", settings)
-    jobs = []
-    for split, count in (("train", train), ("val", val)):
-        for shard in range(shards):
-            path = root / "tf" / split / (SPLITS[split][0] % shard)
-            indices = range(count * shard // shards, count * (shard + 1) // shards)
-            if not path.exists():
-                jobs.append(delayed(_make_shard)(path, seed, split, indices))
-    with atomic_write(root / "labels.csv", "w") as file:
-        file.write("index,name\n" + "".join(f"{index},{name}\n" for index, name in enumerate(CLASS_NAMES)))
-    for _ in progress(Parallel(n_jobs=workers, return_as="generator")(jobs)):
-        pass
+    folders = {split: root / "tf" / split for split in SPLITS}
+    with claimed(root, *folders.values()):
+        _check_settings(root / "flashdigits.json", settings)
+        jobs = []
+        for split, count in (("train", train), ("val", val)):
+            for shard in range(shards):
+                path = folders[split] / (SPLITS[split][0] % shard)
+                indices = range(count * shard // shards, count * (shard + 1) // shards)
+                if not path.exists():
+                    jobs.append(delayed(_make_shard)(path, seed, split, indices))
+        with atomic_write(root / "labels.csv", "w") as file:
+            file.write("index,name\n" + "".join(f"{index},{name}\n" for index, name in enumerate(CLASS_NAMES)))
+        made = Parallel(n_jobs=workers, return_as="generator")(jobs)
+        for _ in progress(made, total=len(jobs), desc="making"):
+            pass
     return {"made": len(jobs), "skipped": 2 * shards - len(jobs), "videos": train + val}
 
 

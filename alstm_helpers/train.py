@@ -248,7 +248,9 @@ class _Run:
         epoch, epochs = self.state.epoch, self.section.epoch
         if epoch % self.valid_interval and epoch < epochs:
             return
-        batches = read_batches(self.valid_shards, self.config.VALID.batch_size, self.config.MODEL.num_classes)
+        batches = read_batches(
+            self.valid_shards, self.config.VALID.batch_size, self.config.MODEL.num_classes, by_length=True
+        )
         result = evaluate(self.net, batches, top_k=self.config.MODEL.topk)
         line = f"[VALID] epoch {epoch}/{epochs}  loss {result['loss']:.4f}  {metrics_text(result)}"
         self._log({"kind": "valid", "epoch": float(epoch), "step": self.state.step, **result}, line)

@@ -111,15 +111,16 @@ def test_the_pickle_is_named_up_to_the_first_dot(tmp_path, target):
 def test_progress_sees_every_finished_shard(source, target):
     seen = []
 
-    def progress(items, *, total, desc):
-        seen.append((total, desc))
+    def progress(items, *, total, desc, size, total_size):
+        seen.append((total, desc, total_size))
         for item in items:
-            seen.append(item["shard"])
+            seen.append((item["shard"], size(item)))
             yield item
 
     convert(source, target, workers=1, progress=progress)
-    assert seen[0] == (3, "converting")
-    assert sorted(seen[1:]) == [f"train000{n}.tfrecord" for n in range(3)]
+    sizes = {path.name: path.stat().st_size for path in source.rglob("*.tfrecord")}
+    assert seen[0] == (3, "converting", sum(sizes.values()))
+    assert sorted(seen[1:]) == sorted(sizes.items())
 
 
 # --- a rerun ----------------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ def test_keep_going_converts_the_others(one_is_bad, target):
     assert "train0001.tfrecord" in str(done.failed[0])
     assert sorted(hashes(target)) == ["train0000.pkl", "train0002.pkl"]
     assert [row["shard"] for row in manifest(target)] == ["train0000.tfrecord", "train0002.tfrecord"]
-    assert not list(target.glob(".*.part"))
+    assert not list(target.glob(".*"))
 
 
 def test_a_mended_shard_is_converted_by_the_next_run(one_is_bad, target):

@@ -65,10 +65,13 @@ def test_collate_keeps_a_video_of_exactly_300_frames():
     assert collate([a_video("long", 300)], CLASSES).lengths.tolist() == [300]
 
 
-@pytest.mark.parametrize("label", [CLASSES, -1])
-def test_collate_refuses_a_label_out_of_range(label):
-    with pytest.raises(AlstmError, match=rf"video odd: label {label}, but the model has 6 classes; .*num_classes"):
-        collate([a_video("fine", 1, [0]), a_video("odd", 1, [0, label])], CLASSES)
+@pytest.mark.parametrize("read", ["in order", "shuffled"])
+def test_a_label_that_does_not_fit_is_named_with_its_shard_and_video(tmp_path, read):
+    (shard,) = write_shards(tmp_path, [[a_video("fine", 1, [CLASSES - 1]), a_video("odd", 1, [0, CLASSES])]])
+    with pytest.raises(
+        AlstmError, match=r"shard0\.pkl, video odd: label 6, but the model has 6 classes; .*num_classes"
+    ):
+        list(read_batches([shard], 4, CLASSES) if read == "in order" else shuffled([shard], 4))
 
 
 # --- in order ---------------------------------------------------------------------------------------------------

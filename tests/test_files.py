@@ -45,7 +45,7 @@ def test_readers_see_the_old_file_until_the_end(old):
         file.write(b"new content")
         file.flush()
         assert old.read_bytes() == b"old"
-        assert [path.suffix for path in old.parent.iterdir() if path != old] == [".part"]
+        assert [path.suffix for path in old.parent.iterdir() if path != old] == [".tmp"]
 
 
 def test_folders_are_made(tmp_path):

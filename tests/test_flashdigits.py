@@ -158,7 +158,7 @@ def test_labels_csv(tiny_data):
 
 def test_progress_sees_every_shard(tmp_path):
     seen = []
-    small(tmp_path, progress=lambda items: (seen.append(item) or item for item in items))
+    small(tmp_path, progress=lambda items, **_: (seen.append(item) or item for item in items))
     assert len(seen) == 4
 
 
