@@ -1,10 +1,18 @@
-"""``alstm bench``: what this machine does a second, on FlashDigits and the course-size model."""
+"""``alstm bench``: what this machine does a second, on videos of YouTube-8M's size and on the course-size model.
+
+Every rate stands beside the baseline that it must be compared with, measured in the same run: conversion beside a
+plain write of the same bytes and, where a Python with TensorFlow is named, beside tf2pkl's logic on the same shard.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +20,139 @@ import numpy as np
 
 from alstm_helpers.convert import convert_shard
 from alstm_helpers.dataset import read_batches
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import score_batches, summed_loss, to_tensors
 from alstm_helpers.flashdigits import NUM_CLASSES, make_video
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
-from alstm_helpers.pickles import load_videos
+from alstm_helpers.paths import project_root
 from alstm_helpers.runtime import matmul_gflops, paddle, set_device
-from alstm_helpers.tfrecord import write_videos
+from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, write_videos
 
 VIDEOS, BATCH = 256, 64
+SHARDS = 50  # tf2pkl is four to five times slower by its 24th
+# Converts one shard in a process of its own and says how much memory that process held at most, in bytes.
+_PEAK_MEMORY = """
+import pathlib, re, sys
+from alstm_helpers.convert import convert_shard
+convert_shard(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
+status = pathlib.Path("/proc/self/status")
+if status.exists():
+    print(int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) * 1024)
+else:
+    import resource
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+Row = tuple[float, str, str]
+
+
+def run_bench(tensorflow: str | None = None) -> dict[str, dict[str, Any]]:
+    """Figures by name: ``value``, ``unit``, ``what``. Of rates, larger is better.
+
+    Args:
+        tensorflow: a Python that has TensorFlow 2, to measure tf2pkl's logic with.
+    """
+    set_device(None)
+    rows: dict[str, Row] = {"matmul": (matmul_gflops(), "GFLOP/s", "float32 product of 1024 × 1024 matrices")}
+    with tempfile.TemporaryDirectory() as folder:
+        rows |= _bench_data(Path(folder), tensorflow)
+    rows |= _bench_metrics()
+    rows |= _bench_model()
+    return {name: {"value": round(value, 2), "unit": unit, "what": what} for name, (value, unit, what) in rows.items()}
 
 
 def _best_seconds(work: Callable[[], Any], repeats: int = 3) -> float:
     """The fastest of a few runs, after one to warm up."""
-    best = float("inf")
-    for run in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if run:
-            best = min(best, time.perf_counter() - start)
-    return best
+    return min(_seconds(work) for _ in range(repeats + 1))
 
 
-def run_bench() -> dict[str, dict[str, Any]]:
-    """Figures by name: ``value``, ``unit``, ``what``. Rates, so larger is better."""
-    set_device(None)
-    paddle.seed(0)
-    net = AttentionLSTM(NUM_CLASSES, embedding_size=64, lstm_size=64, fc_sizes=(128, 64), drop_rate=0.2)
-    optimizer = paddle.optimizer.RMSProp(1e-4, parameters=net.parameters(), centered=True)
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def full_size_videos(count: int) -> Iterator[Video]:
+    """Noise of the size of YouTube-8M's videos: 213 seconds on average, 300 at most, three labels."""
+    rng = np.random.default_rng(0)
+    rgb, audio = (rng.integers(0, 256, (2 * MAX_FRAMES, dim), np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
+    for index in range(count):
+        length, start = int(rng.integers(126, MAX_FRAMES + 1)), int(rng.integers(MAX_FRAMES))
+        labels = tuple(sorted(rng.choice(3862, 3, replace=False).tolist()))
+        cut = slice(start, start + length)
+        yield Video(f"{index:04d}".encode(), labels, rgb[cut], audio[cut])
+
+
+def _bench_data(folder: Path, tensorflow: str | None) -> dict[str, Row]:
+    """Conversion and reading of one shard of YouTube-8M's kind, a quarter of its length."""
+    shard, pickle, plain = folder / "bench.tfrecord", folder / "bench.pkl", folder / "plain"
+    write_videos(shard, full_size_videos(VIDEOS))
+    size = shard.stat().st_size
+    seconds = _best_seconds(lambda: convert_shard(shard, pickle))
+    content = pickle.read_bytes()
+    write = _best_seconds(lambda: _plain_write(plain, content))
+    rows = {
+        "convert": (size / 1e6 / seconds, "MB/s", "TFRecord to pickle, one process"),
+        "convert_videos": (VIDEOS / seconds, "videos/s", "the same"),
+        "plain_write": (len(content) / 1e6 / write, "MB/s", "the same bytes written plainly, to the disk"),
+        "convert_per_write": (write / seconds, "×", "speed of the conversion over that of the plain write"),
+        "convert_memory": (_peak_memory(shard, folder) / size, "×", "peak memory of the process over the shard's size"),
+    }
+    if tensorflow:
+        original = _tf2pkl_seconds(tensorflow, shard, folder)
+        rows["tf2pkl"] = size / 1e6 / original, "MB/s", "tf2pkl's logic on TensorFlow, the same shard"
+        rows["convert_per_tf2pkl"] = original / seconds, "×", "speed of the conversion over that of tf2pkl's logic"
+    times = [_seconds(lambda: convert_shard(shard, pickle)) for _ in range(SHARDS)]
+    drift = float(np.median(times[:10]) / np.median(times[-10:]))
+    rows["convert_last"] = drift, "×", f"speed on shards {SHARDS - 9} to {SHARDS} over that on shards 1 to 10"
+    for name, path in (("read", pickle), ("read_tfrecord", shard)):
+        read = _best_seconds(lambda path=path: [None for _ in read_batches([path], 128, 3862)])  # type: ignore[misc]
+        rows[name] = VIDEOS / read, "videos/s", f"from a warm {path.suffix} into batches of 128, one core"
+    return rows
+
+
+def _plain_write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _peak_memory(shard: Path, folder: Path) -> int:
+    command = [sys.executable, "-c", _PEAK_MEMORY, str(shard), str(folder / "memory.pkl")]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def _tf2pkl_seconds(python: str, shard: Path, folder: Path) -> float:
+    """Seconds that tf2pkl's logic takes in a Python with TensorFlow, the start of TensorFlow left out."""
+    command = [python, str(project_root() / "tools" / "tf2pkl_logic.py"), str(shard), str(folder / "original.pkl")]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        last = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
+        remedy = "name a Python that has TensorFlow 2 installed"
+        raise AlstmError(f"--tensorflow {python}", f"tf2pkl's logic did not run ({last})", remedy) from error
+    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+
+def _bench_metrics() -> dict[str, Row]:
     rng = np.random.default_rng(0)
     scores = rng.random((1000, 3862), dtype=np.float32)
     labels = rng.integers(0, 3862, (1000, 3)).tolist()
+    seconds = _best_seconds(lambda: YouTube8MMetrics().update(scores, labels))
+    return {"metrics": (1000 / seconds, "videos/s", "update with 3,862 classes")}
+
+
+def _bench_model() -> dict[str, Row]:
+    """The course-size model on FlashDigits."""
+    paddle.seed(0)
+    net = AttentionLSTM(NUM_CLASSES, embedding_size=64, lstm_size=64, fc_sizes=(128, 64), drop_rate=0.2)
+    optimizer = paddle.optimizer.RMSProp(1e-4, parameters=net.parameters(), centered=True)
     with tempfile.TemporaryDirectory() as folder:
-        record, pickle = Path(folder, "bench.tfrecord"), Path(folder, "bench.pkl")
-        write_videos(record, (make_video(0, "train", index) for index in range(VIDEOS)))
-        megabytes = record.stat().st_size / 1e6
-        convert = _best_seconds(lambda: convert_shard(record, pickle))
-        read = _best_seconds(lambda: load_videos(pickle))
-        batches = list(read_batches([pickle], BATCH, NUM_CLASSES))
+        shard = Path(folder, "bench.tfrecord")
+        write_videos(shard, (make_video(0, "train", index) for index in range(VIDEOS)))
+        batches = list(read_batches([shard], BATCH, NUM_CLASSES))
 
     def train_epoch() -> None:
         for batch in batches:
@@ -60,13 +163,7 @@ def run_bench() -> dict[str, dict[str, Any]]:
 
     step = _best_seconds(train_epoch)
     infer = _best_seconds(lambda: list(score_batches(net, batches)))
-    metrics = _best_seconds(lambda: YouTube8MMetrics().update(scores, labels))
-    rows = {
-        "matmul": (matmul_gflops(), "GFLOP/s", "float32 product of 1024 × 1024 matrices"),
-        "convert": (megabytes / convert, "MB/s", "TFRecord to pickle, one process"),
-        "read": (VIDEOS / read, "videos/s", "from a warm pickle"),
-        "metrics": (1000 / metrics, "videos/s", "update with 3,862 classes"),
+    return {
         "train": (VIDEOS / step, "videos/s", f"training step, 64/64 model, batch {BATCH}, 20 to 60 seconds"),
         "infer": (VIDEOS / infer, "videos/s", f"scores, 64/64 model, batch {BATCH}"),
     }
-    return {name: {"value": round(value, 1), "unit": unit, "what": what} for name, (value, unit, what) in rows.items()}

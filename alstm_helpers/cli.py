@@ -426,16 +426,17 @@ def course(profile: str, notebooks: tuple[str, ...], out: str | None, more: tupl
 
 @alstm.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def bench(as_json: bool) -> None:
+@click.option("--tensorflow", metavar="PYTHON", help="A Python with TensorFlow 2: also measure tf2pkl's logic on it.")
+def bench(as_json: bool, tensorflow: str | None) -> None:
     """Measure this machine: conversion, reading, metrics, a training step, inference."""
     from alstm_helpers.bench import run_bench
 
-    figures = run_bench()
+    figures = run_bench(tensorflow)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:
         for name, row in figures.items():
-            click.echo(f"{name:<12} {row['value']:>10.4g} {row['unit']:<10} {row['what']}")
+            click.echo(f"{name:<20} {row['value']:>10.4g} {row['unit']:<10} {row['what']}")
 
 
 def main() -> None:
