@@ -145,12 +145,16 @@ class _Interpreter(pickle._Unpickler):
             raise UnsafePickle("", problem, _DISTRUST)
         target.set_state(state)
 
+    def _frame(self) -> None:
+        self.read(8)  # how much to read ahead from a file; nothing is read ahead here
+
     def _bytearray8(self) -> None:
         self.append(self.read(int.from_bytes(self.read(8), "little")))
 
     dispatch: ClassVar[dict[int, Any]] = {
         **pickle._Unpickler.dispatch,
         pickle.BUILD[0]: _build,
+        pickle.FRAME[0]: _frame,
         pickle.BYTEARRAY8[0]: _bytearray8,
     }
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
 from support import a_video, ids_of, write_shards
 
 from alstm_helpers import dataset
+from alstm_helpers.convert import convert
 from alstm_helpers.dataset import collate, count_videos, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.pickles import load_shard
 from alstm_helpers.tfrecord import write_videos
 
 CLASSES = 6
@@ -176,3 +179,94 @@ def test_videos_of_like_length_share_a_batch(tmp_path):
 
 def test_shuffled_batches_of_no_shards():
     assert shuffled([]) == []
+
+
+# --- grouped by length, shared over ranks, gone on with ---------------------------------------------------------
+
+
+def padding(batches):
+    """Share of frames that are padding."""
+    frames = sum(batch.rgb.shape[0] * batch.rgb.shape[1] for batch in batches)
+    return 1 - sum(int(batch.lengths.sum()) for batch in batches) / frames
+
+
+def test_grouping_by_length_saves_padding_and_keeps_every_video(tmp_path):
+    rng = random.Random(0)
+    videos = [a_video(f"v{index:03d}", rng.randint(1, 60)) for index in range(200)]
+    shards = write_shards(tmp_path, [videos[:150], videos[150:]])
+    plain = list(read_batches(shards, 16, CLASSES))
+    grouped = list(read_batches(shards, 16, CLASSES, by_length=True))
+    assert sorted(ids(grouped)) == ids(plain)
+    assert [len(batch.ids) for batch in grouped] == [len(batch.ids) for batch in plain]
+    assert padding(plain) > 0.4 and padding(grouped) < 0.2
+    assert padding(shuffled(shards, 16)) < 0.2
+
+
+@pytest.mark.parametrize("count", [63, 64, 65])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_ranks_share_every_batch_whatever_their_number(tmp_path, count, ranks):
+    """The global batches are those of one process: the step count is equal, no video is lost or doubled."""
+    videos = [a_video(f"v{index:03d}", 1 + index % 9, [index % CLASSES]) for index in range(count)]
+    shards = write_shards(tmp_path, [videos[:40], videos[40:41], videos[41:]])
+    how = {"seed": 1, "epoch": 2, "shuffle_shards": 2}
+    for alone, shares in (
+        (
+            list(read_batches(shards, 8, CLASSES)),
+            [read_batches(shards, 8, CLASSES, rank=r, ranks=ranks) for r in range(ranks)],
+        ),
+        (
+            list(shuffled_batches(shards, 8, CLASSES, **how)),
+            [shuffled_batches(shards, 8, CLASSES, **how, rank=r, ranks=ranks) for r in range(ranks)],
+        ),
+    ):
+        together = list(zip(*shares, strict=True))  # strict: equally many steps
+        assert len(together) == len(alone)
+        for whole, parts in zip(alone, together, strict=True):
+            assert sorted(video for part in parts for video in part.ids) == sorted(whole.ids)
+            sizes = [len(part.ids) for part in parts]
+            assert max(sizes) - min(sizes) <= 1
+            assert all(part.rgb.shape[0] == part.labels.shape[0] == len(part.ids) for part in parts)
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 7, 8, 9])
+def test_an_epoch_can_be_gone_on_with_at_any_batch(four_shards, start):
+    how = {"seed": 4, "epoch": 1, "shuffle_shards": 2}
+    whole = list(shuffled_batches(four_shards, 8, CLASSES, **how))
+    rest = list(shuffled_batches(four_shards, 8, CLASSES, **how, start=start))
+    assert len(whole) == 8 and ids(rest) == ids(whole[start:])
+    for one, other in zip(rest, whole[start:], strict=True):
+        assert np.array_equal(one.rgb, other.rgb) and np.array_equal(one.labels, other.labels)
+
+
+def test_batches_that_are_left_out_are_not_put_together(four_shards, monkeypatch):
+    collated = []
+    original = dataset.collate
+    monkeypatch.setattr(dataset, "collate", lambda videos, classes: collated.append(1) or original(videos, classes))
+    how = {"seed": 0, "epoch": 0, "shuffle_shards": 4}
+    assert len(list(shuffled_batches(four_shards, 8, CLASSES, **how, start=6))) == len(collated) == 2
+
+
+def test_the_frames_of_a_pickle_are_not_copied_before_they_are_used(tmp_path):
+    """A pool of pickles costs no memory of its own: their arrays are views of the mapped files."""
+    shards = write_shards(tmp_path, [[a_video(f"v{index}", 300)] for index in range(30)])
+    size = sum(shard.stat().st_size for shard in shards)
+    tracemalloc.start()
+    pool = [video for shard in shards for video in load_shard(shard)]
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pool) == 30 and held < size / 50
+
+
+def test_videos_are_counted_from_the_manifest_where_it_fits(tmp_path, monkeypatch):
+    tf, pkl = tmp_path / "tf", tmp_path / "pkl"
+    for name, number in (("train0000", 3), ("train0001", 4)):
+        write_videos(tf / f"{name}.tfrecord", numbered(number))
+    convert(tf, pkl, workers=1)
+    shards = sorted(pkl.glob("*.pkl"))
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "load_shard", lambda path: pytest.fail("no shard needs to be read"))
+        assert count_videos(shards) == 7
+        assert count_videos(sorted(tf.glob("*.tfrecord"))) == 7
+    write_shards(pkl, [numbered(9)])
+    (pkl / "shard0.pkl").replace(shards[0])  # the manifest is of another pickle
+    assert count_videos(shards) == 13

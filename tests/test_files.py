@@ -6,12 +6,14 @@ import errno
 import json
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from alstm_helpers import files
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, read_filelist, require_file, write_json, write_json_lines
+from alstm_helpers.files import atomic_write, claimed, read_filelist, require_file, write_json, write_json_lines
 
 
 @pytest.fixture
@@ -192,3 +194,38 @@ def test_lists_that_cannot_be_used(shards):
     with pytest.raises(AlstmError) as caught:
         read_filelist(write_text(shards / "x.list", "a.pkl\nc.pkl\n"))
     assert f"it names {shards / 'c.pkl'}, which is missing" in str(caught.value)
+
+
+# --- claims -----------------------------------------------------------------------------------------------------
+
+CLAIM = """
+import pathlib, sys, time
+from alstm_helpers.files import claimed
+with claimed(pathlib.Path(sys.argv[1])):
+    print("claimed", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_claimed_by_one_process_and_free_when_that_is_killed(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", CLAIM, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "claimed\n"
+        with pytest.raises(AlstmError, match="another run is writing here"), claimed(tmp_path / "free", tmp_path):
+            pass
+        with claimed(tmp_path / "free"):  # a claim that failed keeps nothing
+            pass
+    finally:
+        other.kill()
+        other.wait()
+        other.stdout.close()
+    with claimed(tmp_path):
+        pass
+
+
+def test_a_claim_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
+    names = [".train0000.pkl.x1y2.tmp", ".train0001.tfrecord.part", "train0000.pkl", "notes.tmp"]
+    for name in names:
+        (tmp_path / name).touch()
+    with claimed(tmp_path):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
