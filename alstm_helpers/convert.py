@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 import warnings
 from collections.abc import Generator, Iterator
-from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from alstm_helpers.files import claimed, read_records_by, shards_below, write_js
 from alstm_helpers.pickles import save_videos
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import read_videos
+
+DASK_TIMEOUT = 10  # seconds until a scheduler, and a worker of it, must have answered
 
 
 @dataclass
@@ -123,7 +125,7 @@ def convert(
             result.converted += 1
             result.videos += row["videos"]
             result.frames += row["frames"]
-        if todo:
+        if result.converted or list(rows) != sorted(rows):
             write_json_lines(manifest, (rows[name] for name in sorted(rows)))
     result.failed.sort(key=str)
     return result
@@ -142,12 +144,12 @@ def _convert_all(
         warnings.filterwarnings("ignore", category=UserWarning, module="joblib")  # that the others are cancelled
         try:
             yield from Parallel(return_as="generator_unordered")(jobs)
-        except (BrokenProcessPool, CancelledError, OSError) as error:
-            raise AlstmError(
-                scheduler or "the worker processes",
-                f"one died before its shard was done ({type(error).__name__})",
-                "run the same command again, with fewer --workers if memory was short",
-            ) from error
+        except Exception as error:
+            if not scheduler and not isinstance(error, BrokenProcessPool):
+                raise
+            problem = f"work was lost before its shard was done ({type(error).__name__}: {error})"
+            remedy = "run the same command again, with fewer --workers if memory was short"
+            raise AlstmError(f"--scheduler {scheduler}" if scheduler else "--workers", problem, remedy) from error
 
 
 @contextmanager
@@ -158,12 +160,17 @@ def _dask(scheduler: str) -> Iterator[None]:
     """
     from distributed import Client
 
-    try:
-        client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as error:
-        remedy = "start one with `dask scheduler` and `dask worker ADDRESS`, and pass its address"
-        raise AlstmError(f"--scheduler {scheduler}", f"no Dask scheduler answers ({error})", remedy) from error
-    with client, parallel_config(backend="dask", client=client, wait_for_workers_timeout=30):
+    for name in ("distributed", "distributed.client"):  # their tracebacks; what matters is raised below
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with ExitStack() as stack:
+        try:
+            client = stack.enter_context(Client(scheduler, timeout=DASK_TIMEOUT))
+            client.wait_for_workers(1, timeout=DASK_TIMEOUT)
+        except (OSError, ValueError, TimeoutError) as error:
+            problem = f"no Dask scheduler with workers answers ({error})"
+            remedy = "start one with `dask scheduler`, and `dask worker ADDRESS` on each machine, and pass its address"
+            raise AlstmError(f"--scheduler {scheduler}", problem, remedy) from error
+        stack.enter_context(parallel_config(backend="dask", client=client))
         yield
 
 

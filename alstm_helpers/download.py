@@ -24,7 +24,7 @@ from typing import Any
 import requests
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, read_records_by
+from alstm_helpers.files import claimed, read_records_by, write_json_lines
 from alstm_helpers.progress import ProgressBar, no_progress
 
 MIRRORS = ("us", "eu", "asia")
@@ -157,7 +157,8 @@ def download(
     wanted = [remote for remote in plan if in_shard(remote.name, shard)]
     record = out / "downloads.jsonl"
     with claimed(out):
-        verified = read_records_by(record, "file")
+        before = read_records_by(record, "file")
+        verified = dict(before)
         todo = [remote for remote in wanted if not _is_done(remote, out, verified)]
         result = Downloads(skipped=len(wanted) - len(todo))
         total = _check_space(session, todo, files_url, out, timeout, report) if todo else 0
@@ -169,10 +170,13 @@ def download(
             if isinstance(size, AlstmError):
                 result.failed.append(size)
                 continue
-            with record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"file": remote.local_name, "md5": remote.md5, "bytes": size}) + "\n")
+            verified[remote.local_name] = {"file": remote.local_name, "md5": remote.md5, "bytes": size}
+            with record.open("a", encoding="utf-8") as file:  # a crash loses at most the last row
+                file.write(json.dumps(verified[remote.local_name]) + "\n")
             result.fetched += 1
             result.bytes += size
+        if list(before.items()) != sorted(verified.items()):
+            write_json_lines(record, (verified[name] for name in sorted(verified)))
     result.failed.sort(key=str)
     return result
 
@@ -198,14 +202,17 @@ def _fetch_plan(session: requests.Session, url: str, attempts: int, timeout: flo
 
 
 def _is_done(remote: Remote, out: Path, verified: dict[str, dict[str, Any]]) -> bool:
-    """Verified before and of unchanged size; or, without a record, of the right checksum."""
+    """Verified before and of unchanged size; or, without a record, of the right checksum, which is then recorded."""
     path = out / remote.local_name
     if not path.is_file():
         return False
     row = verified.get(remote.local_name)
     if row is not None and row.get("md5") == remote.md5:
         return bool(row.get("bytes") == path.stat().st_size)
-    return _md5_of(path) == remote.md5
+    if _md5_of(path) != remote.md5:
+        return False
+    verified[remote.local_name] = {"file": remote.local_name, "md5": remote.md5, "bytes": path.stat().st_size}
+    return True
 
 
 def _md5_of(path: Path) -> str:

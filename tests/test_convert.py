@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import pickle
+import signal
+import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from support import a_video
+from support import a_video, run_python
 
 from alstm_helpers import convert as conversion
 from alstm_helpers.convert import convert
@@ -258,6 +262,116 @@ def test_a_full_disk_names_the_target(source, target, monkeypatch):
     with pytest.raises(AlstmError, match="No space left on device; free some space") as caught:
         convert(source, target, workers=1)
     assert caught.value.where.endswith(".pkl")
+
+
+# --- at scale -----------------------------------------------------------------------------------------------------
+
+
+def test_a_shard_newer_than_its_pickle_is_converted_again(source, target):
+    convert(source, target, workers=1)
+    path = source / "train0001.tfrecord"
+    write_videos(path, [a_video("x0", 2, [0], seed=1)])  # other content of the same size
+    os.utime(path, (time.time() + 10,) * 2)
+    assert counts(convert(source, target, workers=1)) == (1, 1, 2, 2, 0)
+    assert load_videos(target / "train0001.pkl")[0].id == b"x0"
+
+
+def test_what_a_killed_run_left_is_cleared_away(source, target):
+    target.mkdir(parents=True)
+    (target / ".train0000.pkl.ab12.tmp").write_bytes(b"half")
+    convert(source, target, workers=1)
+    assert not list(target.glob(".*"))
+
+
+def test_a_second_run_in_the_same_folder_is_refused(source, target):
+    def second(items, **_):
+        with pytest.raises(AlstmError, match="another run is writing here"):
+            convert(source, target, workers=1)
+        return items
+
+    assert counts(convert(source, target, workers=1, progress=second))[0] == 3
+
+
+def test_memory_does_not_grow_with_the_shard(tmp_path):
+    """One video at a time: a shard of 40 takes no more than one of 8."""
+    peaks = []
+    for number in (8, 40):
+        shard = tmp_path / f"train{number:04d}.tfrecord"
+        write_videos(shard, (a_video(f"{index}", 300) for index in range(number)))
+        tracemalloc.start()
+        assert not isinstance(conversion.convert_shard(shard, tmp_path / "a.pkl"), AlstmError)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] + 2e6 and peaks[1] < 40 * 300 * 1152
+
+
+def test_a_worker_that_dies_is_one_clear_error(source, target, monkeypatch):
+    monkeypatch.setattr(conversion, "convert_shard", die)
+    with pytest.raises(AlstmError, match="--workers: work was lost before its shard was done") as caught:
+        convert(source, target, workers=2)
+    assert "fewer --workers" in caught.value.remedy
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_pickles_are_read_by_plain_python_too(source, target):
+    """Other people's readers unpickle these files without this package."""
+    convert(source, target, workers=1)
+    code = "import pickle, sys; rows = pickle.load(open(sys.argv[1], 'rb')); print(type(rows).__name__, len(rows), "
+    code += "rows[1]['feature'].shape, rows[1]['audio'].dtype, rows[1]['label'], 'alstm_helpers' in sys.modules)"
+    done = run_python(code, str(target / "train0002.pkl"))
+    assert done.stdout == "list 3 (3, 1024) uint8 [1] False\n", done.stderr
+
+
+# --- on a Dask cluster --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A scheduler and two worker processes on this machine's loopback."""
+    from distributed import LocalCluster
+
+    settings = {"n_workers": 2, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(processes=True, silence_logs=logging.CRITICAL, **settings) as running:
+        yield running
+
+
+def test_a_dask_cluster_gives_the_same_bytes(one_is_bad, target, tmp_path, cluster):
+    """Both workers work, a bad shard is named, and the pickles are those of this machine alone."""
+    for number in range(10, 30):
+        write_videos(one_is_bad / f"train{number:04d}.tfrecord", [a_video(f"{number}", 3, [1])] * 20)
+    done = convert(one_is_bad, target, scheduler=cluster.scheduler_address, keep_going=True)
+    assert (done.converted, len(done.failed)) == (22, 1)
+    assert "train0001.tfrecord, record 0 at byte 0" in str(done.failed[0])
+    convert(one_is_bad, tmp_path / "alone", workers=1, keep_going=True)
+    assert hashes(target) == hashes(tmp_path / "alone") and len(hashes(target)) == 22
+    assert [row["shard"] for row in manifest(target)] == [row["shard"] for row in manifest(tmp_path / "alone")]
+    assert convert(one_is_bad, target, scheduler=cluster.scheduler_address, keep_going=True).skipped == 22
+
+
+def test_without_keep_going_a_cluster_stops_at_the_bad_shard(one_is_bad, target, cluster):
+    with pytest.raises(CorruptRecord, match=r"train0001\.tfrecord"):
+        convert(one_is_bad, target, scheduler=cluster.scheduler_address)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "no address at all"])
+def test_no_scheduler_is_one_clear_error(source, target, monkeypatch, address):
+    monkeypatch.setattr(conversion, "DASK_TIMEOUT", 0.5)
+    with pytest.raises(AlstmError, match=f"--scheduler {address}: no Dask scheduler with workers answers"):
+        convert(source, target, scheduler=address)
+
+
+def test_a_cluster_without_workers_is_one_clear_error(source, target, monkeypatch):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(conversion, "DASK_TIMEOUT", 1)
+    with (
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
+        pytest.raises(AlstmError, match="no Dask scheduler with workers answers"),
+    ):
+        convert(source, target, scheduler=empty.scheduler_address)
 
 
 # --- real files -------------------------------------------------------------------------------------------------
