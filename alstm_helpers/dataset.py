@@ -5,12 +5,13 @@ the epoch alone; not on how many processes (ranks) share the work, nor on where 
 
     shards → pool of a few → mixed → near each other sorted by length → batches, mixed → each rank's share → collate
 
-Frames of pickles are read when a batch is collated (:func:`alstm_helpers.pickles.load_plain`), so batches that are
-skipped, and other ranks' shares, cost little. TFRecords are read whole, for their checksums.
+Frames of pickles are read when a batch is collated (:func:`alstm_helpers.pickles.load_plain`): those of batches that
+are left out, and of other ranks' shares, are never read. TFRecords are read whole, for their checksums.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -156,7 +157,9 @@ def _in_order(videos: Sequence[Video], batch_size: int) -> Iterator[Sequence[Vid
 
 
 def _group_by_length(videos: Sequence[Video], batch_size: int) -> Iterator[Sequence[Video]]:
-    for window in _in_order(videos, batch_size * WINDOW_BATCHES):
+    batches = max(1, math.ceil(len(videos) / batch_size))
+    windows = math.ceil(batches / WINDOW_BATCHES)  # of about equal size: the last one gains as much as the others
+    for window in _in_order(videos, batch_size * math.ceil(batches / windows)):
         yield from _in_order(sorted(window, key=lambda video: video.num_frames), batch_size)
 
 

@@ -41,18 +41,17 @@ class _Source:
     """What the interpreter reads from. Large values are views: an array's bytes are not touched until used."""
 
     def __init__(self, content: bytes | mmap.mmap) -> None:
-        self._content, self._view, self._at = content, memoryview(content), 0
+        self._content, self._view, self._at, self._size = content, memoryview(content), 0, len(content)
 
     def read(self, size: int) -> bytes | memoryview:
         start, self._at = self._at, self._at + size
-        if self._at > len(self._view):  # checked first, so that a wild length costs no memory
+        if self._at > self._size:  # checked first, so that a wild length costs no memory
             raise pickle.UnpicklingError(f"{size} bytes announced, fewer are left")
-        piece = self._view[start : self._at]
-        return piece if size >= _LARGE else bytes(piece)
+        return self._content[start : self._at] if size < _LARGE else self._view[start : self._at]
 
     def readline(self) -> bytes:
-        end = self._content.find(b"\n", self._at) + 1
-        return bytes(self.read((end or len(self._view)) - self._at))
+        start, self._at = self._at, self._content.find(b"\n", self._at) + 1 or self._size
+        return self._content[start : self._at]
 
 
 class _DType:
@@ -107,10 +106,16 @@ def _encode_latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """How protocol 2 written by Python 3 spells empty bytes."""
+    return b""
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): "ndarray",  # only ever an argument of _reconstruct, which does not look at it
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _encode_latin1,
+    ("__builtin__", "bytes"): _no_bytes,
     ("builtins", "list"): list,  # save_videos writes a list this way
 }
 for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and NumPy 2

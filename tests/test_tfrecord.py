@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import os
 import random
 import struct
+import tracemalloc
 from pathlib import Path
 
 import google_crc32c
@@ -18,6 +20,7 @@ from support import a_video
 from alstm_helpers.errors import AlstmError, CorruptRecord, WrongShard
 from alstm_helpers.tfrecord import (
     Video,
+    count_records,
     decode_video,
     dequantize,
     encode_video,
@@ -117,15 +120,27 @@ def test_records_are_framed_as_the_format_says(tmp_path):
 
 
 def test_every_single_bit_flip_is_found(shard, tmp_path):
-    path, _ = shard
+    """1,000 flips, half of them in the 16 bytes that frame a record; each is found, none crashes the reader."""
+    path, videos = shard
     whole = path.read_bytes()
+    starts = [0, *itertools.accumulate(16 + len(encode_video(video)) for video in videos[:2])]
+    ends = [*starts[1:], len(whole)]
+    frames = [
+        place
+        for start, end in zip(starts, ends, strict=True)
+        for place in (*range(start, start + 12), *range(end - 4, end))
+    ]
     damaged = tmp_path / "damaged.tfrecord"
     rng = random.Random(0)
-    for _ in range(200):
-        place, bit = rng.randrange(len(whole)), rng.randrange(8)
+    found = 0
+    for number in range(1000):
+        place, bit = rng.choice(frames) if number % 2 else rng.randrange(len(whole)), rng.randrange(8)
         damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
-        with pytest.raises(AlstmError):
+        index = sum(place >= start for start in starts) - 1
+        with pytest.raises(CorruptRecord, match=rf"record {index} at byte {starts[index]}: "):
             list(read_videos(damaged))
+        found += 1
+    assert found == 1000
 
 
 def test_each_part_of_a_record_is_checked(shard):
@@ -171,7 +186,13 @@ def test_a_wild_length_with_a_good_checksum_is_refused_before_it_is_read(tmp_pat
 def test_files_that_are_no_tfrecords(tmp_path):
     path = tmp_path / "page.tfrecord"
     path.write_text("<html><body>404 Not Found</body></html>\n" * 20, encoding="utf-8")
-    assert "this is not a TFRecord file" in refusal(path)
+    assert "this is not a TFRecord file but text that begins with '<html><body>'" in refusal(path)
+    path.write_text("\ufeffvideo,labels\n", encoding="utf-8")  # as spreadsheets save
+    assert "but text that begins with" in refusal(path)
+    path.write_bytes(gzip.compress(b"x" * 99))
+    assert "but a gzip file; decompress it with gunzip" in refusal(path)
+    path.write_bytes(random.Random(0).randbytes(99))
+    assert "the checksum of the length differs, or this is not a TFRecord file" in refusal(path)
     path.write_bytes(b"")
     assert "the file is empty" in refusal(path)
     assert "no such file" in refusal(tmp_path / "none.tfrecord", AlstmError)
@@ -190,6 +211,18 @@ def test_writing_that_fails_leaves_the_old_shard(shard):
         write_videos(path, failing())
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_records_are_counted_without_their_payloads(shard):
+    path, _ = shard
+    assert count_records(path) == 3
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    assert count_records(path) == 3  # a damaged payload is not looked at
+    path.write_bytes(content[:-1])
+    with pytest.raises(CorruptRecord, match="record 2 at byte"):
+        count_records(path)
 
 
 # --- videos -----------------------------------------------------------------------------------------------------
@@ -262,6 +295,64 @@ def test_the_fast_path_never_disagrees_with_protobuf():
             assert equal(fast, general_decode(changed, ""))
             agreed += 1
     assert agreed > 100  # else nothing was compared
+
+
+def mutations():
+    """How to spoil a message: cut, overwrite, repeat, insert or drop a piece; several times, anywhere."""
+    place, piece = st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=12)
+    kinds = st.sampled_from(["cut", "overwrite", "insert", "drop", "repeat"])
+    return st.lists(st.tuples(kinds, place, piece), min_size=1, max_size=6)
+
+
+def mutated(payload, changes):
+    for kind, share, piece in changes:
+        at = int(share * len(payload))
+        if kind == "cut":
+            payload = payload[:at]
+        elif kind == "overwrite":
+            payload = payload[:at] + piece + payload[at + len(piece) :]
+        elif kind == "insert":
+            payload = payload[:at] + piece + payload[at:]
+        elif kind == "drop":
+            payload = payload[:at] + payload[at + len(piece) * 40 :]
+        else:
+            payload = payload[:at] + payload[at // 2 :]
+    return payload
+
+
+# The lists lie at the end and are mostly frames: messages of no or one frame are mutated where it matters.
+SMALL = [encode_video(a_video("abcd", frames, [1, 300])) for frames in (0, 1)]
+
+
+@given(st.sampled_from(SMALL), mutations(), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_whatever_a_record_holds_only_our_errors_come_out_and_memory_stays_bounded(
+    tmp_path_factory, payload, changes, in_the_head
+):
+    """Records with right checksums and wrong content: a video, or an ``AlstmError`` that names the record."""
+    head = payload[:120]
+    payload = mutated(head, changes) + payload[120:] if in_the_head else mutated(payload, changes)
+    path = tmp_path_factory.getbasetemp() / "mutated.tfrecord"
+    write_records(path, [encode_video(a_video("good", 1)), payload])
+    tracemalloc.start()
+    try:
+        read = list(read_videos(path))
+        assert len(read) == 2 and isinstance(read[1], Video) and len(read[1].rgb) == len(read[1].audio)
+    except AlstmError as error:
+        assert f"{path}, record 1 at byte " in str(error) and "\n" not in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 20 * (len(payload) + 10_000)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_whatever_a_file_holds_only_our_errors_come_out(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "any.tfrecord"
+    path.write_bytes(content)
+    with pytest.raises(AlstmError):
+        list(read_videos(path))
 
 
 @pytest.mark.parametrize("decode", [decode_video, general_decode])
