@@ -33,7 +33,8 @@ from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, read_v
 PROTOCOL = 4
 _CONVERT_AGAIN = "convert its TFRecord again with `alstm convert`"
 _DISTRUST = "do not trust this file; " + _CONVERT_AGAIN
-_HASHED_AT_ONCE = 1 << 20  # bytes; with fewer, the two threads spend their time waiting for each other
+_WRITTEN_AT_ONCE = 2 << 20  # bytes; with fewer, threads spend their time waiting for each other
+_PUSHED_AT_ONCE = 32 << 20  # bytes; what is on the disk early need not be waited for at the end
 _LARGE = 1 << 12  # bytes; what is larger stays where it is in the file and is not copied
 
 
@@ -245,14 +246,17 @@ def save_videos(path: str | os.PathLike[str], videos: Iterable[Video], *, keys: 
         path: the file to write.
         videos: what to write.
         keys: ``"str"`` as Python 3 wrote them, or ``"bytes"`` for the original reader.
+
+    Raises:
+        ValueError: frames that are not uint8 (T, D).
     """
     rows = _Rows(videos, keys)
-    with atomic_write(path) as file, ThreadPoolExecutor(1) as thread:
-        hashed = _Hashed(file, thread)
+    with atomic_write(path) as file, ThreadPoolExecutor(2) as threads:
+        hashed = _Hashed(file, threads)
         pickler = pickle.Pickler(hashed, protocol=PROTOCOL)
         pickler.fast = True  # no memo: it would keep every array in memory until the end
         pickler.dump(rows)
-        return Saved(rows.videos, rows.frames, hashed.bytes, hashed.hexdigest())
+        return Saved(rows.videos, rows.frames, *hashed.finish())
 
 
 class _Rows:
@@ -268,8 +272,8 @@ class _Rows:
         for video in self.source:
             row = {
                 "video": video.id,
-                "feature": np.ascontiguousarray(video.rgb),
-                "audio": np.ascontiguousarray(video.audio),
+                "feature": _Frames(video.rgb),
+                "audio": _Frames(video.audio),
                 "label": list(video.labels),
                 "nframes": min(video.num_frames, MAX_FRAMES),
             }
@@ -278,39 +282,61 @@ class _Rows:
             yield row if self.keys == "str" else {key.encode(): value for key, value in row.items()}
 
 
-class _Hashed:
-    """A file that hashes in a thread what is written to it: hashing and writing each release the GIL."""
+class _Frames:
+    """Frames (T, D) uint8, pickled as NumPy pickles an array, with one copy less where rows do not touch."""
 
-    def __init__(self, file: IO[bytes], thread: ThreadPoolExecutor) -> None:
-        self.file, self.thread, self.digest, self.bytes = file, thread, hashlib.sha256(), 0
-        self._waiting: list[bytes] = []
-        self._size = 0
-        self._hashing: Future[None] | None = None
+    def __init__(self, array: np.ndarray) -> None:
+        if array.dtype != np.uint8 or array.ndim != 2:
+            raise ValueError(f"frames are {array.dtype} {array.shape}, not uint8 (T, D); quantize() makes them")
+        self.array = array if array.strides[1] == 1 else np.ascontiguousarray(array)
+
+    def __reduce__(self) -> Any:
+        reconstruct, arguments, (version, _, dtype, fortran, _) = _EMPTY_FRAMES
+        rows = self.array.view(f"V{self.array.shape[1]}")  # a row as one value, which is copied at once
+        return reconstruct, arguments, (version, self.array.shape, dtype, fortran, rows.tobytes())
+
+
+_EMPTY_FRAMES: Any = np.empty((0, 1), np.uint8).__reduce__()
+
+
+class _Hashed:
+    """A file that is hashed by one thread, and pushed to the disk by another, while more of it is made and written.
+
+    Each of the three takes about as long, and releases the GIL meanwhile.
+    """
+
+    def __init__(self, file: IO[bytes], threads: ThreadPoolExecutor) -> None:
+        self.file, self.threads, self.digest, self.bytes = file, threads, hashlib.sha256(), 0
+        self._pieces: list[bytes] = []
+        self._size = self._pushed = 0
+        self._hashing: Future[Any] = threads.submit(int)  # nothing yet
+        self._pushing = self._hashing
 
     def write(self, data: bytes) -> int:
-        self.file.write(data)
-        self._waiting.append(data)
+        self._pieces.append(data)
         self._size += len(data)
-        self.bytes += len(data)
-        if self._size > _HASHED_AT_ONCE:
-            self._hash()
+        if self._size > _WRITTEN_AT_ONCE:
+            self._flush()
         return len(data)
 
-    def _hash(self) -> None:
-        """Hand over what waits, once the thread is done with what it had: at most twice that is held."""
-        if self._hashing:
-            self._hashing.result()
-        self._hashing = self.thread.submit(self._update, self._waiting)
-        self._waiting, self._size = [], 0
+    def _flush(self) -> None:
+        chunk = b"".join(self._pieces)
+        self._pieces, self._size = [], 0
+        self._hashing.result()  # so no more than two chunks are held
+        self._hashing = self.threads.submit(self.digest.update, chunk)
+        self.file.write(chunk)
+        self.bytes += len(chunk)
+        if self.bytes - self._pushed > _PUSHED_AT_ONCE and self._pushing.done():
+            self._pushing.result()
+            self.file.flush()
+            self._pushing, self._pushed = self.threads.submit(os.fsync, self.file.fileno()), self.bytes
 
-    def _update(self, pieces: list[bytes]) -> None:
-        for piece in pieces:
-            self.digest.update(piece)
-
-    def hexdigest(self) -> str:
-        self.thread.shutdown()  # waits for what it was given
-        self._update(self._waiting)
-        return self.digest.hexdigest()
+    def finish(self) -> tuple[int, str]:
+        """Bytes written, and their SHA-256."""
+        self._flush()
+        self._hashing.result()
+        self._pushing.result()
+        return self.bytes, self.digest.hexdigest()
 
 
 def load_videos(path: str | os.PathLike[str]) -> list[Video]:

@@ -493,6 +493,18 @@ def test_small_arrays(tmp_path, shape):
         assert value[0].shape == shape and value[0].sum() == np.ones(shape).sum()
 
 
+def test_frames_in_any_order_of_memory_are_saved(tmp_path, videos):
+    """Columns first, every other row, backwards: what is read back is what was there."""
+    whole = a_video("x", 20)
+    changes = (np.asfortranarray, lambda a: a[::2], lambda a: a[::-1], lambda a: a[:, ::-1], lambda a: a[:0])
+    odd = [whole._replace(rgb=change(whole.rgb), audio=change(whole.audio)) for change in changes]
+    save_videos(tmp_path / "a.pkl", odd)
+    assert all(map(equal, load_videos(tmp_path / "a.pkl"), odd))
+    with pytest.raises(ValueError, match=r"frames are float64 \(20, 1024\), not uint8"):
+        save_videos(tmp_path / "a.pkl", [whole._replace(rgb=whole.rgb / 255)])
+    assert len(load_videos(tmp_path / "a.pkl")) == len(odd)  # nothing half-written
+
+
 def test_saving_says_what_it_wrote(tmp_path, videos):
     saved = save_videos(tmp_path / "a.pkl", [a_video("large", 300), *videos])
     content = (tmp_path / "a.pkl").read_bytes()
