@@ -2,10 +2,10 @@
 
 The flow, one module a step::
 
-    tfrecord → convert → pickles ┐
-    flashdigits ─ writes ─┘      ├→ dataset → model → train → evaluate → predict → export
-    (your videos → features)─────┘
-    cli · config · runtime · metrics · plots · course
+    download → tfrecord → convert → pickles → lists ┐
+    flashdigits ─ writes ─┘                         ├→ dataset → model → train → evaluate → predict → export
+    (your videos → features)────────────────────────┘
+    cli · config · runtime · metrics · plots · progress · course
 
 Importing the package sets the thread variables that Paddle reads once, at its own import
 (see :mod:`alstm_helpers.runtime`); it imports neither Paddle nor NumPy.

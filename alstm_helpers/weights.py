@@ -35,7 +35,7 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if not isinstance(loaded, dict):
         raise AlstmError(path, f"it holds a {type(loaded).__name__}, not parameters by name", _REMEDY)
     arrays = {
-        name.decode() if isinstance(name, bytes) else str(name): value
+        name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name): value
         for name, value in loaded.items()
         if isinstance(value, np.ndarray)
     }
