@@ -18,8 +18,8 @@ from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensor
 from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
-from alstm_helpers.pickles import load_plain, save_plain
 from alstm_helpers.runtime import paddle, seed_everything
+from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.weights import (
     apply_weights,
     load_arrays,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.pickles import load_plain, save_plain
 from alstm_helpers.runtime import paddle
+from alstm_helpers.safe_pickle import load_plain, save_plain
 
 PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
 _REMEDY = "pass the .pdparams file of a finished training, for example data/checkpoints/AttentionLSTM_best.pdparams"

@@ -20,8 +20,8 @@ from alstm_helpers import __version__, cli
 from alstm_helpers.doctor import Check
 from alstm_helpers.evaluate import build_model
 from alstm_helpers.files import read_filelist
-from alstm_helpers.pickles import load_plain
 from alstm_helpers.runtime import paddle
+from alstm_helpers.safe_pickle import load_plain
 from alstm_helpers.train import Training
 from alstm_helpers.weights import save_weights
 

@@ -16,8 +16,8 @@ from alstm_helpers.config import TrainSection
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.files import read_filelist
 from alstm_helpers.model import AttentionLSTM
-from alstm_helpers.pickles import load_plain
 from alstm_helpers.runtime import paddle
+from alstm_helpers.safe_pickle import load_plain
 from alstm_helpers.train import learning_rate_at, make_optimizer, train
 from alstm_helpers.weights import load_arrays, save_weights, state_of
 
