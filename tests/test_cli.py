@@ -339,6 +339,12 @@ def test_too_little_memory(alstm, trained, elsewhere, monkeypatch):
     assert_one_line_error(alstm("eval", *trained), "memory: ", "batch")
 
 
+def test_a_fault_of_ours_is_one_line_too(alstm, trained, monkeypatch):
+    monkeypatch.setattr("alstm_helpers.evaluate.evaluate", lambda *_, **__: 1 / 0)
+    result = alstm("eval", *trained)
+    assert_one_line_error(result, "alstm: ZeroDivisionError: division by zero; this is a fault of alstm", "--debug")
+
+
 @pytest.mark.parametrize("position", [0, 1, 3])
 def test_debug_shows_the_traceback(alstm, elsewhere, position):
     arguments = ["train", "--config", "none.yaml"]
