@@ -459,7 +459,10 @@ def main() -> None:
     except MemoryError:
         _fail("memory: not enough for this batch; lower the batch size", debug)
     except Exception as error:  # a fault of ours; still one line, and the traceback for who wants to report it
-        _fail(f"alstm: {type(error).__name__}: {error}; this is a fault of alstm, report it with what --debug shows", debug)
+        _fail(
+            f"alstm: {type(error).__name__}: {error}; this is a fault of alstm, report it with what --debug shows",
+            debug,
+        )
 
 
 def _fail(message: str, debug: bool) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -23,6 +23,7 @@ from alstm_helpers.safe_pickle import PROTOCOL, load_plain
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, read_videos
 
 _CONVERT_AGAIN = "convert its TFRecord again with `alstm convert`"
+_LONGEST_ID = 4096  # bytes; own ids may be paths
 _WRITTEN_AT_ONCE = 2 << 20  # bytes; with fewer, threads spend their time waiting for each other
 _PUSHED_AT_ONCE = 32 << 20  # bytes; what is on the disk early need not be waited for at the end
 
@@ -71,7 +72,7 @@ class _Rows:
                 "video": video.id,
                 "feature": _Frames(video.rgb),
                 "audio": _Frames(video.audio),
-                "label": list(video.labels),
+                "label": [int(label) for label in video.labels],
                 "nframes": min(video.num_frames, MAX_FRAMES),
             }
             self.videos += 1
@@ -147,10 +148,18 @@ def load_videos(path: str | os.PathLike[str]) -> list[Video]:
     rows = [loaded] if isinstance(loaded, dict) else loaded
     if not isinstance(rows, list):
         raise AlstmError(path, f"it holds a {type(loaded).__name__}, not a list of videos", _CONVERT_AGAIN)
-    return [_video_of(row, f"{path}, video {index}") for index, row in enumerate(rows)]
+    known: dict[int, Any] = {}  # what the file may name many times is looked at once
+    return [_once(known, _video_of, row, f"{path}, video {index}", known) for index, row in enumerate(rows)]
 
 
-def _video_of(row: Any, where: str) -> Video:
+def _once(known: dict[int, Any], make: Callable[..., Any], value: Any, *more: Any) -> Any:
+    """``make(value, …)``, or what came of the same object before."""
+    if id(value) not in known:
+        known[id(value)] = make(value, *more)
+    return known[id(value)]
+
+
+def _video_of(row: Any, where: str, known: dict[int, Any]) -> Video:
     if not isinstance(row, dict):
         raise AlstmError(where, f"it is a {type(row).__name__}, not a dict", _CONVERT_AGAIN)
     fields = {key.decode(errors="replace") if isinstance(key, bytes) else key: value for key, value in row.items()}
@@ -169,15 +178,20 @@ def _video_of(row: Any, where: str) -> Video:
         raise AlstmError(where, f"nframes is {_shown(frames)}, but it has {len(rgb)} frames", _CONVERT_AGAIN)
     if frames < min(len(rgb), MAX_FRAMES):  # some writers pad; the original readers cut at nframes too
         rgb, audio = rgb[:frames], audio[:frames]
-    if not isinstance(fields["video"], str | bytes):
-        raise AlstmError(where, f"its id is a {type(fields['video']).__name__}, not bytes", _CONVERT_AGAIN)
-    video_id = fields["video"].encode() if isinstance(fields["video"], str) else fields["video"]
-    return Video(video_id, _labels_of(fields["label"], where), rgb, audio)
+    video_id = fields["video"]
+    if isinstance(video_id, str):
+        video_id = video_id.encode(errors="surrogatepass")
+    if not isinstance(video_id, bytes) or len(video_id) > _LONGEST_ID:
+        found = f"has {len(video_id)} bytes" if isinstance(video_id, bytes) else f"is a {type(video_id).__name__}"
+        raise AlstmError(where, f"its id {found}, not up to {_LONGEST_ID} bytes", _CONVERT_AGAIN)
+    return Video(video_id, _once(known, _labels_of, fields["label"], where), rgb, audio)
 
 
 def _labels_of(values: Any, where: str) -> tuple[int, ...]:
     """Sorted, each once, as a multi-hot vector gives them."""
-    if not isinstance(values, list | tuple | np.ndarray):
+    if isinstance(values, np.ndarray) and values.ndim == 1:
+        values = values.tolist()
+    if not isinstance(values, list | tuple):
         raise AlstmError(where, f"label is a {type(values).__name__}, not a list", _CONVERT_AGAIN)
     for value in values:
         if not isinstance(value, int | np.integer) or not 0 <= value < 2**63:

@@ -24,6 +24,7 @@ from alstm_helpers.files import atomic_write, require_file
 # Protocol 4 is the newest that every supported Python and Paddle's own loader read; protocol 2 written
 # by Python 3 inflates arrays 1.5 times and loads 20 times slower.
 PROTOCOL = 4
+_MAPPED = 1 << 16  # bytes; smaller files are read
 _LARGE = 1 << 12  # bytes; what is larger stays where it is in the file and is not copied
 
 
@@ -39,13 +40,13 @@ def load_plain(path: str | os.PathLike[str], remedy: str) -> Any:
     """
     path = require_file(path, remedy)
     try:
-        source: Any = _Source(_content(path))
-        value = _Interpreter(source, encoding="bytes").load()  # Python 2 wrote byte strings
-        return _finished(value, {})
+        return _finished(_Interpreter(_Source(_content(path))).load(), {})
     except UnsafePickle as error:
         raise UnsafePickle(path, error.problem, "do not trust this file; " + remedy) from None
-    except OSError:
-        raise
+    except OSError as error:
+        raise AlstmError(
+            path, error.strerror or str(error), "mend its permissions or the disk, then run again"
+        ) from error
     except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AlstmError(path, f"not a readable pickle ({reason})", remedy) from error
@@ -58,8 +59,11 @@ def save_plain(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def _content(path: Path) -> bytes | mmap.mmap:
-    """A file's bytes, mapped where a mapped file can still be replaced (not on Windows)."""
-    if sys.platform == "win32" or path.stat().st_size == 0:
+    """A file's bytes, mapped where that pays and a mapped file can still be replaced (not on Windows).
+
+    A mapping keeps a file descriptor as long as an array of it lives.
+    """
+    if sys.platform == "win32" or path.stat().st_size < _MAPPED:
         return path.read_bytes()
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -110,11 +114,13 @@ class _Array:
 
 def _array(content: Any, dtype: _DType, shape: Any, order: Any) -> np.ndarray:
     """A read-only view of ``content``, which must have the size that type and shape announce."""
-    if not isinstance(content, bytes | bytearray | memoryview):
+    if not isinstance(content, bytes | memoryview):
         raise UnsafePickle("", f"an array's content is a {type(content).__name__}, not bytes", "")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.dtype.itemsize != len(content):
-        raise pickle.UnpicklingError(f"an array of shape {tuple(shape)} has {len(content)} bytes")
-    return np.frombuffer(memoryview(content).toreadonly(), dtype.dtype).reshape(shape, order=order)
+    if type(shape) is not tuple or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
+        raise pickle.UnpicklingError("an array's shape is not one")
+    if math.prod(shape) * dtype.dtype.itemsize != len(content):
+        raise pickle.UnpicklingError(f"an array of shape {shape} has {len(content)} bytes")
+    return np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
 
 
 def _frombuffer(content: Any, dtype: _DType, shape: Any, order: Any) -> np.ndarray:
@@ -127,48 +133,98 @@ def _scalar(dtype: _DType, content: Any) -> Any:
     return _array(content, dtype, (), "C")[()]
 
 
-def _encode_latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 written by Python 3 spells bytes: text to be encoded as latin-1, nothing else."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"encoding {encoding!r} is not one that arrays use")
-    return text.encode("latin1")
-
-
 def _no_bytes() -> bytes:
     """How protocol 2 written by Python 3 spells empty bytes."""
     return b""
 
 
+def _new_list() -> list[Any]:
+    """How :func:`alstm_helpers.pickles.save_videos` spells its list. It takes nothing, so it copies nothing."""
+    return []
+
+
+def _new_dict() -> dict[Any, Any]:
+    """An OrderedDict, as state dicts are; dicts keep their order."""
+    return {}
+
+
+def _same_tuple(value: Any) -> tuple[Any, ...]:
+    """How Paddle spells a tensor inside a list or a dict: ``tuple((name, array))``."""
+    if type(value) is not tuple:
+        raise pickle.UnpicklingError("a tuple is made of something else")
+    return value
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): "ndarray",  # only ever an argument of _reconstruct, which does not look at it
     ("numpy", "dtype"): _DType,
-    ("_codecs", "encode"): _encode_latin1,
     ("__builtin__", "bytes"): _no_bytes,
-    ("builtins", "list"): list,  # save_videos writes a list this way
+    ("builtins", "list"): _new_list,
+    ("collections", "OrderedDict"): _new_dict,
 }
 for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and NumPy 2
     _ALLOWED[_core + ".multiarray", "_reconstruct"] = _Array
     _ALLOWED[_core + ".multiarray", "scalar"] = _scalar
     _ALLOWED[_core + ".numeric", "_frombuffer"] = _frombuffer
+for _builtins in ("builtins", "__builtin__"):
+    _ALLOWED[_builtins, "tuple"] = _same_tuple
+
+
+class _Opcodes(dict[int, Any]):
+    """What each byte of a pickle does; for any other there is a clear message."""
+
+    def __missing__(self, opcode: int) -> Any:
+        raise pickle.UnpicklingError(f"plain data needs no opcode {chr(opcode)!r}")
+
+
+# No sets, no instances but by REDUCE, no extensions, no persistent ids, no buffers from outside.
+_OPCODES = """
+    PROTO STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
+    STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+    EMPTY_LIST LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT GLOBAL STACK_GLOBAL REDUCE
+    GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
+""".split()  # noqa: SIM905
 
 
 class _Interpreter(pickle._Unpickler):
-    """The standard library's unpickler in Python, in which a pickle can name no code and set no object's state.
+    """The standard library's unpickler in Python, cut down to plain data: a pickle can name no code and set no state.
 
     That in C is no alternative: it calls NumPy's own ``__setstate__``, which trusts what it is given (a forged
-    dtype makes bytes into pointers), and a forged memo index makes it fill gigabytes.
+    dtype makes bytes into pointers), and a forged memo index makes it fill gigabytes. Every step here costs no
+    more time and memory than a small multiple of the bytes that ask for it.
     """
 
     stack: list[Any]
     append: Callable[[Any], None]
     read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, source: Any) -> None:
+        super().__init__(source, encoding="bytes")  # Python 2 wrote byte strings
+        self._encoded: dict[int, tuple[str, bytes]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
         try:
             return _ALLOWED[module, name]
         except KeyError:
             problem = f"it names {module}.{name}, which is not plain data and could run code"
             raise UnsafePickle("", problem, "") from None
+
+    def _encode(self, text: str, encoding: str) -> bytes:
+        """How protocol 2 written by Python 3 spells bytes: text to be encoded as latin-1, nothing else."""
+        if encoding != "latin1":
+            raise pickle.UnpicklingError("an encoding that arrays do not use")
+        if id(text) not in self._encoded:  # a file may say the same text many times
+            self._encoded[id(text)] = text, text.encode("latin1")
+        return self._encoded[id(text)][1]
+
+    def _inst(self) -> None:
+        module, name = (self.readline()[:-1].decode() for _ in range(2))
+        self.find_class(module, name)
+        raise pickle.UnpicklingError(f"an instance of {name}")
 
     def _build(self) -> None:
         state = self.stack.pop()
@@ -178,42 +234,99 @@ class _Interpreter(pickle._Unpickler):
             raise UnsafePickle("", problem, "")
         target.set_state(state)
 
+    def _put(self, items: list[Any]) -> None:
+        """Keys and values into the dict on the stack; keys that are text, whose hash is quick."""
+        target = self.stack[-1]
+        if type(target) is not dict or not all(type(key) in (str, bytes) for key in items[::2]):
+            raise pickle.UnpicklingError("a dict whose keys are not text")
+        target.update(zip(items[::2], items[1::2], strict=True))
+
+    def _dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._put(items)
+
+    def _setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._put([key, value])
+
+    def _setitems(self) -> None:
+        self._put(self.pop_mark())
+
+    def _extend(self, items: list[Any]) -> None:
+        if type(self.stack[-1]) is not list:
+            raise pickle.UnpicklingError("items of something that is not a list")
+        self.stack[-1].extend(items)
+
+    def _append(self) -> None:
+        self._extend([self.stack.pop()])
+
+    def _appends(self) -> None:
+        self._extend(self.pop_mark())
+
     def _frame(self) -> None:
         self.read(8)  # how much to read ahead from a file; nothing is read ahead here
 
     def _bytearray8(self) -> None:
         self.append(self.read(int.from_bytes(self.read(8), "little")))
 
-    dispatch: ClassVar[dict[int, Any]] = {
-        **pickle._Unpickler.dispatch,
+    dispatch: ClassVar[dict[int, Any]] = _Opcodes(
+        {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]] for name in _OPCODES}
+    )
+    dispatch |= {
+        pickle.INST[0]: _inst,
         pickle.BUILD[0]: _build,
+        pickle.DICT[0]: _dict,
+        pickle.SETITEM[0]: _setitem,
+        pickle.SETITEMS[0]: _setitems,
+        pickle.APPEND[0]: _append,
+        pickle.APPENDS[0]: _appends,
         pickle.FRAME[0]: _frame,
         pickle.BYTEARRAY8[0]: _bytearray8,
     }
 
 
+_UNDER_WAY = object()
+
+
 def _finished(value: Any, done: dict[int, Any]) -> Any:
-    """``value`` with arrays and bytes in place of what stood for them; each container is walked once.
+    """``value`` with arrays and bytes in place of what stood for them; each object is walked once.
 
     Args:
         value: what the interpreter made.
         done: results by the identity of what was there before, which is kept alive beside them.
+
+    Raises:
+        UnsafePickle: something else than plain data is left in it.
     """
-    if isinstance(value, int | float | str | bytes | None):
+    if isinstance(value, int | float | str | bytes | np.ndarray | np.generic | None):
         return value
+    if id(value) in done:
+        result = done[id(value)][1]
+    elif isinstance(value, dict):
+        result = value
+        done[id(value)] = value, result
+        for key, item in value.items():
+            value[key] = _finished(item, done)
+    elif isinstance(value, list):
+        result = value
+        done[id(value)] = value, result
+        value[:] = [_finished(item, done) for item in value]
+    else:
+        done[id(value)] = value, _UNDER_WAY
+        result = _replaced(value, done)
+        done[id(value)] = value, result
+    if result is _UNDER_WAY:
+        raise pickle.UnpicklingError("a tuple that holds itself")
+    return result
+
+
+def _replaced(value: Any, done: dict[int, Any]) -> Any:
+    """What takes the place of a value that cannot be changed in place."""
     if isinstance(value, memoryview):
         return value.tobytes()
-    if isinstance(value, _Array):
+    if isinstance(value, tuple):
+        return tuple(_finished(item, done) for item in value)
+    if isinstance(value, _Array) and value.array is not None:
         return value.array
-    if id(value) in done:
-        return done[id(value)][1]
-    done[id(value)] = value, value
-    if isinstance(value, dict):
-        items = [(_finished(key, done), _finished(item, done)) for key, item in value.items()]
-        value.clear()
-        value.update(items)
-    elif isinstance(value, list):
-        value[:] = [_finished(item, done) for item in value]
-    elif isinstance(value, tuple):
-        done[id(value)] = value, tuple(_finished(item, done) for item in value)
-    return done[id(value)][1]
+    raise UnsafePickle("", f"a {type(value).__name__.strip('_')} is left over, which is not plain data", "")

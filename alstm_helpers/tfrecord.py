@@ -283,8 +283,8 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < 0x80:
             return value, position
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
+        if shift > 28:  # protobuf takes no longer tags and lengths either
+            raise ValueError("a number of more than 32 bits")
 
 
 def _message_fields(data: bytes, position: int, end: int, numbers: tuple[int, ...]) -> list[tuple[int, int]]:

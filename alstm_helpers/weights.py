@@ -34,11 +34,12 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     loaded = load_plain(path, _REMEDY)
     if not isinstance(loaded, dict):
         raise AlstmError(path, f"it holds a {type(loaded).__name__}, not parameters by name", _REMEDY)
-    arrays = {
-        name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name): value
-        for name, value in loaded.items()
-        if isinstance(value, np.ndarray)
-    }
+    arrays = {}
+    for name, value in loaded.items():
+        array = value[1] if isinstance(value, tuple) and len(value) == 2 else value  # Paddle also writes (name, array)
+        if isinstance(array, np.ndarray):
+            text = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
+            arrays[text] = array.astype(array.dtype.newbyteorder("="), copy=False)
     if any(("lstm" in name and name.endswith((".w_0", ".b_0"))) or "dynamic_lstm" in name for name in arrays):
         raise AlstmError(
             path,

@@ -249,8 +249,10 @@ def test_wrong_arrays_are_described(tmp_path, videos, field, value, message):
         ("label", ["music"], "label 'music' is not a class index"),
         ("label", [10**5000], "label a int is not a class index"),
         ("label", [[[[[]]]] * 99], "label a list is not a class index"),
+        ("label", np.array(3), "label is a ndarray, not a list"),
+        ("video", b"x" * 5000, "its id has 5000 bytes"),
         ("label", 7, "label is a int, not a list"),
-        ("video", 7, "its id is a int, not bytes"),
+        ("video", 7, "its id is a int, not up to 4096 bytes"),
         ("nframes", 3, "nframes is 3, but it has 2 frames"),
         ("nframes", -1, "nframes is -1"),
         ("nframes", "2", "nframes is '2', but"),
@@ -268,6 +270,23 @@ def test_a_message_about_lists_in_lists_ends(tmp_path, videos):
         value = [value, value]
     for field in ("label", "nframes"):
         refusal(dumped(tmp_path / "a.pkl", [as_row(videos[0]) | {field: value}]))
+
+
+def test_what_a_file_names_often_is_looked_at_once(tmp_path, videos):
+    row = as_row(videos[0]) | {"label": list(range(20_000))}
+    read = load_videos(dumped(tmp_path / "a.pkl", [row] * 50_000 + [{**row} for _ in range(5_000)]))
+    assert len(read) == 55_000 and len({id(video.labels) for video in read}) == 1
+
+
+def test_ids_of_any_text(tmp_path, videos):
+    (video,) = load_videos(dumped(tmp_path / "a.pkl", [as_row(videos[0]) | {"video": "厨房\ud800"}]))
+    assert video.id == "厨房\ud800".encode(errors="surrogatepass")
+
+
+def test_labels_of_numpy_are_saved_as_numbers(tmp_path, videos):
+    save_videos(tmp_path / "a.pkl", [videos[0]._replace(labels=tuple(np.array([1, 7])))])
+    assert b"int64" not in (tmp_path / "a.pkl").read_bytes()
+    assert equal(load_videos(tmp_path / "a.pkl")[0], videos[0])
 
 
 def test_labels_come_out_sorted_and_once(tmp_path, videos):

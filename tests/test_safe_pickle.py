@@ -6,11 +6,13 @@ import builtins
 import contextlib
 import os
 import pickle
+import struct
 import subprocess
 import tracemalloc
 
 import numpy as np
 import pytest
+from support import run_python
 
 from alstm_helpers.errors import AlstmError, UnsafePickle
 from alstm_helpers.safe_pickle import load_plain, save_plain
@@ -232,3 +234,85 @@ def test_persistent_ids_are_refused(tmp_path):
     path = tmp_path / "evil.pkl"
     path.write_bytes(b"\x80\x04\x8c\x01xQ.")  # BINPERSID
     assert "not a readable pickle" in refusal(path)
+
+
+def pushed(data):
+    """BINBYTES."""
+    return b"B" + struct.pack("<I", len(data)) + data
+
+
+ENCODE = named("_codecs", "encode") + b"\x94(X\x50\x34\x03\x00" + b"x" * 210_000 + text("latin1") + b"t\x94"
+FROMBUFFER = named("numpy._core.numeric", "_frombuffer")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"})" + b"\x85" * 900_000 + b"Ns",  # the hash of a tuple so deep ends the process
+        b"})" + b"2\x86" * 60 + b"Ns",  # that of a tuple of the same tuple twice, sixty times, takes for ever
+        b"()" + b"2\x86" * 60 + b"\x91",  # in a frozenset, too
+        b"\x8f()" + b"2\x86" * 60 + b"\x90",  # in a set
+        FROMBUFFER + b"(C\x01x" + DTYPE + b"N" + b"2\x86" * 60 + b"N" + b"2\x86" * 60 + b"\x86" + text("C") + b"tR",
+        FROMBUFFER + b"(C\x01x" + DTYPE + pushed(b"\xff" * 900_000) + text("C") + b"tR",  # so many dimensions
+        b"}(" + b"".join(b"\x8a\x08" + struct.pack("<q", k * (2**61 - 1)) + b"N" for k in (1, 2, 3)) + b"u",
+        b"](K\x01K\x02d",  # a dict by number
+        b"]K\x01K\x02s",  # an item into a list
+        b"}K\x01a",  # one onto a dict
+        b"cos\n",  # cut off
+        b"(iposix\nsystem\n",  # INST
+        b"(c__builtin__\ntuple\no",  # OBJ
+        b"c__builtin__\ntuple\n)\x81",  # NEWOBJ
+        named("builtins", "tuple") + b"K\x05\x85R",
+        b"\x82\x01",  # EXT1
+        b"]\x97",  # NEXT_BUFFER
+        b"C\x01xQ",  # BINPERSID
+        named("builtins", "list"),  # the names themselves are no data
+        named("numpy._core.multiarray", "scalar"),
+        DTYPE,
+        named("numpy._core.multiarray", "_reconstruct") + b")R",  # an array that never comes
+        b"]\x94h\x00\x85\x94h\x00h\x01a0h\x01",  # a tuple that holds itself
+    ],
+)
+def test_no_time_and_no_memory_for_what_is_not_plain_data(tmp_path, body):
+    """In a process of its own, as some of these would end it: one error."""
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(b"\x80\x04" + body + b".")
+    code = """
+import sys
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.safe_pickle import load_plain
+try:
+    load_plain(sys.argv[1], "mend it")
+except AlstmError as error:
+    print("refused:", error)
+"""
+    done = run_python(code, str(path))
+    assert done.returncode == 0 and done.stdout.startswith("refused: ") and done.stdout.count("\n") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pushed(bytes(500_000)) + b"\x94(" + b"h\x00" * 100_000 + b"l",  # the same bytes, a hundred thousand times
+        ENCODE + b"0(" + b"h\x00h\x01R" * 50_000 + b"l",  # the same text, encoded each time
+        named("builtins", "list") + b"\x94(" + b"h\x00)R" * 50_000 + b"l",
+    ],
+)
+def test_what_a_file_says_often_is_made_once(tmp_path, body):
+    path = tmp_path / "often.pkl"
+    path.write_bytes(b"\x80\x04" + body + b".")
+    tracemalloc.start()
+    assert len(load_plain(path, "mend it")) >= 50_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30e6
+
+
+def test_a_message_cannot_write_to_the_terminal(tmp_path):
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(b"\x80\x04" + named("\x1b[31m\n" + "x" * 200, "y") + b".")
+    message = refusal(path, UnsafePickle)
+    assert "\x1b" not in message and "\n" not in message and r"\x1b[31m\n" in message
+    strings = b"X" + struct.pack("<I", 10**6) + b"x" * 10**6
+    path.write_bytes(b"\x80\x04" + strings + strings + b"\x93.")
+    assert len(refusal(path, UnsafePickle)) < 1000

@@ -297,6 +297,16 @@ def test_the_fast_path_never_disagrees_with_protobuf():
     assert agreed > 100  # else nothing was compared
 
 
+def test_a_length_of_six_bytes_is_left_to_protobuf():
+    """Which takes five at the most; a fast path of its own mind would read what others refuse."""
+    whole = b"\n\r\n\x0b\n\x02id\x12\x05\n\x03\n\x01x\x12\x14\n\t\n\x05audio\x12\x00\n\x07\n\x03rgb\x12\x00"
+    assert general_decode(whole, "").id == b"x"
+    longer = whole.replace(b"\x12\x14", b"\x12\x19").replace(b"\n\x07", b"\n\x87\x80\x80\x80\x80\x00")
+    assert fast_decode(longer) is None
+    with pytest.raises(CorruptRecord):
+        general_decode(longer, "")
+
+
 def mutations():
     """How to spoil a message: cut, overwrite, repeat, insert or drop a piece; several times, anywhere."""
     place, piece = st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from support import run_python
 from alstm_helpers.errors import AlstmError, UnsafePickle
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.runtime import paddle
+from alstm_helpers.safe_pickle import save_plain
 from alstm_helpers.weights import apply_weights, load_arrays, save_weights, state_of
 
 
@@ -75,6 +77,24 @@ def test_a_file_of_paddle_s_own_is_read(tmp_path):
     other = a_net(seed=4)
     assert apply_weights(other, arrays, "file") == []
     assert same(state_of(other), state_of(net))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_tensors_that_paddle_saved_in_a_dict_are_read(tmp_path, protocol):
+    """Paddle writes such a tensor as ``(name, array)``, and a state dict inside another as an OrderedDict."""
+    net = a_net(seed=3)
+    path = tmp_path / "paddle.pdparams"
+    paddle.save({**net.state_dict(), "inside": OrderedDict(net.state_dict())}, str(path), protocol=protocol)
+    other = a_net(seed=4)
+    assert apply_weights(other, load_arrays(path), "file") == []
+    assert same(state_of(other), state_of(net))
+
+
+def test_arrays_of_another_byte_order_and_names_of_any_bytes(tmp_path):
+    path = tmp_path / "odd.pdparams"
+    save_plain(path, {b"\xff": np.arange(3, dtype=">f4")})
+    ((name, array),) = load_arrays(path).items()
+    assert name == "\\xff" and array.dtype.isnative and array.tolist() == [0, 1, 2]
 
 
 def test_second_names_of_lstm_arrays_are_tolerated(saved):
