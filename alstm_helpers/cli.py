@@ -207,6 +207,13 @@ def lists(root: str, check: bool) -> None:
     show_default=True,
     help="Epochs between validations; 0 never.",
 )
+@click.option(
+    "--save_interval",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Steps between checkpoints inside an epoch; 0 only at its end.",
+)
 @click.option("--save_dir", default="data/checkpoints", show_default=True, help="Where checkpoints go.")
 @click.option(
     "--fix_random_seed", type=bool, default=False, show_default=True, help="Use TRAIN.seed: a repeatable run."
@@ -223,6 +230,7 @@ def train(
     model_name: str | None,
     log_interval: int,
     valid_interval: int,
+    save_interval: int,
     save_dir: str,
     fix_random_seed: bool,
     epoch: int | None,
@@ -241,6 +249,7 @@ def train(
         save_dir,
         log_interval=log_interval,
         valid_interval=valid_interval,
+        save_interval=save_interval,
         seed=config.TRAIN.seed if fix_random_seed else None,
         resume=resume,
         pretrain=pretrain,

@@ -58,6 +58,7 @@ class TrainSection(Section):
     num_samples: int | None = Field(None, ge=1, description="training videos, for the schedule; null: counted")
     pretrain_base: str | None = Field(None, description="weights to start from, as --pretrain")
     batch_size: int = Field(1024, ge=1, description="videos a step, over all cards together")
+    accumulate: int = Field(1, ge=1, description="parts of a batch whose gradients are added up, to need less memory")
     use_gpu: bool = Field(True, description="train on a GPU")
     num_gpus: int = Field(8, ge=1, description="cards; counts only with use_gpu")
     filelist: str = Field("data/dataset/youtube8m/train.list", description="list of training shards")

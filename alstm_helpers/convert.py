@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -166,7 +167,7 @@ def _dask(scheduler: str) -> Iterator[None]:
         try:
             client = stack.enter_context(Client(scheduler, timeout=DASK_TIMEOUT))
             client.wait_for_workers(1, timeout=DASK_TIMEOUT)
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, ValueError, asyncio.TimeoutError) as error:  # until Python 3.10 not the built-in TimeoutError
             problem = f"no Dask scheduler with workers answers ({error})"
             remedy = "start one with `dask scheduler`, and `dask worker ADDRESS` on each machine, and pass its address"
             raise AlstmError(f"--scheduler {scheduler}", problem, remedy) from error

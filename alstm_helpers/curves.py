@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,20 @@ class Curves:
 
     Args:
         folder: for the event files; None writes nothing.
-        go_on: keep the curves that are there, of the training that is resumed; else they are replaced.
+        rows: what a training that is resumed had logged. The curves that are there are replaced, as they may
+            reach beyond its checkpoint.
     """
 
-    def __init__(self, folder: Path | None, *, go_on: bool = False) -> None:
+    def __init__(self, folder: Path | None, rows: Iterable[dict[str, Any]] = ()) -> None:
         self._writer = None
         if folder is not None:
             from visualdl import LogWriter  # slow to import, needed only here
 
-            if not go_on:
-                for old in folder.glob("vdlrecords.*.log"):
-                    old.unlink()
+            for old in folder.glob("vdlrecords.*.log"):
+                old.unlink()
             self._writer = LogWriter(logdir=str(folder))
+            for row in rows:
+                self.add(row)
 
     def add(self, row: dict[str, Any]) -> None:
         """Add a row: every number in it, at its ``step``, under ``<kind>/<name>``."""

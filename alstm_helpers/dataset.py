@@ -55,6 +55,16 @@ def collate(videos: Sequence[Video], num_classes: int) -> Batch:
     return Batch([video.id for video in videos], rgb, audio, lengths, labels)
 
 
+def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
+    """A batch in up to ``count`` parts of about equal size, each padded to its own longest video only."""
+    size = math.ceil(len(batch.ids) / count)
+    for first in range(0, len(batch.ids), size):
+        rows = slice(first, first + size)
+        longest = int(batch.lengths[rows].max())
+        rgb, audio = batch.rgb[rows, :longest], batch.audio[rows, :longest]
+        yield Batch(batch.ids[rows], rgb, audio, batch.lengths[rows], batch.labels[rows])
+
+
 def read_batches(
     shards: Sequence[Path],
     batch_size: int,

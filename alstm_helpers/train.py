@@ -12,7 +12,7 @@ from typing import Any
 
 from alstm_helpers.config import Config, TrainSection
 from alstm_helpers.curves import Curves
-from alstm_helpers.dataset import Batch, count_videos, read_batches, shuffled_batches
+from alstm_helpers.dataset import Batch, count_videos, parts_of, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensors
 from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
@@ -73,6 +73,9 @@ class Progress:
     seed: int
     epoch: int = 0  # the next epoch
     step: int = 0  # the next step
+    batch: int = 0  # the next batch of that epoch
+    batch_size: int = 0  # what batches are counted in
+    shuffle_shards: int = 0  # and mixed from
     best_gap: float = -1.0
     train_seconds: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)  # what train.jsonl holds
@@ -99,6 +102,7 @@ def train(
     *,
     log_interval: int = 10,
     valid_interval: int = 1,
+    save_interval: int = 1000,
     seed: int | None = None,
     resume: str | os.PathLike[str] | None = None,
     pretrain: str | os.PathLike[str] | None = None,
@@ -114,6 +118,7 @@ def train(
             (all that a resume needs), ``config.json``, ``train.jsonl`` and, for VisualDL, ``visualdl/``.
         log_interval: steps between lines of the log; 0 never.
         valid_interval: epochs between validations; 0 never, then the last checkpoint is the best.
+        save_interval: steps between checkpoints inside an epoch, besides the one at its end; 0 none.
         seed: makes the run repeatable; None draws one (and stores it).
         resume: a save_dir or checkpoint to go on from, exactly.
         pretrain: weights to start from; what does not fit keeps its random start and is reported.
@@ -129,7 +134,7 @@ def train(
         raise ConfigError("TRAIN.num_gpus", problem, "pass -o TRAIN.num_gpus=1")
     if resume and pretrain:
         raise AlstmError("--resume and --pretrain", "only one can be the start", "drop one of them")
-    run = _Run(config, Path(save_dir), log_interval, valid_interval, report, progress)
+    run = _Run(config, Path(save_dir), log_interval, valid_interval, save_interval, report, progress)
     if resume:
         run.start_from_checkpoint(resume)
     else:
@@ -146,11 +151,13 @@ class _Run:
         save_dir: Path,
         log_interval: int,
         valid_interval: int,
+        save_interval: int,
         report: Callable[[str], None],
         progress: Callable[..., Iterable[Any]],
     ) -> None:
         self.config, self.section, self.name = config, config.TRAIN, config.MODEL.name
         self.save_dir, self.log_interval, self.valid_interval = save_dir, log_interval, valid_interval
+        self.save_interval = save_interval
         self.report, self.progress = report, progress
         self.train_shards = read_filelist(self.section.filelist)
         self.valid_shards = read_filelist(config.VALID.filelist) if valid_interval else []
@@ -179,33 +186,41 @@ class _Run:
         checkpoint = load_plain(path, _RESUME_REMEDY)
         if not isinstance(checkpoint, dict) or set(checkpoint) != {"weights", "optimizer", "progress"}:
             raise AlstmError(path, "not a checkpoint of this package", _RESUME_REMEDY)
-        self._build(Progress(**checkpoint["progress"]))
+        state = Progress(**checkpoint["progress"])
+        self._refuse_other_batches(state)
+        self._build(state)
         apply_weights(self.net, checkpoint["weights"], str(path))
         restore_optimizer(self.net, self.optimizer, checkpoint["optimizer"])
         best = path.with_name(f"{self.name}_best.pdparams")
         if best.exists() and best.resolve().parent != self.save_dir.resolve():
             with atomic_write(self.save_dir / best.name) as file:  # it may stay the best
                 file.write(best.read_bytes())
-        self.report(f"resumed after epoch {self.state.epoch} of {self.section.epoch}")
+        inside = f" and {self.state.batch} of {self.steps_per_epoch} steps" if self.state.batch else ""
+        self.report(f"resumed after epoch {self.state.epoch} of {self.section.epoch}{inside}")
+
+    def _refuse_other_batches(self, state: Progress) -> None:
+        """Inside an epoch the position is a number of batches, which means nothing in other batches."""
+        for key in ("batch_size", "shuffle_shards"):
+            then, now = getattr(state, key), getattr(self.section, key)
+            if state.batch and then != now:
+                problem = f"the checkpoint lies inside an epoch and was made with {then}, not {now}"
+                raise ConfigError(f"TRAIN.{key}", problem, f"resume with -o TRAIN.{key}={then}")
 
     def finish(self, visualdl: bool) -> Training:
         """Train the epochs that are left."""
         self.save_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.save_dir / "config.json", {**self.config.model_dump(), "seed": self.state.seed})
-        self.curves = Curves(self.save_dir / "visualdl" if visualdl else None, go_on=self.state.epoch > 0)
+        self.curves = Curves(self.save_dir / "visualdl" if visualdl else None, self.state.rows)
         while self.state.epoch < self.section.epoch:
-            start = time.perf_counter()
             self._train_epoch(self.state.epoch)
-            self.state.train_seconds += time.perf_counter() - start
-            self.state.epoch += 1
+            self.state.epoch, self.state.batch = self.state.epoch + 1, 0
             self._keep_best()
             self._save()
         self.curves.close()
         return Training(self.net, self.state.rows, self.state.best_gap, self.state.train_seconds)
 
     def _train_epoch(self, epoch: int) -> None:
-        # Reseeding each epoch makes dropout a function of (seed, epoch), which is what a resume can restore.
-        seed_everything((self.state.seed + epoch * 1_000_003) % 2**31)
+        """The steps of an epoch that are left."""
         batches = shuffled_batches(
             self.train_shards,
             self.section.batch_size,
@@ -213,27 +228,43 @@ class _Run:
             seed=self.state.seed,
             epoch=epoch,
             shuffle_shards=self.section.shuffle_shards,
+            start=self.state.batch,
         )
         self.net.train()
         lap = _Lap(self.config, epoch, self.steps_per_epoch)
-        title = f"epoch {epoch + 1}/{self.section.epoch}"
-        for number, batch in enumerate(self.progress(batches, total=self.steps_per_epoch, desc=title), start=1):
+        title, left = f"epoch {epoch + 1}/{self.section.epoch}", self.steps_per_epoch - self.state.batch
+        start = time.perf_counter()
+        for batch in self.progress(batches, total=left, desc=title):
             lap.add(batch, *self._step(batch))
+            number = self.state.batch
             if self.log_interval and number % self.log_interval == 0:
                 row = lap.row(self.state.step, self.optimizer.get_lr())
                 self._log(row, lap.line(number, row))
+            self.state.train_seconds, start = (
+                self.state.train_seconds + time.perf_counter() - start,
+                time.perf_counter(),
+            )
+            if self.save_interval and number % self.save_interval == 0 and number < self.steps_per_epoch:
+                self._save()
+                start = time.perf_counter()
 
     def _step(self, batch: Batch) -> tuple[Any, float]:
         """One update; returns the logits (B, C) and the summed loss."""
+        # Reseeding each step makes dropout a function of (seed, step), which is what a resume can restore.
+        seed_everything((self.state.seed + self.state.step * 1_000_003) % 2**31)
         self.optimizer.set_lr(learning_rate_at(self.state.step, self.steps_per_epoch, self.section))
-        rgb, audio, lengths, labels = to_tensors(batch)
-        logits = self.net(rgb, audio, lengths)
-        loss = summed_loss(logits, labels)
-        loss.backward()
+        parts, losses = [], []
+        for part in parts_of(batch, self.section.accumulate):  # the loss is a sum, so gradients of parts add up
+            rgb, audio, lengths, labels = to_tensors(part)
+            logits = self.net(rgb, audio, lengths)
+            loss = summed_loss(logits, labels)
+            loss.backward()
+            parts.append(logits.detach())
+            losses.append(float(loss))
         self.optimizer.step()
         self.optimizer.clear_grad()
-        self.state.step += 1
-        return logits, float(loss)
+        self.state.step, self.state.batch = self.state.step + 1, self.state.batch + 1
+        return paddle.concat(parts), sum(losses)
 
     def _log(self, row: dict[str, Any], line: str) -> None:
         self.state.rows.append(row)
@@ -260,6 +291,7 @@ class _Run:
 
     def _save(self) -> None:
         """The whole state in one file, so that no crash can leave halves of two checkpoints."""
+        self.state.batch_size, self.state.shuffle_shards = self.section.batch_size, self.section.shuffle_shards
         optimizer = optimizer_state(self.net, self.optimizer)
         whole = {"weights": state_of(self.net), "optimizer": optimizer, "progress": vars(self.state)}
         save_plain(self.save_dir / f"{self.name}_latest.pdstate", whole)
@@ -292,7 +324,7 @@ class _Lap:
                 "lower TRAIN.learning_rate, or set TRAIN.clip_norm=25",
             )
         self.loss += loss
-        self.metrics.update(paddle.nn.functional.sigmoid(logits.detach()).numpy(), batch.labels)
+        self.metrics.update(paddle.nn.functional.sigmoid(logits).numpy(), batch.labels)
 
     def row(self, step: int, learning_rate: float) -> dict[str, Any]:
         result = self.metrics.result()

@@ -12,7 +12,7 @@ from support import a_video, ids_of, write_shards
 
 from alstm_helpers import dataset
 from alstm_helpers.convert import convert
-from alstm_helpers.dataset import collate, count_videos, read_batches, shuffled_batches
+from alstm_helpers.dataset import collate, count_videos, parts_of, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_shard
 from alstm_helpers.tfrecord import write_videos
@@ -270,3 +270,16 @@ def test_videos_are_counted_from_the_manifest_where_it_fits(tmp_path, monkeypatc
     write_shards(pkl, [numbered(9)])
     (pkl / "shard0.pkl").replace(shards[0])  # the manifest is of another pickle
     assert count_videos(shards) == 13
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
+def test_parts_of_a_batch_are_the_batch(count):
+    videos = [a_video(f"v{index}", 1 + 2 * index, [index % CLASSES]) for index in range(7)]
+    whole = collate(videos, CLASSES)
+    parts = list(parts_of(whole, count))
+    assert ids(parts) == whole.ids and len(parts) == min(count, 7)
+    for part in parts:
+        assert part.rgb.shape[1] == part.audio.shape[1] == part.lengths.max()
+    again = [video for part in parts for video in part.rgb]
+    for index, frames in enumerate(again):
+        assert np.array_equal(frames[: 1 + 2 * index], videos[index].rgb)

@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -293,6 +298,71 @@ def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
     assert same(found["optimizer"], expected["optimizer"])
 
 
+@pytest.mark.parametrize("batch", [0, 1, 2, 3])
+def test_resume_inside_an_epoch_is_exact(whole, config, tmp_path, batch):
+    """From the last checkpoint before the interruption, whichever step that was."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, save_interval=1, progress=Interrupt(2, batch), visualdl=False)
+    found = load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]
+    assert (found["epoch"], found["batch"], found["step"]) == (1, batch, 4 + batch)
+    lines = []
+    paddle.seed(987)
+    train(config, tmp_path, resume=tmp_path, report=lines.append, visualdl=False)
+    assert lines[0] == "resumed after epoch 1 of 3" + (f" and {batch} of 4 steps" if batch else "")
+    assert same(latest(tmp_path), latest(whole[0])) and same(best(tmp_path), best(whole[0]))
+    optimizers = [load_plain(path / "AttentionLSTM_latest.pdstate", "")["optimizer"] for path in (tmp_path, whole[0])]
+    assert same(*optimizers)
+
+
+@pytest.mark.parametrize("key, value", [("batch_size", 8), ("shuffle_shards", 2)])
+def test_inside_an_epoch_the_batches_must_be_the_same(config, tmp_path, key, value):
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, save_interval=1, progress=Interrupt(2, 2), visualdl=False)
+    with pytest.raises(ConfigError, match=rf"TRAIN\.{key}: the checkpoint lies inside an epoch .* not {value}"):
+        train(changed(config, **{f"TRAIN__{key}": value}), tmp_path, resume=tmp_path, visualdl=False)
+
+
+TRAIN = """
+import json, sys
+from alstm_helpers.config import Config
+from alstm_helpers.train import train
+folder, resume = sys.argv[2], sys.argv[3] == "resume"
+def steps(items, *, total, desc):
+    for item in items:
+        print("step", flush=True)
+        yield item
+how = {"resume": folder} if resume else {"seed": 5}
+train(Config(**json.loads(sys.argv[1])), folder, save_interval=1, progress=steps, visualdl=False, **how)
+print("done", flush=True)
+"""
+
+
+def test_killed_ten_times_at_any_step_the_weights_are_the_same_bits(config, tmp_path):
+    """SIGKILL, between steps, in one, or while a checkpoint is written; each run goes on from where the last was."""
+    config = changed(config, TRAIN__epoch=8)
+    train(config, tmp_path / "whole", seed=5, visualdl=False)
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(40):
+        how = "resume" if (folder / "AttentionLSTM_latest.pdstate").exists() else "anew"
+        command = [sys.executable, "-c", TRAIN, config.model_dump_json(), str(folder), how]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with run:
+            seen = [run.stdout.readline() for _ in range(rng.randint(1, 2))]
+            if kills < 10 and seen[-1] == "step\n":
+                time.sleep(rng.uniform(0, 0.03))
+                run.kill()
+            elif "done" in run.stdout.read():
+                break
+        kills += run.returncode == -signal.SIGKILL
+    assert kills == 10
+    assert same(latest(folder), latest(whole)) and same(best(folder), best(whole))
+    ends = [load_plain(path / "AttentionLSTM_latest.pdstate", "") for path in (folder, whole)]
+    assert same(ends[0]["optimizer"], ends[1]["optimizer"])
+    assert ends[0]["progress"]["best_gap"] == ends[1]["progress"]["best_gap"]
+
+
 def test_the_optimizer_s_state_matters(whole, config, tmp_path):
     """Otherwise the test above could not see a resume that forgets it."""
     with pytest.raises(KeyboardInterrupt):
@@ -304,6 +374,21 @@ def test_the_optimizer_s_state_matters(whole, config, tmp_path):
     state.write_bytes(pickle.dumps(checkpoint, protocol=4))
     train(config, tmp_path, resume=tmp_path, visualdl=False)
     assert not same(latest(tmp_path), latest(whole[0]))
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 16, 99])
+def test_gradients_of_parts_add_up_to_those_of_the_batch(config, tmp_path, accumulate):
+    """The same weights as from whole batches, but for rounding; without dropout, which draws anew for each part."""
+    settings = {"MODEL__drop_rate": 0.0, "TRAIN__epoch": 1, "TRAIN__clip_norm": 25.0}
+    ends = []
+    for parts in (1, accumulate):
+        folder = tmp_path / str(parts)
+        train(changed(config, **settings, TRAIN__accumulate=parts), folder, seed=5, valid_interval=0, visualdl=False)
+        ends.append(latest(folder))
+    for name, array in ends[0].items():
+        np.testing.assert_allclose(ends[1][name], array, atol=1e-5, rtol=0, err_msg=name)
+    rows = [read_rows(tmp_path / str(parts)) for parts in (1, accumulate)]
+    assert [row["loss"] for row in rows[1]] == pytest.approx([row["loss"] for row in rows[0]], rel=1e-5)
 
 
 def test_resume_with_more_epochs(config, tmp_path):
@@ -487,6 +572,19 @@ def test_curves_for_visualdl(config, tmp_path):
     content = log.read_bytes()
     for tag in (b"train/loss", b"train/learning_rate", b"valid/gap", b"valid/map"):
         assert tag in content
+
+
+def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
+    """Also those that a killed run drew beyond its last checkpoint."""
+    from visualdl import LogReader
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, log_interval=1, save_interval=2, progress=Interrupt(2, 3))
+    time.sleep(1.1)  # VisualDL names its files by the second
+    train(config, tmp_path, resume=tmp_path, log_interval=1)
+    (log,) = (tmp_path / "visualdl").iterdir()
+    points = LogReader(file_path=str(log)).get_data("scalar", "train/loss")
+    assert [point.id for point in points] == list(range(1, 13))
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
