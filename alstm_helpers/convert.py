@@ -18,7 +18,7 @@ from typing import Any
 from joblib import Parallel, delayed, parallel_config
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, read_records_by, shards_below, write_json_lines
+from alstm_helpers.files import claimed, leftovers, read_records_by, shards_below, write_json_lines
 from alstm_helpers.pickles import save_videos
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import read_videos
@@ -98,13 +98,20 @@ def convert(
     if target.exists() and not target.is_dir():
         raise AlstmError(target, "this is a file", "name a folder for the pickles")
     manifest = target / "manifest.jsonl"
+
+    def look() -> tuple[dict[str, dict[str, Any]], dict[Path, Path]]:
+        """The rows of the manifest, and what is left to do: shards and their pickles."""
+        rows, pickles = read_records_by(manifest, "shard"), {name: target / f"{name}.pkl" for name in shards}
+        left = [
+            name for name, shard in shards.items() if not _is_done(rows.get(shard.name), shard, pickles[name], keys)
+        ]
+        return rows, {shards[name]: pickles[name] for name in left}
+
+    rows, todo = look()
+    if not todo and list(rows) == sorted(rows) and not leftovers(target):
+        return Conversion(skipped=len(shards))
     with claimed(target):
-        rows = read_records_by(manifest, "shard")
-        todo = {
-            shard: target / f"{name}.pkl"
-            for name, shard in shards.items()
-            if not _is_done(rows.get(shard.name), shard, target / f"{name}.pkl", keys)
-        }
+        rows, todo = look()
         result = Conversion(skipped=len(shards) - len(todo))
         sizes = {shard.name: shard.stat().st_size for shard in todo}
 

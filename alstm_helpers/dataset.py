@@ -57,7 +57,7 @@ def collate(videos: Sequence[Video], num_classes: int) -> Batch:
 
 def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
     """A batch in up to ``count`` parts of about equal size, each padded to its own longest video only."""
-    size = math.ceil(len(batch.ids) / count)
+    size = max(1, math.ceil(len(batch.ids) / count))  # a rank's share may be empty
     for first in range(0, len(batch.ids), size):
         rows = slice(first, first + size)
         longest = int(batch.lengths[rows].max())

@@ -47,3 +47,7 @@ class ConfigError(AlstmError):
 
 class DeviceError(AlstmError):
     """The device asked for is not there."""
+
+
+class FolderInUse(AlstmError):
+    """Another run of this package is writing to the folder."""

@@ -12,6 +12,7 @@ from alstm_helpers.dataset import Batch
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.ranks import ALONE, Ranks
 from alstm_helpers.runtime import paddle
 from alstm_helpers.weights import apply_weights, load_arrays
 
@@ -69,19 +70,29 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tupl
             net.train()
 
 
-def evaluate(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20) -> dict[str, float]:
+def evaluate(
+    net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20, ranks: Ranks = ALONE
+) -> dict[str, float]:
     """``hit_at_1, perr, gap, map, loss, num_videos``; the loss is a video's mean.
+
+    Args:
+        net: the network.
+        batches: what to score; with several ranks this one's share of it.
+        top_k: predictions of a video that enter GAP.
+        ranks: processes whose shares make up the whole; each returns the same figures.
 
     Raises:
         AlstmError: there is no video, or a score is not finite.
     """
-    metrics: YouTube8MMetrics | None = None
+    metrics = YouTube8MMetrics(net.num_classes, top_k)
     loss = 0.0
-    for batch, scores, batch_loss in score_batches(net, batches):
-        metrics = metrics or YouTube8MMetrics(scores.shape[1], top_k)
+    for batch, scores, batch_loss in score_batches(net, (batch for batch in batches if batch.ids)):
         metrics.update(scores, batch.labels)
         loss += batch_loss
-    if metrics is None:
-        raise AlstmError("the list", "its shards hold no video", "convert shards that do")
+    if ranks.count > 1:
+        metrics.gather(ranks.gather)
+        loss = float(ranks.gather(np.array([loss])).sum())
     result = metrics.result()
+    if not result["num_videos"]:
+        raise AlstmError("the list", "its shards hold no video", "convert shards that do")
     return {**result, "loss": loss / result["num_videos"]}

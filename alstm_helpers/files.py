@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, FolderInUse
 
 try:
     import fcntl
@@ -51,11 +51,12 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 def claimed(*folders: Path) -> Iterator[None]:
     """Make folders, keep other runs of this package out of them, and remove what a killed run left half-written.
 
-    The claim ends with the process, however it ends. On Windows, and on file systems that cannot lock a
-    folder, there is none.
+    Whoever writes to a folder that others may be writing to claims it first; who finds everything done need not.
+    The claim ends with the process, however it ends. On Windows, and on file systems that cannot lock a folder,
+    there is none.
 
     Raises:
-        AlstmError: another run has claimed one of them.
+        FolderInUse: another run has claimed one of them.
     """
     with contextlib.ExitStack() as claims:
         for folder in folders:
@@ -67,12 +68,17 @@ def claimed(*folders: Path) -> Iterator[None]:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     remedy = "wait until it is done, or choose another folder"
-                    raise AlstmError(folder, "another run is writing here", remedy) from None
+                    raise FolderInUse(folder, "another run is writing here", remedy) from None
                 except OSError:
                     pass
-            for leftover in folder.glob(f".*{_TEMPORARY}"):
-                leftover.unlink(missing_ok=True)
+        for leftover in leftovers(*folders):
+            leftover.unlink(missing_ok=True)
         yield
+
+
+def leftovers(*folders: Path) -> list[Path]:
+    """Half-written files: of a run that was killed, or that is still writing."""
+    return [path for folder in folders for path in folder.glob(f".*{_TEMPORARY}")]
 
 
 def _umask() -> int:

@@ -18,13 +18,13 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, write_json
+from alstm_helpers.files import atomic_write, claimed, leftovers, write_json
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize, write_videos
 
@@ -222,21 +222,32 @@ def make_data(
     if shards > min(train, val):
         raise AlstmError("--shards", f"{shards} shards cannot be filled", f"pass {min(train, val)} or fewer")
     settings = {"recipe": RECIPE, "seed": seed, "train": train, "val": val, "shards": shards}
+    labels = "index,name\n" + "".join(f"{index},{name}\n" for index, name in enumerate(CLASS_NAMES))
     folders = {split: root / "tf" / split for split in SPLITS}
-    with claimed(root, *folders.values()):
-        _check_settings(root / "flashdigits.json", settings)
+
+    def missing() -> list[Any]:
+        """The jobs that are left."""
         jobs = []
         for split, count in (("train", train), ("val", val)):
             for shard in range(shards):
-                path = folders[split] / (SPLITS[split][0] % shard)
                 indices = range(count * shard // shards, count * (shard + 1) // shards)
+                path = folders[split] / (SPLITS[split][0] % shard)
                 if not path.exists():
                     jobs.append(delayed(_make_shard)(path, seed, split, indices))
-        with atomic_write(root / "labels.csv", "w") as file:
-            file.write("index,name\n" + "".join(f"{index},{name}\n" for index, name in enumerate(CLASS_NAMES)))
-        made = Parallel(n_jobs=workers, return_as="generator")(jobs)
-        for _ in progress(made, total=len(jobs), desc="making"):
-            pass
+        return jobs
+
+    jobs = []
+    written = all((root / name).exists() for name in ("labels.csv", "flashdigits.json"))
+    if missing() or not written or leftovers(root, *folders.values()):
+        with claimed(root, *folders.values()):
+            _check_settings(root / "flashdigits.json", settings)
+            jobs = missing()
+            with atomic_write(root / "labels.csv", "w") as file:
+                file.write(labels)
+            made = Parallel(n_jobs=workers, return_as="generator")(jobs)
+            for _ in progress(made, total=len(jobs), desc="making"):
+                pass
+    _check_settings(root / "flashdigits.json", settings)
     return {"made": len(jobs), "skipped": 2 * shards - len(jobs), "videos": train + val}
 
 

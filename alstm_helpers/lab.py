@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.convert import convert
-from alstm_helpers.errors import ConfigError
+from alstm_helpers.errors import ConfigError, FolderInUse
 from alstm_helpers.files import atomic_write, write_json
 from alstm_helpers.flashdigits import make_data
 from alstm_helpers.lists import write_lists
@@ -106,11 +106,20 @@ class Lab:
         self.out_dir.mkdir(parents=True, exist_ok=True)
 
     def ensure_data(self) -> Path:
-        """Make FlashDigits, its pickles and its lists if they are missing; return their folder."""
+        """Make FlashDigits, its pickles and its lists if they are missing; return their folder.
+
+        Another notebook may be at it: then this one waits.
+        """
         start = time.perf_counter()
-        made = make_data(self.data_dir, train=self.profile.train, val=self.profile.val, seed=self.seed)
-        done = [convert(self.data_dir / "tf" / split, self.data_dir / "pkl" / split) for split in ("train", "val")]
-        write_lists(self.data_dir)
+        while True:
+            try:
+                made = make_data(self.data_dir, train=self.profile.train, val=self.profile.val, seed=self.seed)
+                splits = ("train", "val")
+                done = [convert(self.data_dir / "tf" / split, self.data_dir / "pkl" / split) for split in splits]
+                write_lists(self.data_dir)
+                break
+            except FolderInUse:
+                time.sleep(0.5)
         if made["made"] or any(part.converted for part in done):
             print(f"made {made['videos']} videos in {time.perf_counter() - start:.0f} s")
         else:

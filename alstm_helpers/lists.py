@@ -41,9 +41,12 @@ def write_lists(root: str | os.PathLike[str]) -> dict[str, int]:
     """
     root = Path(root)
     shards = {split: find_shards(root, split) for split in ("train", "val")}
-    for name, split in LISTS.items():
-        with atomic_write(root / name, "w") as file:
-            file.writelines(f"{shard}\n" for shard in shards[split])
+    texts = {root / name: "".join(f"{shard}\n" for shard in shards[split]) for name, split in LISTS.items()}
+    if any(not path.exists() or path.read_text(encoding="utf-8") != text for path, text in texts.items()):
+        with claimed(root):
+            for path, text in texts.items():
+                with atomic_write(path, "w") as file:
+                    file.write(text)
     return {name: len(shards[split]) for name, split in LISTS.items()}
 
 

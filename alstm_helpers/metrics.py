@@ -7,7 +7,7 @@ GAP computed inside each batch gives another, larger number (notebook 05 shows b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -100,6 +100,24 @@ class YouTube8MMetrics:
         self._hits.append(hits[:, : self.top_k])
         self._positives += truth.sum(axis=0)
         self.num_videos += len(scores)
+
+    def gather(self, exchange: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Take over the videos of other processes.
+
+        Args:
+            exchange: gives the rows of all processes for those of this one, as ``Ranks.gather`` does.
+        """
+
+        def whole(rows: list[np.ndarray], dtype: type, *width: int) -> list[np.ndarray]:
+            return [exchange(np.concatenate([np.zeros((0, *width)), *rows]).astype(dtype))]
+
+        self._found = whole(self._found, np.float64)
+        self._scores = whole(self._scores, np.float32, self.top_k)
+        self._classes = whole(self._classes, np.int32, self.top_k)
+        self._hits = [hits.astype(bool) for hits in whole(self._hits, np.int32, self.top_k)]
+        counts = exchange(np.array([[self._hit_at_1, self.num_videos]], dtype=np.int64)).sum(axis=0)
+        self._hit_at_1, self.num_videos = map(int, counts)
+        self._positives = exchange(self._positives[None]).sum(axis=0)
 
     def result(self) -> dict[str, float]:
         """``hit_at_1``, ``perr``, ``gap``, ``map`` in [0, 1], and ``num_videos``.

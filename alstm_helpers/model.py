@@ -85,6 +85,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         self.fc_out1 = nn.Linear(len(feature_dims) * 2 * lstm_size, fc_sizes[0])
         self.fc_out2 = nn.Linear(fc_sizes[0], fc_sizes[1])
         self.fc_logit = nn.Linear(fc_sizes[1], num_classes)
+        self.num_classes = num_classes
 
     def forward(self, rgb: Any, audio: Any, lengths: Any, return_attention: bool = False) -> Any:
         """Logits of a batch.

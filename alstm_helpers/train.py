@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from alstm_helpers.config import Config, TrainSection
 from alstm_helpers.curves import Curves
 from alstm_helpers.dataset import Batch, count_videos, parts_of, read_batches, shuffled_batches
@@ -18,6 +20,7 @@ from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensor
 from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.ranks import Ranks, join_ranks
 from alstm_helpers.runtime import paddle, seed_everything
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.weights import (
@@ -129,12 +132,16 @@ def train(
     Raises:
         AlstmError: missing or empty data, a loss that is not finite, checkpoints that do not fit.
     """
-    if config.TRAIN.use_gpu and config.TRAIN.num_gpus > 1:
-        problem = f"training on {config.TRAIN.num_gpus} cards is not yet built"
-        raise ConfigError("TRAIN.num_gpus", problem, "pass -o TRAIN.num_gpus=1")
+    ranks = join_ranks()
+    if config.TRAIN.use_gpu and config.TRAIN.num_gpus != ranks.count:
+        problem = f"{config.TRAIN.num_gpus} cards are asked for, {ranks.count} processes are running"
+        remedy = "start one a card: python -m paddle.distributed.launch --gpus 0,1 … (notebook 04), or set it to 1"
+        raise ConfigError("TRAIN.num_gpus", problem, remedy)
     if resume and pretrain:
         raise AlstmError("--resume and --pretrain", "only one can be the start", "drop one of them")
-    run = _Run(config, Path(save_dir), log_interval, valid_interval, save_interval, report, progress)
+    run = _Run(config, Path(save_dir), log_interval, valid_interval, save_interval, ranks)
+    if ranks.rank == 0:  # the others are silent, and write nothing
+        run.report, run.progress = report, progress
     if resume:
         run.start_from_checkpoint(resume)
     else:
@@ -152,13 +159,14 @@ class _Run:
         log_interval: int,
         valid_interval: int,
         save_interval: int,
-        report: Callable[[str], None],
-        progress: Callable[..., Iterable[Any]],
+        ranks: Ranks,
     ) -> None:
+        self.report: Callable[[str], None] = lambda line: None
+        self.progress: Callable[..., Iterable[Any]] = lambda items, **_: items
+        self.ranks, self.writes = ranks, ranks.rank == 0
         self.config, self.section, self.name = config, config.TRAIN, config.MODEL.name
         self.save_dir, self.log_interval, self.valid_interval = save_dir, log_interval, valid_interval
         self.save_interval = save_interval
-        self.report, self.progress = report, progress
         self.train_shards = read_filelist(self.section.filelist)
         self.valid_shards = read_filelist(config.VALID.filelist) if valid_interval else []
         num_videos = self.section.num_samples or count_videos(self.train_shards)
@@ -174,7 +182,8 @@ class _Run:
 
     def start_new(self, seed: int | None, pretrain: str | os.PathLike[str] | None) -> None:
         """Random weights, or what fits of pretrained ones."""
-        self._build(Progress(seed=int.from_bytes(os.urandom(4), "little") if seed is None else seed))
+        drawn = np.array([int.from_bytes(os.urandom(4), "little") if seed is None else seed])
+        self._build(Progress(seed=int(self.ranks.gather(drawn)[0])))  # one for all ranks
         if pretrain:
             left = apply_weights(self.net, load_arrays(pretrain), str(pretrain), keep_what_fits=True)
             taken = f"not taken over: {', '.join(left)}" if left else "all of it"
@@ -192,7 +201,7 @@ class _Run:
         apply_weights(self.net, checkpoint["weights"], str(path))
         restore_optimizer(self.net, self.optimizer, checkpoint["optimizer"])
         best = path.with_name(f"{self.name}_best.pdparams")
-        if best.exists() and best.resolve().parent != self.save_dir.resolve():
+        if self.writes and best.exists() and best.resolve().parent != self.save_dir.resolve():
             with atomic_write(self.save_dir / best.name) as file:  # it may stay the best
                 file.write(best.read_bytes())
         inside = f" and {self.state.batch} of {self.steps_per_epoch} steps" if self.state.batch else ""
@@ -208,9 +217,10 @@ class _Run:
 
     def finish(self, visualdl: bool) -> Training:
         """Train the epochs that are left."""
-        self.save_dir.mkdir(parents=True, exist_ok=True)
-        write_json(self.save_dir / "config.json", {**self.config.model_dump(), "seed": self.state.seed})
-        self.curves = Curves(self.save_dir / "visualdl" if visualdl else None, self.state.rows)
+        if self.writes:
+            self.save_dir.mkdir(parents=True, exist_ok=True)
+            write_json(self.save_dir / "config.json", {**self.config.model_dump(), "seed": self.state.seed})
+        self.curves = Curves(self.save_dir / "visualdl" if visualdl and self.writes else None, self.state.rows)
         while self.state.epoch < self.section.epoch:
             self._train_epoch(self.state.epoch)
             self.state.epoch, self.state.batch = self.state.epoch + 1, 0
@@ -229,15 +239,18 @@ class _Run:
             epoch=epoch,
             shuffle_shards=self.section.shuffle_shards,
             start=self.state.batch,
+            rank=self.ranks.rank,
+            ranks=self.ranks.count,
         )
         self.net.train()
-        lap = _Lap(self.config, epoch, self.steps_per_epoch)
+        logs = self.writes and self.log_interval > 0
+        lap = _Lap(self.config, epoch, self.steps_per_epoch, measures=logs)
         title, left = f"epoch {epoch + 1}/{self.section.epoch}", self.steps_per_epoch - self.state.batch
         start = time.perf_counter()
         for batch in self.progress(batches, total=left, desc=title):
             lap.add(batch, *self._step(batch))
             number = self.state.batch
-            if self.log_interval and number % self.log_interval == 0:
+            if logs and number % self.log_interval == 0:
                 row = lap.row(self.state.step, self.optimizer.get_lr())
                 self._log(row, lap.line(number, row))
             self.state.train_seconds, start = (
@@ -250,10 +263,12 @@ class _Run:
 
     def _step(self, batch: Batch) -> tuple[Any, float]:
         """One update; returns the logits (B, C) and the summed loss."""
-        # Reseeding each step makes dropout a function of (seed, step), which is what a resume can restore.
-        seed_everything((self.state.seed + self.state.step * 1_000_003) % 2**31)
+        # Reseeding each step makes dropout a function of (seed, step, rank), which is what a resume can restore.
+        seed_everything((self.state.seed + self.state.step * 1_000_003 + self.ranks.rank * 7_919) % 2**31)
         self.optimizer.set_lr(learning_rate_at(self.state.step, self.steps_per_epoch, self.section))
         parts, losses = [], []
+        if not batch.ids:  # the last batch of an epoch may hold fewer videos than there are ranks
+            sum(parameter.sum() * 0.0 for parameter in self.net.parameters()).backward()
         for part in parts_of(batch, self.section.accumulate):  # the loss is a sum, so gradients of parts add up
             rgb, audio, lengths, labels = to_tensors(part)
             logits = self.net(rgb, audio, lengths)
@@ -261,10 +276,11 @@ class _Run:
             loss.backward()
             parts.append(logits.detach())
             losses.append(float(loss))
+        self.ranks.sum_gradients(self.net.parameters())
         self.optimizer.step()
         self.optimizer.clear_grad()
         self.state.step, self.state.batch = self.state.step + 1, self.state.batch + 1
-        return paddle.concat(parts), sum(losses)
+        return paddle.concat(parts) if parts else None, sum(losses)
 
     def _log(self, row: dict[str, Any], line: str) -> None:
         self.state.rows.append(row)
@@ -274,23 +290,34 @@ class _Run:
     def _keep_best(self) -> None:
         """Validate where it is due, and save the weights if they are the best so far."""
         if not self.valid_interval:
-            save_weights(self.net, self.save_dir / f"{self.name}_best.pdparams")
+            self._save_best()
             return
         epoch, epochs = self.state.epoch, self.section.epoch
         if epoch % self.valid_interval and epoch < epochs:
             return
         batches = read_batches(
-            self.valid_shards, self.config.VALID.batch_size, self.config.MODEL.num_classes, by_length=True
+            self.valid_shards,
+            self.config.VALID.batch_size,
+            self.config.MODEL.num_classes,
+            by_length=True,
+            rank=self.ranks.rank,
+            ranks=self.ranks.count,
         )
-        result = evaluate(self.net, batches, top_k=self.config.MODEL.topk)
+        result = evaluate(self.net, batches, top_k=self.config.MODEL.topk, ranks=self.ranks)
         line = f"[VALID] epoch {epoch}/{epochs}  loss {result['loss']:.4f}  {metrics_text(result)}"
         self._log({"kind": "valid", "epoch": float(epoch), "step": self.state.step, **result}, line)
         if result["gap"] > self.state.best_gap:
             self.state.best_gap = result["gap"]
+            self._save_best()
+
+    def _save_best(self) -> None:
+        if self.writes:
             save_weights(self.net, self.save_dir / f"{self.name}_best.pdparams")
 
     def _save(self) -> None:
         """The whole state in one file, so that no crash can leave halves of two checkpoints."""
+        if not self.writes:
+            return
         self.state.batch_size, self.state.shuffle_shards = self.section.batch_size, self.section.shuffle_shards
         optimizer = optimizer_state(self.net, self.optimizer)
         whole = {"weights": state_of(self.net), "optimizer": optimizer, "progress": vars(self.state)}
@@ -305,10 +332,10 @@ def metrics_text(metrics: dict[str, Any]) -> str:
 
 
 class _Lap:
-    """Loss and metrics since the last line of the log."""
+    """Loss and metrics since the last line of the log; of this rank's share, where there are several."""
 
-    def __init__(self, config: Config, epoch: int, steps_per_epoch: int) -> None:
-        self.config, self.epoch, self.steps_per_epoch = config, epoch, steps_per_epoch
+    def __init__(self, config: Config, epoch: int, steps_per_epoch: int, *, measures: bool) -> None:
+        self.config, self.epoch, self.steps_per_epoch, self.measures = config, epoch, steps_per_epoch, measures
         self._restart()
 
     def _restart(self) -> None:
@@ -323,6 +350,8 @@ class _Lap:
                 f"the loss is {loss}",
                 "lower TRAIN.learning_rate, or set TRAIN.clip_norm=25",
             )
+        if not self.measures:
+            return
         self.loss += loss
         self.metrics.update(paddle.nn.functional.sigmoid(logits).numpy(), batch.labels)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -184,3 +186,20 @@ def test_expected_results_take_numpy_s_numbers(lab, number):
     stored = json.loads((lab.out_dir / "expected" / "03_data.json").read_text(encoding="utf-8"))
     assert [row["ok"] for row in stored] == [True, False]
     assert stored[1] == {"name": "b", "yours": 5, "reference": 2, "tolerance": 1, "ok": False}
+
+
+READY = "from alstm_helpers.lab import Lab; import sys; Lab('01_model', profile='tiny', seed=0, data_dir=sys.argv[1], "
+READY += "out_dir=sys.argv[1] + '/out').ensure_data()"
+
+
+def test_notebooks_that_start_together_make_the_data_once(tmp_path, monkeypatch):
+    """Four at once on an empty folder, as in a workshop: one makes the data, the others wait; again, none makes any."""
+    command = [sys.executable, "-c", READY, str(tmp_path / "data")]
+    for expected in (1, 0):
+        runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+        said = [run.communicate(timeout=120) for run in runs]
+        assert [run.returncode for run in runs] == [0] * 4, said
+        assert not any(".tmp" in path.name for path in (tmp_path / "data").rglob("*"))
+        if not expected:
+            assert all("2400 videos are ready" in out for out, _ in said)
+    assert len(list((tmp_path / "data").glob("*.list"))) == 4

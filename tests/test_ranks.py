@@ -1,0 +1,128 @@
+"""Several processes: two that train together over Gloo end in the weights of one, and one that dies ends the job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import changed, write_list, write_shards
+
+from alstm_helpers.pickles import load_shard
+from alstm_helpers.ranks import ALONE, join_ranks
+from alstm_helpers.safe_pickle import load_plain
+from alstm_helpers.train import train
+from alstm_helpers.weights import load_arrays
+
+# What a process of the job runs: the arguments are the configuration, the save_dir and what else train() takes.
+WORKER = """
+import json, os, sys
+from alstm_helpers.config import Config
+from alstm_helpers.train import train
+if sys.argv[4:]:
+    with open(os.path.join(sys.argv[4], os.environ["PADDLE_TRAINER_ID"]), "w") as file:
+        file.write(str(os.getpid()))
+train(Config(**json.loads(sys.argv[1])), sys.argv[2], report=print, visualdl=False, **json.loads(sys.argv[3]))
+"""
+
+
+def launch(tmp_path, config, folder, *pids, **how):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER, encoding="utf-8")
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo"]
+    arguments = [f"--log_dir={tmp_path / 'logs'}", str(script), config.model_dump_json(), str(folder), json.dumps(how)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([*launcher, *arguments, *map(str, pids)], env=environment, **streams)
+
+
+def logs(tmp_path):
+    return "\n".join(path.read_text(errors="replace") for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config, tmp_path_factory):
+    """Two epochs of four steps on unequal shards; the last batch of an epoch holds one video, fewer than ranks."""
+    folder = tmp_path_factory.mktemp("unequal")
+    videos = [
+        video
+        for line in Path(tiny_config.TRAIN.filelist).read_text("utf-8").split("\n")
+        if line
+        for video in load_shard(line)
+    ][:49]
+    shards = write_shards(folder, [videos[:30], videos[30:33], videos[33:]])
+    return changed(
+        tiny_config,
+        MODEL__drop_rate=0.0,
+        TRAIN__batch_size=16,
+        TRAIN__epoch=2,
+        TRAIN__weight_decay=0.0001,
+        TRAIN__clip_norm=25.0,
+        TRAIN__filelist=str(write_list(folder / "train.list", shards)),
+        VALID__batch_size=7,
+    )
+
+
+def close(one, other):
+    for name, array in one.items():
+        np.testing.assert_allclose(other[name], array, atol=1e-5, rtol=0, err_msg=name)
+
+
+def test_two_processes_end_in_the_weights_of_one(config, tmp_path):
+    """The same total batch, loss, clipping, validation over every video once; and rank 0 alone writes."""
+    alone = train(config, tmp_path / "one", seed=5, log_interval=2, visualdl=False)
+    job = launch(tmp_path, config, tmp_path / "two", seed=5, log_interval=2)
+    assert job.wait(timeout=120) == 0, logs(tmp_path)
+    for name in ("latest", "best"):
+        one, two = (load_arrays(tmp_path / folder / f"AttentionLSTM_{name}.pdparams") for folder in ("one", "two"))
+        close(one, two)
+    progress = load_plain(tmp_path / "two" / "AttentionLSTM_latest.pdstate", "")["progress"]
+    valid, alone_valid = ([row for row in rows if row["kind"] == "valid"] for rows in (progress["rows"], alone.rows))
+    assert [row["num_videos"] for row in valid] == [20, 20]
+    for row, expected in zip(valid, alone_valid, strict=True):
+        for key in ("hit_at_1", "perr", "gap", "map", "loss"):
+            assert row[key] == pytest.approx(expected[key], abs=1e-4), key
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
+    rank_0, rank_1 = (path.read_text(errors="replace") for path in sorted((tmp_path / "logs").glob("workerlog.*")))
+    assert rank_0.count("[VALID]") == 2 and "[VALID]" not in rank_1 and "[TRAIN]" not in rank_1
+
+
+def test_a_job_of_two_can_be_gone_on_with_by_one(config, tmp_path):
+    """The checkpoint does not know how many processes made it."""
+    first = changed(config, TRAIN__epoch=1, TRAIN__schedule="step")
+    both = changed(config, TRAIN__schedule="step")
+    job = launch(tmp_path, first, tmp_path / "two", seed=5, log_interval=0)
+    assert job.wait(timeout=120) == 0, logs(tmp_path)
+    train(both, tmp_path / "two", resume=tmp_path / "two", log_interval=0, visualdl=False)
+    train(both, tmp_path / "one", seed=5, log_interval=0, visualdl=False)
+    close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
+
+
+def test_a_rank_that_dies_ends_the_job(config, tmp_path):
+    """With an error, and soon: the other one must not wait for it for ever."""
+    long = changed(config, TRAIN__epoch=10_000)
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    job = launch(tmp_path, long, tmp_path / "out", pids, seed=5, valid_interval=0, log_interval=0)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "out" / "AttentionLSTM_latest.pdstate").exists():
+        assert time.monotonic() < deadline and job.poll() is None, logs(tmp_path)
+        time.sleep(0.1)
+    os.kill(int((pids / "1").read_text()), signal.SIGKILL)
+    assert job.wait(timeout=60) != 0
+
+
+def test_alone_an_exchange_changes_nothing(monkeypatch):
+    monkeypatch.delenv("PADDLE_TRAINERS_NUM", raising=False)
+    assert join_ranks() is ALONE
+    rows = np.arange(6).reshape(3, 2)
+    assert ALONE.gather(rows) is rows
+    ALONE.sum_gradients([])
