@@ -75,15 +75,22 @@ def _bar() -> Any:
 
 
 def _lines(tqdm: Any) -> Any:
-    """A bar that writes whole lines."""
+    """A bar that writes whole lines, and few, however often it is asked to draw itself."""
 
     class Lines(tqdm):  # type: ignore[misc]
+        last_line: float | None = None
+
         def __init__(self, *args: Any, **options: Any) -> None:
-            wait = {"delay": SECONDS_BETWEEN_LINES, "mininterval": SECONDS_BETWEEN_LINES, "miniters": 1}
-            super().__init__(*args, **options, **wait, ncols=0)
+            super().__init__(*args, **options, ncols=0, mininterval=SECONDS_BETWEEN_LINES, miniters=1)
+
+        def clear(self, *_: Any, **__: Any) -> None:
+            pass  # a line of the log does not stand in the way of another
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
-            if msg is None:  # "" would clear a bar
+            now = self._time()
+            self.last_line = self.last_line or now  # the start counts as one
+            if msg is None and now >= self.last_line + SECONDS_BETWEEN_LINES:  # "" would clear a bar
+                self.last_line = now
                 print(self, file=sys.stderr, flush=True)
 
     return Lines

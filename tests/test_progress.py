@@ -30,6 +30,15 @@ def test_a_long_run_in_a_log_prints_whole_lines(monkeypatch, capsys):
     assert "100%" in last and "4.00M/4.00M" in last and "2/2" in last and "B/s" in last
 
 
+def test_a_log_between_does_not_draw_it_again(capsys):
+    """tqdm's own bars are drawn anew after each line of a log."""
+    from tqdm import tqdm
+
+    for item in progress_bar([1, 2, 3], total=3, desc="epoch"):
+        tqdm.write(f"line {item}")
+    assert capsys.readouterr() == ("line 1\nline 2\nline 3\n", "")
+
+
 def test_a_bar_on_a_terminal_shows_shards_rate_and_time_left(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     bar = progress_bar(iter([1_000_000] * 4), total=4, desc="converting", size=lambda item: item, total_size=4_000_000)

@@ -35,7 +35,7 @@ train(Config(**json.loads(sys.argv[1])), sys.argv[2], report=print, visualdl=Fal
 def launch(tmp_path, config, folder, *pids, **how):
     script = tmp_path / "worker.py"
     script.write_text(WORKER, encoding="utf-8")
-    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo"]
+    launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2"]
     arguments = [f"--log_dir={tmp_path / 'logs'}", str(script), config.model_dump_json(), str(folder), json.dumps(how)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
