@@ -297,7 +297,7 @@ class _Files:
         have = part.stat().st_size if part.exists() else 0
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
         with self.session.get(url, headers=headers, stream=True, timeout=self.timeout) as answer:
-            if answer.status_code == 416:  # nothing beyond what is here: it is whole, or of another file
+            if answer.status_code == 416 and have:  # nothing beyond what is here: it is whole, or of another file
                 return ""
             if answer.status_code not in (200, 206):
                 return f"the server answers {answer.status_code}"

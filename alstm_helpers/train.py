@@ -253,10 +253,8 @@ class _Run:
             if logs and number % self.log_interval == 0:
                 row = lap.row(self.state.step, self.optimizer.get_lr())
                 self._log(row, lap.line(number, row))
-            self.state.train_seconds, start = (
-                self.state.train_seconds + time.perf_counter() - start,
-                time.perf_counter(),
-            )
+            now = time.perf_counter()
+            self.state.train_seconds, start = self.state.train_seconds + now - start, now
             if self.save_interval and number % self.save_interval == 0 and number < self.steps_per_epoch:
                 self._save()
                 start = time.perf_counter()

@@ -59,6 +59,8 @@ class Handler(BaseHTTPRequestHandler):
             start = int(self.headers["Range"].split("=")[1].rstrip("-"))
         if fault == "error 503":
             self._send(503, b"busy")
+        elif fault == "error 416":
+            self._send(416, b"")
         elif fault == "wrong file":
             self._send(200, os.urandom(len(data)))
         elif fault == "cuts off":
@@ -218,3 +220,52 @@ def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path):
 def test_no_plan_is_one_clear_error(tmp_path):
     with pytest.raises(AlstmError, match="no answer"):
         download("2/frame/train", "us", tmp_path, base_url="http://127.0.0.1:9", attempts=2, pause=0.01, timeout=0.5)
+
+
+def test_ctrl_c_stops_the_files_under_way_and_a_rerun_goes_on(server, tmp_path):
+    """Without a wait for all that was queued, and with what had come kept."""
+
+    def interrupted(items, **_):
+        for item in items:
+            yield item
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server, tmp_path, progress=interrupted, workers=1)
+    assert len(server.gets) < len(CONTENT)
+    record = (tmp_path / "downloads.jsonl").read_text().splitlines()
+    assert len(record) == 1  # of the file that was handed on before
+    done = fetch(server, tmp_path)
+    assert done.skipped >= 1 and done.failed == []
+    assert_whole(tmp_path)
+
+
+def test_progress_counts_bytes(server, tmp_path):
+    seen = []
+
+    def progress(items, *, total, desc, size, total_size):
+        seen.append((total, desc, total_size))
+        for item in items:
+            seen.append(size(item))
+            yield item
+
+    server.faults["trainab.tfrecord"] = ["wrong file"] * 5
+    fetch(server, tmp_path, progress=progress)
+    assert seen[0] == (6, "downloading", 300_000)
+    assert sorted(seen[1:]) == [0, *[50_000] * 5]
+
+
+def test_a_server_that_denies_the_range_of_a_whole_file(server, tmp_path):
+    """416 to a request without a range is a fault of the server like any other."""
+    server.faults["trainab.tfrecord"] = ["error 416"]
+    assert fetch(server, tmp_path).failed == []
+    assert_whole(tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(server, tmp_path):
+    def second(items, **_):
+        with pytest.raises(AlstmError, match="another run is writing here"):
+            fetch(server, tmp_path)
+        return items
+
+    assert fetch(server, tmp_path, progress=second).fetched == 6
