@@ -69,6 +69,11 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, data[:20_000])
         elif fault == "stalls":
             self._send(200, data[:20_000], announced=len(data), then_sleep=1.5)
+        elif fault == "drips":
+            self._send(200, data[:1000], announced=len(data))
+            for place in range(1000, len(data), 1000):
+                self.wfile.write(data[place : place + 1000])
+                time.sleep(0.02)
         elif start >= len(data):
             self._send(416, b"")
         elif start:
@@ -237,6 +242,21 @@ def test_ctrl_c_stops_the_files_under_way_and_a_rerun_goes_on(server, tmp_path):
     assert len(record) == 1  # of the file that was handed on before
     done = fetch(server, tmp_path)
     assert done.skipped >= 1 and done.failed == []
+    assert_whole(tmp_path)
+
+
+def test_a_file_under_way_is_stopped_in_its_middle(server, tmp_path):
+    def interrupted(items, **_):
+        for item in items:
+            yield item
+            raise KeyboardInterrupt
+
+    server.faults["trainab.tfrecord"] = ["drips"]
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server, tmp_path, progress=interrupted, workers=6, timeout=5)
+    assert not (tmp_path / "train0001.tfrecord").exists()
+    assert 0 < (tmp_path / ".train0001.tfrecord.part").stat().st_size < 50_000
+    fetch(server, tmp_path)
     assert_whole(tmp_path)
 
 

@@ -28,7 +28,8 @@ from alstm_helpers.train import train
 if sys.argv[4:]:
     with open(os.path.join(sys.argv[4], os.environ["PADDLE_TRAINER_ID"]), "w") as file:
         file.write(str(os.getpid()))
-train(Config(**json.loads(sys.argv[1])), sys.argv[2], report=print, visualdl=False, **json.loads(sys.argv[3]))
+folder = sys.argv[2] + os.environ["PADDLE_TRAINER_ID"].replace("0", "")  # each its own, to see who writes
+train(Config(**json.loads(sys.argv[1])), folder, report=print, visualdl=False, **json.loads(sys.argv[3]))
 """
 
 
@@ -91,6 +92,7 @@ def test_two_processes_end_in_the_weights_of_one(config, tmp_path):
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
         path.name for path in (tmp_path / "one").iterdir()
     )
+    assert not (tmp_path / "two1").exists()
     rank_0, rank_1 = (path.read_text(errors="replace") for path in sorted((tmp_path / "logs").glob("workerlog.*")))
     assert rank_0.count("[VALID]") == 2 and "[VALID]" not in rank_1 and "[TRAIN]" not in rank_1
 
