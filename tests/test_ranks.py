@@ -108,6 +108,24 @@ def test_a_job_of_two_can_be_gone_on_with_by_one(config, tmp_path):
     close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
 
 
+def test_two_can_go_on_with_the_last_batch_of_one(config, tmp_path):
+    """A batch of one video: the share of rank 1 is empty in its very first step."""
+
+    def stop(items, *, total, desc):
+        for number, item in enumerate(items):
+            if desc == "epoch 2/2" and number == 3:
+                raise KeyboardInterrupt
+            yield item
+
+    how = {"log_interval": 0, "save_interval": 1}
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", seed=5, progress=stop, visualdl=False, **how)
+    job = launch(tmp_path, config, tmp_path / "two", resume=str(tmp_path / "cut"), **how)
+    assert job.wait(timeout=120) == 0, logs(tmp_path)
+    train(config, tmp_path / "one", seed=5, visualdl=False, **how)
+    close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
+
+
 def test_a_rank_that_dies_ends_the_job(config, tmp_path):
     """With an error, and soon: the other one must not wait for it for ever."""
     long = changed(config, TRAIN__epoch=10_000)
