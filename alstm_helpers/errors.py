@@ -16,14 +16,14 @@ class AlstmError(Exception):
 
     def __init__(self, where: str | os.PathLike[str], problem: str, remedy: str) -> None:
         self.where, self.problem, self.remedy = _one_line(os.fspath(where), 4096), _one_line(problem), remedy
-        super().__init__(f"{self.where}: {problem}; {remedy}")
+        super().__init__(f"{self.where}: {self.problem}; {remedy}")
 
     def __reduce__(self) -> tuple[type[AlstmError], tuple[str, str, str]]:
         # Worker processes hand errors back by pickling; the default would pass the joined text.
         return type(self), (self.where, self.problem, self.remedy)
 
 
-def _one_line(text: str, longest: int = 300) -> str:
+def _one_line(text: str, longest: int = 800) -> str:
     """Text that may come from a hostile file: cut, and without line ends and what a terminal would obey."""
     text = text if len(text) <= longest else text[:longest] + " …"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,17 @@ def a_video(name: str, num_frames: int, labels: Sequence[int] = (), *, seed: int
     rng = np.random.default_rng([seed, num_frames, *name.encode()])
     rgb, audio = (rng.integers(1, 256, (num_frames, dim), dtype=np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
     return Video(name.encode(), tuple(labels), rgb, audio)
+
+
+def equal(one: Video, other: Video) -> bool:
+    arrays = np.array_equal(one.rgb, other.rgb) and np.array_equal(one.audio, other.audio)
+    return arrays and (one.id, one.labels) == (other.id, other.labels)
+
+
+def dumped(path: Path, value: object, protocol: int = 4) -> Path:
+    """The file, with the value pickled as anybody would."""
+    path.write_bytes(pickle.dumps(value, protocol=protocol))
+    return path
 
 
 def write_shards(folder: Path, shards: Sequence[Sequence[Video]]) -> list[Path]:

@@ -13,9 +13,8 @@ import time
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
 import pytest
-from support import a_video, run_python
+from support import a_video, equal, run_python
 
 from alstm_helpers import convert as conversion
 from alstm_helpers.convert import convert
@@ -25,11 +24,6 @@ from alstm_helpers.tfrecord import read_videos, write_videos
 
 FIELDS = ["shard", "videos", "frames", "bytes", "sha256", "seconds"]
 needs_real_data = pytest.mark.skipif("ALSTM_REAL_DATA" not in os.environ, reason="needs ALSTM_REAL_DATA")
-
-
-def equal(one, other):
-    arrays = np.array_equal(one.rgb, other.rgb) and np.array_equal(one.audio, other.audio)
-    return arrays and (one.id, one.labels) == (other.id, other.labels)
 
 
 def counts(done):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import a_video
+from support import a_video, dumped, equal
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_shard, load_videos, save_videos
@@ -37,11 +37,6 @@ class Python2Pickler(pickle._Pickler):
     dispatch[bytes] = dispatch[str] = save_python2_str
 
 
-def equal(one, other):
-    arrays = np.array_equal(one.rgb, other.rgb) and np.array_equal(one.audio, other.audio)
-    return arrays and (one.id, one.labels) == (other.id, other.labels)
-
-
 def as_row(video):
     return {
         "video": video.id,
@@ -54,11 +49,6 @@ def as_row(video):
 
 def bytes_keys(row):
     return {key.encode(): value for key, value in row.items()}
-
-
-def dumped(path, value, protocol=4):
-    path.write_bytes(pickle.dumps(value, protocol=protocol))
-    return path
 
 
 def refusal(path, kind=AlstmError):

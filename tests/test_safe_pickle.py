@@ -12,15 +12,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from support import run_python
+from support import dumped, run_python
 
 from alstm_helpers.errors import AlstmError, UnsafePickle
 from alstm_helpers.safe_pickle import load_plain, save_plain
-
-
-def dumped(path, value, protocol=4):
-    path.write_bytes(pickle.dumps(value, protocol=protocol))
-    return path
 
 
 def refusal(path, kind=AlstmError):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import a_video
+from support import a_video, equal
 
 from alstm_helpers.errors import AlstmError, CorruptRecord, WrongShard
 from alstm_helpers.tfrecord import (
@@ -40,11 +40,6 @@ needs_real_data = pytest.mark.skipif("ALSTM_REAL_DATA" not in os.environ, reason
 
 def real(name):
     return Path(os.environ["ALSTM_REAL_DATA"], name)
-
-
-def equal(one, other):
-    arrays = np.array_equal(one.rgb, other.rgb) and np.array_equal(one.audio, other.audio)
-    return arrays and (one.id, one.labels) == (other.id, other.labels)
 
 
 def framed(payload):
@@ -403,6 +398,19 @@ def test_a_record_without_frames(tmp_path):
     path = tmp_path / "none.tfrecord"
     write_records(path, [an_example(id=b"abcd", labels=[1]).SerializeToString()])
     assert "the record has no frames" in refusal(path, WrongShard)
+
+
+def test_a_record_cannot_write_to_the_terminal(tmp_path):
+    """Neither by its id, which stands in the place, nor by the names of its lists, which stand in the problem."""
+    example = an_example(a_video("abcd", 2), id=b"\x1b[31m\n")
+    del example.context.feature["id"].bytes_list.value[0]
+    for name in ("rgb", "audio"):
+        example.feature_lists.feature_list["\x1b[2J" + name].CopyFrom(example.feature_lists.feature_list[name])
+        del example.feature_lists.feature_list[name]
+    path = tmp_path / "hostile.tfrecord"
+    write_records(path, [example.SerializeToString()])
+    message = refusal(path, WrongShard)
+    assert "\x1b" not in message and r"\x1b[31m\n" in message and r"\x1b[2Jrgb" in message
 
 
 @pytest.mark.parametrize("missing", ["rgb", "audio"])
