@@ -52,6 +52,10 @@ class Remote:
         split, first, second = match.groups()
         return f"{split}{62 * _ALPHABET.index(first) + _ALPHABET.index(second):04d}.tfrecord"
 
+    def row(self, size: int) -> dict[str, Any]:
+        """What ``downloads.jsonl`` records of it, once its checksum is right."""
+        return {"file": self.local_name, "md5": self.md5, "bytes": size}
+
 
 @dataclass
 class Downloads:
@@ -170,7 +174,7 @@ def download(
             if isinstance(size, AlstmError):
                 result.failed.append(size)
                 continue
-            verified[remote.local_name] = {"file": remote.local_name, "md5": remote.md5, "bytes": size}
+            verified[remote.local_name] = remote.row(size)
             with record.open("a", encoding="utf-8") as file:  # a crash loses at most the last row
                 file.write(json.dumps(verified[remote.local_name]) + "\n")
             result.fetched += 1
@@ -211,7 +215,7 @@ def _is_done(remote: Remote, out: Path, verified: dict[str, dict[str, Any]]) -> 
         return bool(row.get("bytes") == path.stat().st_size)
     if _md5_of(path) != remote.md5:
         return False
-    verified[remote.local_name] = {"file": remote.local_name, "md5": remote.md5, "bytes": path.stat().st_size}
+    verified[remote.local_name] = remote.row(path.stat().st_size)
     return True
 
 

@@ -247,7 +247,8 @@ def make_data(
             made = Parallel(n_jobs=workers, return_as="generator")(jobs)
             for _ in progress(made, total=len(jobs), desc="making"):
                 pass
-    _check_settings(root / "flashdigits.json", settings)
+    else:
+        _check_settings(root / "flashdigits.json", settings)
     return {"made": len(jobs), "skipped": 2 * shards - len(jobs), "videos": train + val}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed, shards_below
 from alstm_helpers.pickles import load_shard, save_videos
+from alstm_helpers.tfrecord import Video
 
 # YouTube-8M's test split has no labels, so evaluation and inference name the validation shards.
 LISTS = {"train.list": "train", "val.list": "val", "test.list": "val", "infer.list": "val"}
@@ -147,11 +148,12 @@ def split_videos(
         for folder in folders.values():
             _refuse_others(folder, shards)
         for name, shard in shards.items():
-            videos = load_shard(shard)
+            videos: dict[str, list[Video]] = {side: [] for side in folders}
+            for video in load_shard(shard):
+                videos[side_of(video.id, val_share, pattern)].append(video)
             for side, folder in folders.items():
-                mine = [video for video in videos if side_of(video.id, val_share, pattern) == side]
-                if mine:
-                    save_videos(folder / f"{name}.pkl", mine)
+                if videos[side]:
+                    save_videos(folder / f"{name}.pkl", videos[side])
                 else:
                     (folder / f"{name}.pkl").unlink(missing_ok=True)  # of a run with another share
     return split

@@ -8,33 +8,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 30.0
 
 
-class ProgressBar(Protocol):
-    """What a ``progress`` argument may be given."""
-
-    def __call__(
-        self,
-        items: Iterable[Item],
-        *,
-        total: int | None = None,
-        desc: str = "",
-        size: Callable[[Item], int] | None = None,
-        total_size: int | None = None,
-    ) -> Iterable[Item]:
-        """Pass ``items`` on.
-
-        Args:
-            items: what to loop over.
-            total: how many will come.
-            desc: what is being done.
-            size: the bytes of an item that is done, if they are a better measure of the time than the items.
-            total_size: the bytes of all items.
-        """
+ProgressBar = Callable[..., Iterable[Any]]  # with the arguments of progress_bar
 
 
 def no_progress(items: Iterable[Item], **_: Any) -> Iterable[Item]:
@@ -52,7 +32,13 @@ def progress_bar(
 ) -> Iterable[Item]:
     """A tqdm bar where one can be drawn, else a line every half a minute (none in a shorter run).
 
-    With ``size`` the bar counts bytes, so it shows MB/s and the time left by bytes, and the items beside them.
+    Args:
+        items: what to loop over; they are passed on.
+        total: how many will come.
+        desc: what is being done.
+        size: the bytes of an item that is done, if they are a better measure of the time than the items: then the
+            bar shows MB/s, the time left by bytes, and the items beside them.
+        total_size: the bytes of all items.
     """
     unit = {"total": total_size, "unit": "B", "unit_scale": True} if size else {"total": total}
     with _bar()(desc=desc, leave=False, **unit) as bar:

@@ -123,11 +123,6 @@ def _array(content: Any, dtype: _DType, shape: Any, order: Any) -> np.ndarray:
     return np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
 
 
-def _frombuffer(content: Any, dtype: _DType, shape: Any, order: Any) -> np.ndarray:
-    """How protocol 5 spells an array."""
-    return _array(content, dtype, shape, order)
-
-
 def _scalar(dtype: _DType, content: Any) -> Any:
     """How a NumPy number is spelt."""
     return _array(content, dtype, (), "C")[()]
@@ -165,7 +160,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 for _core in ("numpy.core", "numpy._core"):  # NumPy 1 and NumPy 2
     _ALLOWED[_core + ".multiarray", "_reconstruct"] = _Array
     _ALLOWED[_core + ".multiarray", "scalar"] = _scalar
-    _ALLOWED[_core + ".numeric", "_frombuffer"] = _frombuffer
+    _ALLOWED[_core + ".numeric", "_frombuffer"] = _array  # how protocol 5 spells an array
 for _builtins in ("builtins", "__builtin__"):
     _ALLOWED[_builtins, "tuple"] = _same_tuple
 

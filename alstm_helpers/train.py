@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensor
 from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.ranks import Ranks, join_ranks
 from alstm_helpers.runtime import paddle, seed_everything
 from alstm_helpers.safe_pickle import load_plain, save_plain
@@ -110,7 +111,7 @@ def train(
     resume: str | os.PathLike[str] | None = None,
     pretrain: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] = lambda line: None,
-    progress: Callable[..., Iterable[Any]] = lambda items, **_: items,
+    progress: ProgressBar = no_progress,
     visualdl: bool = True,
 ) -> Training:
     """Train a network and keep its best and latest checkpoint.
@@ -126,7 +127,7 @@ def train(
         resume: a save_dir or checkpoint to go on from, exactly.
         pretrain: weights to start from; what does not fit keeps its random start and is reported.
         report: receives the lines of the log.
-        progress: wraps the batches of an epoch, called with ``total`` and ``desc``.
+        progress: wraps the batches of an epoch, see :mod:`alstm_helpers.progress`.
         visualdl: also write curves for VisualDL.
 
     Raises:
@@ -162,7 +163,7 @@ class _Run:
         ranks: Ranks,
     ) -> None:
         self.report: Callable[[str], None] = lambda line: None
-        self.progress: Callable[..., Iterable[Any]] = lambda items, **_: items
+        self.progress: ProgressBar = no_progress
         self.ranks, self.writes = ranks, ranks.rank == 0
         self.config, self.section, self.name = config, config.TRAIN, config.MODEL.name
         self.save_dir, self.log_interval, self.valid_interval = save_dir, log_interval, valid_interval

@@ -227,14 +227,15 @@ def test_no_plan_is_one_clear_error(tmp_path):
         download("2/frame/train", "us", tmp_path, base_url="http://127.0.0.1:9", attempts=2, pause=0.01, timeout=0.5)
 
 
+def interrupted(items, **_):
+    """A progress wrapper that is stopped after the first file, as by Ctrl-C."""
+    for item in items:
+        yield item
+        raise KeyboardInterrupt
+
+
 def test_ctrl_c_stops_the_files_under_way_and_a_rerun_goes_on(server, tmp_path):
     """Without a wait for all that was queued, and with what had come kept."""
-
-    def interrupted(items, **_):
-        for item in items:
-            yield item
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         fetch(server, tmp_path, progress=interrupted, workers=1)
     assert len(server.gets) < len(CONTENT)
@@ -246,11 +247,6 @@ def test_ctrl_c_stops_the_files_under_way_and_a_rerun_goes_on(server, tmp_path):
 
 
 def test_a_file_under_way_is_stopped_in_its_middle(server, tmp_path):
-    def interrupted(items, **_):
-        for item in items:
-            yield item
-            raise KeyboardInterrupt
-
     server.faults["trainab.tfrecord"] = ["drips"]
     with pytest.raises(KeyboardInterrupt):
         fetch(server, tmp_path, progress=interrupted, workers=6, timeout=5)
