@@ -17,7 +17,7 @@ PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements
 # Paddle's own page of GPU wheels; PyPI has only old ones.
 PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepaddle-gpu/
 
-.PHONY: course test lab lint setup lock notebooks figures clean
+.PHONY: course test lab lint setup gpu-check lock notebooks figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -48,6 +48,10 @@ else
 endif
 	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
+
+# On a machine with a GPU: make GPU=cu126 gpu-check
+gpu-check: setup
+	$(RUN) tools/gpu_check.py
 
 # For maintainers.
 lock:

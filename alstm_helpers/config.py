@@ -9,19 +9,29 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from alstm_helpers.errors import ConfigError
-from alstm_helpers.files import require_file
+from alstm_helpers.files import atomic_write, require_file
 
 
 class Section(BaseModel):
     """A section that refuses keys it does not know."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_number_is_not_true(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would take true for 1."""
+        wants_bool = cls.model_fields[info.field_name or ""].annotation is bool
+        if not wants_bool and any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
+            raise PydanticCustomError("bool", "input should not be true or false")
+        return value
 
 
 class ModelSection(Section):
@@ -36,7 +46,9 @@ class ModelSection(Section):
     feature_dims: tuple[Literal[1024], Literal[128]] = Field((1024, 128), description="bytes a second of each stream")
     embedding_size: int = Field(512, ge=1, description="size of each stream after its first layer")
     lstm_size: int = Field(1024, ge=1, description="size of the LSTM state, each direction")
-    fc_sizes: tuple[int, int] = Field((8192, 4096), description="the two layers after the attention")
+    fc_sizes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (8192, 4096), description="the two layers after the attention"
+    )
     pooling: Literal["attention", "mean", "last"] = Field("attention", description="how the seconds become one vector")
     num_classes: int = Field(3862, ge=1, description="classes; YouTube-8M 2018 has 3862")
     topk: int = Field(20, ge=1, description="predictions of a video that enter GAP")
@@ -50,7 +62,9 @@ class TrainSection(Section):
     schedule: Literal["step", "cosine"] = Field(
         "step", description="step: times decay_gamma at each of decay_epochs; cosine: to 2 % at the end"
     )
-    decay_epochs: tuple[int, ...] = Field((5,), description="epochs at which the learning rate falls (schedule step)")
+    decay_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (5,), description="epochs at which the learning rate falls (schedule step)"
+    )
     decay_gamma: float = Field(0.1, gt=0, le=1, description="the factor by which it falls")
     warmup_iters: int = Field(0, ge=0, description="steps over which the learning rate rises from 0")
     weight_decay: float = Field(0.0008, ge=0, description="L2, added to the gradient of all but the last biases")
@@ -59,6 +73,9 @@ class TrainSection(Section):
     pretrain_base: str | None = Field(None, description="weights to start from, as --pretrain")
     batch_size: int = Field(1024, ge=1, description="videos a step, over all cards together")
     accumulate: int = Field(1, ge=1, description="parts of a batch whose gradients are added up, to need less memory")
+    amp: Literal["off", "bfloat16", "float16"] = Field(
+        "off", description="mixed precision on a GPU: bfloat16 from Ampere on (A100), float16 also before (V100, T4)"
+    )
     use_gpu: bool = Field(True, description="train on a GPU")
     num_gpus: int = Field(8, ge=1, description="cards; counts only with use_gpu")
     filelist: str = Field("data/dataset/youtube8m/train.list", description="list of training shards")
@@ -98,6 +115,18 @@ class Config(Section):
     INFER: InferSection = InferSection()
 
 
+PATH_KEYS = ("filelist", "class_names", "pretrain_base")
+
+
+def save_config(path: str | os.PathLike[str], config: Config) -> None:
+    """Write a YAML file that :func:`load_config` reads back to the same settings, from whatever folder."""
+    values = config.model_dump(mode="json")
+    for section in values.values():
+        section |= {key: str(Path(section[key]).absolute()) for key in PATH_KEYS if section.get(key)}
+    with atomic_write(path, "w") as file:
+        yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+
+
 def key_table() -> list[tuple[str, str, str]]:
     """Every key as (dotted name, default, description), in the order of the file."""
     rows = []
@@ -115,7 +144,7 @@ def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None =
 
     Args:
         path: the YAML file.
-        overrides: values by dotted key (``TRAIN.batch_size``); None values are passed over.
+        overrides: values by dotted key (``TRAIN.batch_size``).
 
     Raises:
         ConfigError: not YAML, an unknown key (with its line and the nearest known key), or a bad value.
@@ -124,15 +153,13 @@ def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None =
     try:
         document = path.read_text(encoding="utf-8")
         values, lines = _parse(document)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2020-13-45
         raise ConfigError(path, f"not readable as YAML ({' '.join(str(error).split())})", "mend the syntax") from None
     for content in values.values():
-        for key in ("filelist", "class_names", "pretrain_base"):
+        for key in PATH_KEYS:
             if isinstance(content, dict) and isinstance(content.get(key), str):
                 content[key] = _resolve(path.parent, content[key])
     for dotted, value in (overrides or {}).items():
-        if value is None:
-            continue
         section, _, key = dotted.partition(".")
         values.setdefault(section, {})
         if not key or not isinstance(values[section], dict):
@@ -142,7 +169,7 @@ def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None =
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise _explain(path, lines, error) from None
+        raise _explain(path, lines, overrides or {}, error) from None
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -156,7 +183,7 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"-o {text}", "no = in it", "write -o SECTION.key=value, as in -o TRAIN.batch_size=64")
     try:
         return key.strip(), _plain(yaml.safe_load(value))
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"-o {text}", "the value is not YAML", "quote it") from None
 
 
@@ -196,11 +223,13 @@ def _resolve(folder: Path, text: str) -> str:
     return os.path.normpath(here if here.exists() and not beside.exists() else beside)
 
 
-def _explain(path: Path, lines: dict[str, int], error: ValidationError) -> ConfigError:
-    """Turn the first fault that pydantic found into one sentence."""
+def _explain(path: Path, lines: dict[str, int], overrides: dict[str, Any], error: ValidationError) -> ConfigError:
+    """Turn the first fault that pydantic found into one sentence; an override's fault is not the file's."""
     fault = error.errors()[0]
     dotted = ".".join(str(part) for part in fault["loc"][:2])
-    where = f"{path}, line {lines[dotted]}, {dotted}" if dotted in lines else dotted
+    asked = {part for key in overrides for part in (key, key.partition(".")[0])}
+    where = f"{path}, line {lines[dotted]}, {dotted}" if dotted in lines else f"{path}, {dotted}"
+    where = dotted if dotted in asked and dotted not in lines else where
     if fault["type"] == "extra_forbidden":
         near = _nearest(dotted)
         return ConfigError(where, "unknown key", f"did you mean {near}?" if near else "see notebook 07 for the keys")
@@ -209,10 +238,12 @@ def _explain(path: Path, lines: dict[str, int], error: ValidationError) -> Confi
 
 
 def _nearest(dotted: str) -> str | None:
-    """The known key that looks most alike: its own section first, then the same key elsewhere."""
+    """The known section or key that looks most alike: its own section first, then the same key elsewhere."""
     section, _, key = dotted.partition(".")
-    if not key:
-        return next(iter(difflib.get_close_matches(section, Config.model_fields, n=1)), None)
+    near = difflib.get_close_matches(section.upper(), Config.model_fields, n=1)
+    if near and not key:
+        return near[0]
+    key = (key or section).lower()
     known = sorted((name for name, _, _ in key_table()), key=lambda name: not name.startswith(section + "."))
     alike = [difflib.SequenceMatcher(None, key, name.partition(".")[2]).ratio() for name in known]
     return known[alike.index(max(alike))] if max(alike) >= 0.6 else None

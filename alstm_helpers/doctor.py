@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,22 +49,13 @@ def check_python() -> Iterator[Check]:
 def check_packages() -> Iterator[Check]:
     locked = locked_versions(project_root() / "requirements.lock")
     for name in PACKAGES:
-        found = _version_of(name)
+        found = runtime.package_version(name)
         if found is None:
             yield Check(name, FAIL, "not installed; run `make lab`, or pip install -r requirements.lock")
         elif name in locked and found.split("+")[0] != locked[name]:
             yield Check(name, WARN, f"{found}, tested with {locked[name]}")
         else:
             yield Check(name, OK, found)
-
-
-def _version_of(name: str) -> str | None:
-    for candidate in (name, "paddlepaddle-gpu") if name == "paddlepaddle" else (name,):
-        try:
-            return metadata.version(candidate)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def check_paddle() -> Iterator[Check]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -71,7 +71,12 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tupl
 
 
 def evaluate(
-    net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20, ranks: Ranks = ALONE
+    net: AttentionLSTM,
+    batches: Iterable[Batch],
+    *,
+    top_k: int = 20,
+    ranks: Ranks = ALONE,
+    observe: Callable[[Batch, np.ndarray], None] = lambda batch, scores: None,
 ) -> dict[str, float]:
     """``hit_at_1, perr, gap, map, loss, num_videos``; the loss is a video's mean.
 
@@ -80,6 +85,7 @@ def evaluate(
         batches: what to score; with several ranks this one's share of it.
         top_k: predictions of a video that enter GAP.
         ranks: processes whose shares make up the whole; each returns the same figures.
+        observe: is shown every batch of this rank and its scores (B, C).
 
     Raises:
         AlstmError: there is no video, or a score is not finite.
@@ -88,6 +94,7 @@ def evaluate(
     loss = 0.0
     for batch, scores, batch_loss in score_batches(net, (batch for batch in batches if batch.ids)):
         metrics.update(scores, batch.labels)
+        observe(batch, scores)
         loss += batch_loss
     if ranks.count > 1:
         metrics.gather(ranks.gather)

@@ -156,3 +156,27 @@ class YouTube8MMetrics:
                 raise AlstmError(where, f"{wrong[0]} is not one of {self.num_classes} classes", "set num_classes")
             truth[row, list(classes)] = True
         return truth
+
+
+class ScoreCounts:
+    """How many scores of true and of false labels fall where in [0, 1]: what a precision-recall curve needs.
+
+    Memory does not grow with videos or classes.
+
+    Args:
+        bins: K, of equal width.
+    """
+
+    def __init__(self, bins: int = 127) -> None:
+        self.bins = bins
+        self.counts = np.zeros((2, bins), dtype=np.int64)  # true labels, false labels
+
+    def update(self, scores: np.ndarray, labels: np.ndarray) -> None:
+        """Add a batch: float (B, C) in [0, 1], and multi-hot (B, C)."""
+        places = np.minimum((scores * self.bins).astype(np.int64), self.bins - 1)
+        for row, members in enumerate((labels > 0, labels == 0)):
+            self.counts[row] += np.bincount(places[members], minlength=self.bins)
+
+    def gather(self, exchange: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Take in what other processes counted; ``exchange`` gives back the rows of all, see ``ranks.Ranks.gather``."""
+        self.counts = exchange(self.counts).reshape(-1, 2, self.bins).sum(axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,9 +38,27 @@ def masked_softmax(scores: Any, mask: Any) -> Any:
     Returns:
         float32 (B, T); rows sum to 1, or to 0 where all is padding.
     """
+    scores = scores.astype("float32")  # in mixed precision they come in 16 bits, which -1e30 overflows
     scores = paddle.where(mask > 0, scores, paddle.full_like(scores, -1e30))  # (B, T)
     exponents = paddle.exp(scores - scores.max(axis=1, keepdim=True)) * mask  # (B, T)
     return exponents / exponents.sum(axis=1, keepdim=True).clip(min=1e-30)  # (B, T)
+
+
+def dropout(x: Any, rate: float) -> Any:
+    """Zero each element with probability ``rate`` and divide the others by ``1 - rate`` (N. Srivastava et al., 2014).
+
+    As ``paddle.nn.functional.dropout``, whose generator takes a tenth of a training step on a CPU: it draws a float
+    an element, where here one draw of 32 bits decides about two.
+
+    Args:
+        x: float32 (…).
+        rate: at least 0 and below 1, kept to within 1 / 65536.
+    """
+    size = math.prod(x.shape)
+    bits = paddle.randint(-(2**31), 2**31 - 1, [(size + 1) // 2], dtype="int32").view("int16")  # (size or size + 1,)
+    lowest = min(round(rate * 2**16) - 2**15, 2**15 - 1)  # of the 16 bits that keep an element
+    kept = (bits[:size] >= lowest).reshape(x.shape)  # (…), bool
+    return x * kept.astype(x.dtype) / (1 - rate)
 
 
 class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
@@ -93,14 +112,16 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         Args:
             rgb: (B, T, 1024) uint8, or float32 already dequantised.
             audio: (B, T, 128), likewise.
-            lengths: int64 (B,), seconds of each video; what lies beyond is ignored.
+            lengths: integers (B,), seconds of each video, at most T; what lies beyond is ignored. A video of none
+                pools to zeros.
             return_attention: also return the weights of both streams.
 
         Returns:
             float32 (B, C); with ``return_attention`` a pair of it and ``(rgb_weights, audio_weights)``,
             each (B, T), 0 on padding (for ``pooling="mean"``, equal weights; for ``"last"``, all on the last second).
         """
-        mask = length_mask(lengths, rgb.shape[1])  # (B, T)
+        mask = length_mask(lengths.astype("int64"), rgb.shape[1])  # (B, T)
+        lengths = (mask > 0).sum(axis=1)  # int64 (B,), at most T: beyond it Paddle's LSTM ends the process
         rgb_pooled, rgb_weights = self._stream(0, rgb, lengths, mask)  # (B, 2H), (B, T)
         audio_pooled, audio_weights = self._stream(1, audio, lengths, mask)  # (B, 2H), (B, T)
         pooled = paddle.concat([rgb_pooled, audio_pooled], axis=1)  # (B, 4H)
@@ -108,17 +129,21 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         logits = self.fc_logit(paddle.tanh(self.fc_out2(hidden)))  # (B, C)
         return (logits, (rgb_weights, audio_weights)) if return_attention else logits
 
+    def _dropout(self, states: Any) -> Any:
+        """States (…) of which, in training, a share of drop_rate is 0 and the rest scaled up to the same mean."""
+        return dropout(states, self.drop_rate) if self.training and self.drop_rate else states
+
     def _stream(self, index: int, frames: Any, lengths: Any, mask: Any) -> tuple[Any, Any]:
         """One stream: (B, T, dim) → pooled (B, 2H) and weights (B, T)."""
         if frames.dtype == paddle.uint8:
-            frames = frames.astype("float32") * (4 / 255) + (4 / 512 - 2)  # (B, T, dim), in [-2, 2]
+            frames = paddle.scale(frames.astype("float32"), 4 / 255, 4 / 512 - 2)  # (B, T, dim), in [-2, 2]
         embedded = paddle.tanh(getattr(self, f"fc_feature{index}")(frames))  # (B, T, E)
         states, (final, _) = getattr(self, f"bi_lstm{index}")(embedded, sequence_length=lengths)  # (B, T, 2H)
         if self.pooling == "last":
             final = paddle.concat([final[0], final[1]], axis=1)  # (B, 2H)
             last_second = mask - paddle.concat([mask[:, 1:], paddle.zeros_like(mask[:, :1])], axis=1)  # (B, T)
-            return F.dropout(final, self.drop_rate, training=self.training), last_second
-        states = F.dropout(states, self.drop_rate, training=self.training)  # (B, T, 2H)
+            return self._dropout(final), last_second
+        states = self._dropout(states)  # (B, T, 2H)
         if self.pooling == "mean":
             weights = mask / lengths.astype("float32").unsqueeze(1).clip(min=1)  # (B, T)
         else:

@@ -1,29 +1,32 @@
-"""Training: loss, schedule, checkpoints, and a resume that goes on exactly."""
+"""Training: loss, schedule, log, validation, and a resume that goes on exactly."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from alstm_helpers.config import Config, TrainSection
+from alstm_helpers.checkpoint import Progress, find_checkpoint, fingerprint, load_checkpoint, save_checkpoint
+from alstm_helpers.config import Config, TrainSection, save_config
 from alstm_helpers.curves import Curves
 from alstm_helpers.dataset import Batch, count_videos, parts_of, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensors
 from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
-from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.precision import Precision
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.ranks import Ranks, join_ranks
-from alstm_helpers.runtime import paddle, seed_everything
-from alstm_helpers.safe_pickle import load_plain, save_plain
+from alstm_helpers.runtime import how_it_ran, paddle, seed_everything
 from alstm_helpers.weights import (
     apply_weights,
     load_arrays,
@@ -33,7 +36,7 @@ from alstm_helpers.weights import (
     state_of,
 )
 
-_RESUME_REMEDY = "pass the save_dir of a training, or train without --resume"
+SHOWN_VIDEOS = 8  # whose attention VisualDL shows
 
 
 def learning_rate_at(step: int, steps_per_epoch: int, section: TrainSection) -> float:
@@ -71,21 +74,6 @@ def make_optimizer(net: AttentionLSTM, section: TrainSection) -> Any:
 
 
 @dataclass
-class Progress:
-    """Where a training stands; with weights and optimiser, all that a resume needs."""
-
-    seed: int
-    epoch: int = 0  # the next epoch
-    step: int = 0  # the next step
-    batch: int = 0  # the next batch of that epoch
-    batch_size: int = 0  # what batches are counted in
-    shuffle_shards: int = 0  # and mixed from
-    best_gap: float = -1.0
-    train_seconds: float = 0.0
-    rows: list[dict[str, Any]] = field(default_factory=list)  # what train.jsonl holds
-
-
-@dataclass
 class Training:
     """What :func:`train` returns: the network, the log rows by kind, and the seconds spent in training steps."""
 
@@ -119,7 +107,9 @@ def train(
     Args:
         config: model, data and schedule.
         save_dir: gets ``<name>_best.pdparams``, ``<name>_latest.pdparams`` (weights), ``<name>_latest.pdstate``
-            (all that a resume needs), ``config.json``, ``train.jsonl`` and, for VisualDL, ``visualdl/``.
+            (all that a resume needs), ``train.jsonl`` (the log, a row a line), ``config.yaml`` (every setting and the
+            seed: ``--config`` takes it), ``run.json`` (command, versions, device, shards) and, for VisualDL,
+            ``visualdl/``.
         log_interval: steps between lines of the log; 0 never.
         valid_interval: epochs between validations; 0 never, then the last checkpoint is the best.
         save_interval: steps between checkpoints inside an epoch, besides the one at its end; 0 none.
@@ -165,15 +155,18 @@ class _Run:
         self.report: Callable[[str], None] = lambda line: None
         self.progress: ProgressBar = no_progress
         self.ranks, self.writes = ranks, ranks.rank == 0
-        self.config, self.section, self.name = config, config.TRAIN, config.MODEL.name
+        self.config = config.model_copy(deep=True)  # its seed will be the one that is used
+        self.section, self.name = self.config.TRAIN, config.MODEL.name
         self.save_dir, self.log_interval, self.valid_interval = save_dir, log_interval, valid_interval
         self.save_interval = save_interval
+        self.precision = Precision(self.section.amp)
         self.train_shards = read_filelist(self.section.filelist)
         self.valid_shards = read_filelist(config.VALID.filelist) if valid_interval else []
         num_videos = self.section.num_samples or count_videos(self.train_shards)
         if not num_videos:
             raise AlstmError(self.section.filelist, "its shards hold no video", "convert shards that do")
         self.steps_per_epoch = math.ceil(num_videos / self.section.batch_size)
+        self.earlier: Path | None = None  # the curves of the run that a resume goes on from
 
     def _build(self, state: Progress) -> None:
         self.state = state
@@ -186,6 +179,7 @@ class _Run:
         drawn = np.array([int.from_bytes(os.urandom(4), "little") if seed is None else seed])
         self._build(Progress(seed=int(self.ranks.gather(drawn)[0])))  # one for all ranks
         if pretrain:
+            self.section.pretrain_base = str(pretrain)
             left = apply_weights(self.net, load_arrays(pretrain), str(pretrain), keep_what_fits=True)
             taken = f"not taken over: {', '.join(left)}" if left else "all of it"
             self.report(f"started from {pretrain}; {taken}")
@@ -193,35 +187,29 @@ class _Run:
     def start_from_checkpoint(self, resume: str | os.PathLike[str]) -> None:
         """Weights, optimiser and position as the checkpoint left them."""
         path = find_checkpoint(resume, self.name)
-        checkpoint = load_plain(path, _RESUME_REMEDY)
-        if not isinstance(checkpoint, dict) or set(checkpoint) != {"weights", "optimizer", "progress"}:
-            raise AlstmError(path, "not a checkpoint of this package", _RESUME_REMEDY)
-        state = Progress(**checkpoint["progress"])
-        self._refuse_other_batches(state)
+        checkpoint = load_checkpoint(path)
+        state = checkpoint["progress"]
+        state.must_fit(self.section, self.train_shards)
         self._build(state)
         apply_weights(self.net, checkpoint["weights"], str(path))
         restore_optimizer(self.net, self.optimizer, checkpoint["optimizer"])
+        self.precision.restore(checkpoint["scaler"])
         best = path.with_name(f"{self.name}_best.pdparams")
         if self.writes and best.exists() and best.resolve().parent != self.save_dir.resolve():
             with atomic_write(self.save_dir / best.name) as file:  # it may stay the best
                 file.write(best.read_bytes())
-        inside = f" and {self.state.batch} of {self.steps_per_epoch} steps" if self.state.batch else ""
-        self.report(f"resumed after epoch {self.state.epoch} of {self.section.epoch}{inside}")
-
-    def _refuse_other_batches(self, state: Progress) -> None:
-        """Inside an epoch the position is a number of batches, which means nothing in other batches."""
-        for key in ("batch_size", "shuffle_shards"):
-            then, now = getattr(state, key), getattr(self.section, key)
-            if state.batch and then != now:
-                problem = f"the checkpoint lies inside an epoch and was made with {then}, not {now}"
-                raise ConfigError(f"TRAIN.{key}", problem, f"resume with -o TRAIN.{key}={then}")
+        self.earlier = path.parent / "visualdl"
+        inside = f" and {state.batch} of {self.steps_per_epoch} steps" if state.batch else ""
+        self.report(f"resumed after epoch {state.epoch} of {self.section.epoch}{inside}")
 
     def finish(self, visualdl: bool) -> Training:
         """Train the epochs that are left."""
+        self.draws = visualdl
+        folder = self.save_dir / "visualdl" if visualdl and self.writes else None
         if self.writes:
-            self.save_dir.mkdir(parents=True, exist_ok=True)
-            write_json(self.save_dir / "config.json", {**self.config.model_dump(), "seed": self.state.seed})
-        self.curves = Curves(self.save_dir / "visualdl" if visualdl and self.writes else None, self.state.rows)
+            self._describe()
+        self.curves = Curves(folder, earlier=self.earlier, step=self.state.step)
+        self.curves.add_text("config", _settings_text(self.config), self.state.step)
         while self.state.epoch < self.section.epoch:
             self._train_epoch(self.state.epoch)
             self.state.epoch, self.state.batch = self.state.epoch + 1, 0
@@ -229,6 +217,18 @@ class _Run:
             self._save()
         self.curves.close()
         return Training(self.net, self.state.rows, self.state.best_gap, self.state.train_seconds)
+
+    def _describe(self) -> None:
+        """The run folder's account of itself, and the log as far as the checkpoint reaches."""
+        self.section.seed = self.state.seed
+        save_config(self.save_dir / "config.yaml", self.config)
+        shards = {
+            key: {"number": len(found), "sha256": fingerprint(found)}
+            for key, found in (("train", self.train_shards), ("valid", self.valid_shards))
+        }
+        write_json(self.save_dir / "run.json", {**how_it_ran(), "processes": self.ranks.count, "shards": shards})
+        self.log_file = self.save_dir / "train.jsonl"
+        write_json_lines(self.log_file, self.state.rows)
 
     def _train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are left."""
@@ -245,10 +245,10 @@ class _Run:
         )
         self.net.train()
         logs = self.writes and self.log_interval > 0
-        lap = _Lap(self.config, epoch, self.steps_per_epoch, measures=logs)
+        lap = _Lap(self.config, epoch, self.steps_per_epoch, self.ranks.count, measures=logs)
         title, left = f"epoch {epoch + 1}/{self.section.epoch}", self.steps_per_epoch - self.state.batch
         start = time.perf_counter()
-        for batch in self.progress(batches, total=left, desc=title):
+        for batch in self.progress(lap.waits(batches), total=left, desc=title):
             lap.add(batch, *self._step(batch))
             number = self.state.batch
             if logs and number % self.log_interval == 0:
@@ -265,25 +265,33 @@ class _Run:
         # Reseeding each step makes dropout a function of (seed, step, rank), which is what a resume can restore.
         seed_everything((self.state.seed + self.state.step * 1_000_003 + self.ranks.rank * 7_919) % 2**31)
         self.optimizer.set_lr(learning_rate_at(self.state.step, self.steps_per_epoch, self.section))
-        parts, losses = [], []
         if not batch.ids:  # the last batch of an epoch may hold fewer videos than there are ranks
-            sum(parameter.sum() * 0.0 for parameter in self.net.parameters()).backward()
-        for part in parts_of(batch, self.section.accumulate):  # the loss is a sum, so gradients of parts add up
-            rgb, audio, lengths, labels = to_tensors(part)
-            logits = self.net(rgb, audio, lengths)
-            loss = summed_loss(logits, labels)
-            loss.backward()
-            parts.append(logits.detach())
-            losses.append(float(loss))
+            self.precision.backward(sum(parameter.sum() * 0.0 for parameter in self.net.parameters()))
+        # The loss is a sum, so gradients of parts add up.
+        done = [self._gradients(part) for part in parts_of(batch, self.section.accumulate)]
         self.ranks.sum_gradients(self.net.parameters())
-        self.optimizer.step()
+        self.precision.step(self.optimizer)
         self.optimizer.clear_grad()
         self.state.step, self.state.batch = self.state.step + 1, self.state.batch + 1
-        return paddle.concat(parts) if parts else None, sum(losses)
+        return paddle.concat([logits for logits, _ in done]) if done else None, sum(loss for _, loss in done)
+
+    def _gradients(self, part: Batch) -> tuple[Any, float]:
+        """Add the gradients of part of a batch; returns its logits (b, C) and its summed loss."""
+        rgb, audio, lengths, labels = to_tensors(part)
+        with self.precision.autocast():
+            logits = self.net(rgb, audio, lengths)
+        logits = logits.astype("float32")
+        loss = summed_loss(logits, labels)
+        self.precision.backward(loss)
+        return logits.detach(), float(loss)
 
     def _log(self, row: dict[str, Any], line: str) -> None:
+        """To the run folder at once, for whoever follows it; to the checkpoint, for a resume."""
         self.state.rows.append(row)
         self.curves.add(row)
+        if self.writes:
+            with self.log_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
         self.report(line)
 
     def _keep_best(self) -> None:
@@ -294,6 +302,15 @@ class _Run:
         epoch, epochs = self.state.epoch, self.section.epoch
         if epoch % self.valid_interval and epoch < epochs:
             return
+        result = self._validate()
+        line = f"[VALID] epoch {epoch}/{epochs}  loss {result['loss']:.4f}  {metrics_text(result)}"
+        self._log({"kind": "valid", "epoch": float(epoch), "step": self.state.step, **result}, line)
+        if result["gap"] > self.state.best_gap:
+            self.state.best_gap = result["gap"]
+            self._save_best()
+
+    def _validate(self) -> dict[str, Any]:
+        """Metrics of the validation list; for VisualDL also the scores, and the attention of the first videos."""
         batches = read_batches(
             self.valid_shards,
             self.config.VALID.batch_size,
@@ -302,27 +319,55 @@ class _Run:
             rank=self.ranks.rank,
             ranks=self.ranks.count,
         )
-        result = evaluate(self.net, batches, top_k=self.config.MODEL.topk, ranks=self.ranks)
-        line = f"[VALID] epoch {epoch}/{epochs}  loss {result['loss']:.4f}  {metrics_text(result)}"
-        self._log({"kind": "valid", "epoch": float(epoch), "step": self.state.step, **result}, line)
-        if result["gap"] > self.state.best_gap:
-            self.state.best_gap = result["gap"]
-            self._save_best()
+        counts, first = ScoreCounts(), list[Batch]()
+
+        def observe(batch: Batch, scores: np.ndarray) -> None:
+            if self.draws:
+                counts.update(scores, batch.labels)
+                first[:] = first or [batch]
+
+        result = evaluate(self.net, batches, top_k=self.config.MODEL.topk, ranks=self.ranks, observe=observe)
+        if self.draws:
+            counts.gather(self.ranks.gather)
+            self.curves.add_scores(self.state.step, *counts.counts)
+            for batch in first:
+                self._draw_attention(batch)
+        return result
+
+    def _draw_attention(self, batch: Batch) -> None:
+        part = next(parts_of(batch, math.ceil(len(batch.ids) / SHOWN_VIDEOS)))
+        rgb, audio, lengths, _ = to_tensors(part)
+        self.net.eval()
+        with paddle.no_grad():
+            _, (seen, heard) = self.net(rgb, audio, lengths, return_attention=True)
+        self.net.train()
+        self.curves.add_attention(self.state.step, seen.numpy(), heard.numpy(), part.lengths)
 
     def _save_best(self) -> None:
         if self.writes:
             save_weights(self.net, self.save_dir / f"{self.name}_best.pdparams")
 
     def _save(self) -> None:
-        """The whole state in one file, so that no crash can leave halves of two checkpoints."""
+        """The latest checkpoint, in the place of the one before."""
         if not self.writes:
             return
+        self.curves.flush()  # a resume keeps the curves up to its checkpoint
         self.state.batch_size, self.state.shuffle_shards = self.section.batch_size, self.section.shuffle_shards
-        optimizer = optimizer_state(self.net, self.optimizer)
-        whole = {"weights": state_of(self.net), "optimizer": optimizer, "progress": vars(self.state)}
-        save_plain(self.save_dir / f"{self.name}_latest.pdstate", whole)
+        self.state.filelist = fingerprint(self.train_shards)
+        save_checkpoint(
+            self.save_dir / f"{self.name}_latest.pdstate",
+            weights=state_of(self.net),
+            optimizer=optimizer_state(self.net, self.optimizer),
+            scaler=self.precision.state(),
+            progress=self.state,
+        )
         save_weights(self.net, self.save_dir / f"{self.name}_latest.pdparams")
-        write_json_lines(self.save_dir / "train.jsonl", self.state.rows)
+
+
+def _settings_text(config: Config) -> str:
+    """The settings as VisualDL shows them, a key a line."""
+    sections = config.model_dump().items()
+    return "\n".join(f"{name}.{key}: {value}" for name, section in sections for key, value in section.items())
 
 
 def metrics_text(metrics: dict[str, Any]) -> str:
@@ -331,17 +376,29 @@ def metrics_text(metrics: dict[str, Any]) -> str:
 
 
 class _Lap:
-    """Loss and metrics since the last line of the log; of this rank's share, where there are several."""
+    """Loss, metrics and times since the last line of the log; of this rank's share, where there are several."""
 
-    def __init__(self, config: Config, epoch: int, steps_per_epoch: int, *, measures: bool) -> None:
-        self.config, self.epoch, self.steps_per_epoch, self.measures = config, epoch, steps_per_epoch, measures
+    def __init__(self, config: Config, epoch: int, steps_per_epoch: int, ranks: int, *, measures: bool) -> None:
+        self.config, self.epoch, self.steps_per_epoch = config, epoch, steps_per_epoch
+        self.ranks, self.measures = ranks, measures
         self._restart()
 
     def _restart(self) -> None:
         self.metrics = YouTube8MMetrics(self.config.MODEL.num_classes, self.config.MODEL.topk)
-        self.loss, self.start = 0.0, time.perf_counter()
+        self.loss, self.steps, self.waited, self.start = 0.0, 0, 0.0, time.perf_counter()
 
-    def add(self, batch: Any, logits: Any, loss: float) -> None:
+    def waits(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; the time until each is there counts as the reader's."""
+        iterator = iter(batches)
+        while True:
+            start = time.perf_counter()
+            batch = next(iterator, None)
+            self.waited += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, batch: Batch, logits: Any, loss: float) -> None:
         if not math.isfinite(loss):
             first = batch.ids[0].decode(errors="backslashreplace")
             raise AlstmError(
@@ -349,14 +406,15 @@ class _Lap:
                 f"the loss is {loss}",
                 "lower TRAIN.learning_rate, or set TRAIN.clip_norm=25",
             )
-        if not self.measures:
-            return
-        self.loss += loss
-        self.metrics.update(paddle.nn.functional.sigmoid(logits).numpy(), batch.labels)
+        self.steps += 1
+        if self.measures and batch.ids:
+            self.loss += loss
+            self.metrics.update(paddle.nn.functional.sigmoid(logits).numpy(), batch.labels)
 
     def row(self, step: int, learning_rate: float) -> dict[str, Any]:
+        """One row of the log; times in seconds, costs those of a step, ``batch_cost`` with the reader's."""
         result = self.metrics.result()
-        videos = result["num_videos"]
+        seconds, videos = time.perf_counter() - self.start, result["num_videos"]
         row = {
             "kind": "train",
             "epoch": step / self.steps_per_epoch,
@@ -364,7 +422,10 @@ class _Lap:
             "loss": self.loss / videos,
             **{key: result[key] for key in ("hit_at_1", "perr", "gap")},
             "learning_rate": learning_rate,
-            "videos_per_second": videos / (time.perf_counter() - self.start),
+            "batch_cost": seconds / self.steps,
+            "reader_cost": self.waited / self.steps,
+            "videos_per_second": videos * self.ranks / seconds,
+            "seconds_left": seconds / self.steps * (self.config.TRAIN.epoch * self.steps_per_epoch - step),
         }
         self._restart()
         return row
@@ -374,19 +435,6 @@ class _Lap:
             f"[TRAIN] epoch {self.epoch + 1}/{self.config.TRAIN.epoch}  step {step}/{self.steps_per_epoch}"
             f"  loss {row['loss']:.4f}  {metrics_text(row)}"
             f"  lr {row['learning_rate']:.2e}  {row['videos_per_second']:.0f} videos/s"
+            f"  reader {row['reader_cost']:.3f} of {row['batch_cost']:.3f} s"
+            f"  left {timedelta(seconds=round(row['seconds_left']))}"
         )
-
-
-def find_checkpoint(resume: str | os.PathLike[str], name: str) -> Path:
-    """``<name>_latest.pdstate``, from a save_dir, a file of the checkpoint, or their common prefix.
-
-    Raises:
-        AlstmError: there is none.
-    """
-    path = Path(resume)
-    candidates = [path / f"{name}_latest.pdstate", Path(f"{path}.pdstate")]
-    candidates += [path.with_suffix(".pdstate")] if path.name else []  # "." has no name to give a suffix to
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        raise AlstmError(path, f"no {name}_latest.pdstate here", _RESUME_REMEDY)
-    return found

@@ -54,7 +54,7 @@ def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_w
 
     Args:
         net: the network.
-        arrays: by structured name; the second names of LSTM arrays are ignored.
+        arrays: by structured name; LSTM arrays may stand there a second time, under the names of the cells.
         where: the file's name, for messages.
         keep_what_fits: for fine-tuning; arrays that are missing or of another shape leave the network's own.
 
@@ -62,10 +62,12 @@ def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_w
         the parameters that kept their own values.
 
     Raises:
-        AlstmError: an array is missing or does not fit, and ``keep_what_fits`` is False; or none fits.
+        AlstmError: an array is missing or does not fit, and ``keep_what_fits`` is False; or none fits; or the two
+            names of an LSTM's array hold different values.
     """
     left = []
     parameters = dict(net.named_parameters())
+    _check_second_names(net, arrays, where)
     for name, parameter in parameters.items():
         array = arrays.get(name)
         if array is not None and list(array.shape) == list(parameter.shape):
@@ -81,6 +83,15 @@ def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_w
     for name in parameters.keys() - set(left):
         parameters[name].set_value(arrays[name].astype(np.float32, copy=False))
     return left
+
+
+def _check_second_names(net: Any, arrays: dict[str, np.ndarray], where: str) -> None:
+    """Refuse arrays of which Paddle would take one, and this package the other."""
+    first = {id(parameter): name for name, parameter in net.named_parameters()}
+    for second, parameter in net.state_dict().items():
+        name = first[id(parameter)]
+        if name in arrays and second in arrays and not np.array_equal(arrays[name], arrays[second], equal_nan=True):
+            raise AlstmError(f"{where}, {second}", f"differs from {name}, of which it is the second name", "delete one")
 
 
 def optimizer_state(net: Any, optimizer: Any) -> dict[str, np.ndarray]:

@@ -317,7 +317,7 @@ def test_a_full_disk_in_a_training_keeps_the_last_checkpoint(alstm, flags, elsew
     train = ["train", *flags, "--save_dir=out", "--fix_random_seed=True", "--epoch=3", "--valid_interval=0"]
     assert alstm(*train, "--epoch=1").code == 0
     before = load_plain("out/AttentionLSTM_latest.pdstate", "")
-    full_disk(monkeypatch, after=2)  # the configuration and the best weights still fit, the state does not
+    full_disk(monkeypatch, after=4)  # settings, log and the best weights still fit, the state does not
     result = alstm(*train, "--resume=out")
     assert_one_line_error(result, f"{Path('out/AttentionLSTM_latest.pdstate')}: No space left on device")
     assert load_plain("out/AttentionLSTM_latest.pdstate", "")["progress"] == before["progress"]
@@ -557,7 +557,8 @@ def test_the_whole_chain(alstm, tmp_path, monkeypatch):
     Path("small.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     assert alstm("train", "--config=./small.yaml", "--use_gpu=False", "--log_interval=1").code == 0
     names = {path.name for path in Path("data/checkpoints").iterdir()}
-    assert {"AttentionLSTM_best.pdparams", "AttentionLSTM_latest.pdparams", "train.jsonl", "config.json"} <= names
+    assert {"AttentionLSTM_best.pdparams", "AttentionLSTM_latest.pdparams"} <= names
+    assert {"train.jsonl", "config.yaml", "run.json"} <= names
 
     weights = "--weights=data/checkpoints/AttentionLSTM_best.pdparams"
     result = alstm("eval", "--config=./small.yaml", weights, "--use_gpu=False")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from alstm_helpers.config import Config, TrainSection, key_table, load_config, parse_override
+from alstm_helpers.config import Config, TrainSection, key_table, load_config, parse_override, save_config
 from alstm_helpers.errors import AlstmError, ConfigError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -112,7 +113,17 @@ def test_the_course_recipe_is_the_original_with_the_2018_size():
     assert ours == original
 
 
-@pytest.mark.parametrize("name", ["attention_lstm.yaml", "flashdigits.yaml"])
+def test_the_recipe_for_one_card_is_an_eighth_of_the_whole():
+    whole, single = (
+        load_config(CONFIGS / name).model_dump() for name in ("attention_lstm.yaml", "attention_lstm-single.yaml")
+    )
+    for key in ("num_gpus", "batch_size", "learning_rate"):
+        assert single["TRAIN"].pop(key) == whole["TRAIN"].pop(key) / 8
+    assert single.pop("VALID")["batch_size"] == whole.pop("VALID")["batch_size"] / 8
+    assert single == whole
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
 def test_the_files_of_the_course_load(name):
     config = load_config(CONFIGS / name)
     assert Path(config.TRAIN.filelist).parent.parts[-1] in ("youtube8m", "flashdigits")
@@ -128,6 +139,35 @@ def test_an_empty_file_is_all_defaults(load, text):
 def test_text_that_is_a_number_becomes_one(load):
     assert yaml.safe_load("x: 1e-3") == {"x": "1e-3"}  # YAML 1.1 wants 1.0e-3
     assert load("TRAIN:\n  learning_rate: 1e-3\n").TRAIN.learning_rate == 0.001
+    assert load('TRAIN:\n  batch_size: "64"\n').TRAIN.batch_size == 64
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", "%YAML 1.1\n---\n"], ids=["plain", "BOM", "directive"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_files_of_any_editor(tmp_path, start, line_end):
+    text = start + "# 设置\nTRAIN:\n  epoch: 3\n"
+    path = tmp_path / "my.yaml"
+    path.write_bytes(text.replace("\n", line_end).encode())
+    assert load_config(path).TRAIN.epoch == 3
+    path.write_bytes((text + "  epok: 4\n").replace("\n", line_end).encode())
+    with pytest.raises(ConfigError, match=rf"line {4 + start.count(chr(10))}, TRAIN\.epok: unknown key"):
+        load_config(path)
+
+
+def test_anchors(load):
+    config = load("VALID: &those {batch_size: &size 64}\nTRAIN: {batch_size: *size}\nTEST: {<<: *those}\n")
+    assert (config.VALID.batch_size, config.TRAIN.batch_size, config.TEST.batch_size) == (64, 64, 64)
+
+
+def test_what_was_saved_loads_to_the_same_from_anywhere(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = {"TRAIN.filelist": "数据/train.list", "TRAIN.clip_norm": 25, "TRAIN.decay_epochs": [5, 8]}
+    config = load(ORIGINAL, settings)
+    save_config(tmp_path / "out" / "config.yaml", config)
+    monkeypatch.chdir(tmp_path.parent)
+    expected = config.model_dump()
+    expected["TRAIN"]["filelist"] = str(tmp_path / "数据" / "train.list")
+    assert load_config(tmp_path / "out" / "config.yaml").model_dump() == expected
 
 
 @pytest.mark.parametrize("word", ["None", "null", "~", ""])
@@ -173,8 +213,10 @@ def test_an_override_changes_its_key_only(load):
     assert after == before
 
 
-def test_a_flag_that_was_not_given_changes_nothing(load):
-    assert load("TRAIN:\n  epoch: 7\n", {"TRAIN.epoch": None}).TRAIN.epoch == 7
+@pytest.mark.parametrize("word", ["None", "null", ""])
+def test_an_override_can_set_null(load, word):
+    settings = dict([parse_override(f"TRAIN.clip_norm={word}")])
+    assert load("TRAIN:\n  clip_norm: 25\n", settings).TRAIN.clip_norm is None
 
 
 @pytest.mark.parametrize(
@@ -196,8 +238,9 @@ def test_parse_override(text, expected):
 def test_overrides_that_cannot_be_read():
     with pytest.raises(ConfigError, match=r"-o TRAIN\.epoch: no = in it; write -o SECTION\.key=value"):
         parse_override("TRAIN.epoch")
-    with pytest.raises(ConfigError, match="the value is not YAML"):
-        parse_override("TRAIN.decay_epochs=[5")
+    for value in ("[5", "2020-13-45", "[" * 3000):
+        with pytest.raises(ConfigError, match="the value is not YAML"):
+            parse_override(f"TRAIN.decay_epochs={value}")
 
 
 def test_overrides_are_checked_like_the_file(load):
@@ -261,11 +304,31 @@ def test_an_absolute_path_stays(load, here):
         ("\n# first\n\nTRIAN:\n  epoch: 3\n", "line 4, TRIAN: unknown key; did you mean TRAIN?"),
         ("MODEL: {lstm_size: 3}\nTRAIN: {epoch: 1,\n  lerning_rate: 2}\n", "line 3, TRAIN.lerning_rate: unknown key"),
         ("MODEL:\n  qqqqqqqqqqqq: 1\n", "line 2, MODEL.qqqqqqqqqqqq: unknown key; see notebook 07"),
-        ("epoch: 3\n", "line 1, epoch: unknown key"),
+        ("MODEL:\n  epoch: 3\n", "line 2, MODEL.epoch: unknown key; did you mean TRAIN.epoch?"),
+        ("X: &x {epoch: 3}\nTRAIN: *x\n", "line 1, X: unknown key"),
+        ("epoch: 3\n", "line 1, epoch: unknown key; did you mean TRAIN.epoch?"),
+        ("train:\n  epoch: 3\n", "line 1, train: unknown key; did you mean TRAIN?"),
+        ("TRAIN:\n  EPOCH: 3\n", "line 2, TRAIN.EPOCH: unknown key; did you mean TRAIN.epoch?"),
     ],
 )
 def test_unknown_keys_name_their_line_and_the_nearest_key(refusal, text, message):
     assert refusal(text).startswith(f"my.yaml, {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "MODEL:\n  name: AttentionCluster\n  drop_rate: 0.5\n  cluster_nums: [32, 32]\n",
+            "line 4, MODEL.cluster_nums",
+        ),
+        ("MODEL:\n  name: NEXTVLAD\n  num_classes: 3862\n  groups: 8\n", "line 4, MODEL.groups"),
+        ("MODEL:\n  name: TSN\n  seg_num: 3\nTRAIN:\n  short_size: 256\n", "line 3, MODEL.seg_num"),
+        ("MODEL:\n  name: STNET\nTRAIN:\n  num_reader_threads: 12\n", "line 4, TRAIN.num_reader_threads"),
+    ],
+)
+def test_files_of_the_original_s_other_models_are_refused(refusal, text, message):
+    assert refusal(text).startswith(f"my.yaml, {message}: unknown key; ")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +337,17 @@ def test_unknown_keys_name_their_line_and_the_nearest_key(refusal, text, message
         ("TRAIN", "epoch: ten", "'ten' does not fit: input should be a valid integer"),
         ("TRAIN", "epoch: 2.5", "2.5 does not fit: input should be a valid integer"),
         ("TRAIN", "epoch: 0", "0 does not fit: input should be greater than or equal to 1"),
+        ("TRAIN", "epoch: -1", "-1 does not fit: input should be greater than or equal to 1"),
         ("TRAIN", "epoch:", "None does not fit: input should be a valid integer"),
+        ("TRAIN", "epoch: true", "True does not fit: input should not be true or false"),
+        ("TRAIN", "learning_rate: yes", "True does not fit: input should not be true or false"),
+        ("TRAIN", "decay_epochs: [true]", "[True] does not fit: input should not be true or false"),
+        ("TRAIN", "decay_epochs: [-5]", "-5 does not fit: input should be greater than or equal to 1"),
+        ("MODEL", "fc_sizes: [0, 4]", "0 does not fit: input should be greater than or equal to 1"),
+        ("TRAIN", "epoch: [3]", "[3] does not fit: input should be a valid integer"),
+        ("TRAIN", "epoch: &e [*e]", "[[...]] does not fit: input should be a valid integer"),
+        ("TRAIN", "num_gpus: '0,1'", "'0,1' does not fit: input should be a valid integer"),
+        ("TRAIN", "decay_epochs: 5", "5 does not fit: input should be a valid tuple"),
         ("TRAIN", "learning_rate: 0", "0 does not fit: input should be greater than 0"),
         ("TRAIN", "learning_rate: .nan", "nan does not fit"),
         ("TRAIN", "use_gpu: maybe", "'maybe' does not fit: input should be a valid boolean"),
@@ -307,15 +380,48 @@ def test_a_fault_of_an_override_is_not_blamed_on_the_file(refusal, overrides, st
     assert refusal("TRAIN:\n  epoch: 5\n", overrides).startswith(start)
 
 
+@pytest.mark.parametrize("text", ["~: 1", "yes: 1", "2020-01-01: 1"])
+def test_keys_that_are_no_text_are_blamed_on_the_file(refusal, text):
+    assert re.match(r"my\.yaml.*keys should be strings", refusal(f"TRAIN:\n  {text}\n", {"TRAIN.epoch": 3}))
+
+
 def test_an_override_can_mend_the_file(load):
     assert load("TRAIN:\n  epoch: ten\n", {"TRAIN.epoch": 10}).TRAIN.epoch == 10
 
 
 @pytest.mark.parametrize(
-    "text", ["TRAIN: [1", "TRAIN:\n\tepoch: 3\n", "- 1\n", "just text", "x: !!python/name:os.system ''"]
+    ("text", "reason"),
+    [
+        ("TRAIN: [1", "line 1, column 10"),
+        ("TRAIN:\n\tepoch: 3\n", r"'\\t' that cannot start any token .*line 2"),
+        ("TRAIN:\n  epoch: 3\t# a tab\n", r"'\\t' that cannot start any token .*line 2"),
+        ("TRAIN:\n  epoch 3\n  seed: 4\n", "line 3"),
+        ("TRAIN:\n  epoch: *three\n", "undefined alias 'three' .*line 2"),
+        ("TRAIN:\n  epoch: 3\n  seed: 1\n  epoch: 4\n", "TRAIN.epoch stands in line 2 and again in line 4"),
+        ("TRAIN: {}\nMODEL: {}\nTRAIN: {}\n", "TRAIN stands in line 1 and again in line 3"),
+        ("TRAIN: {}\n---\nTRAIN: {}\n", "a single document .*line 2"),
+        ("TRAIN:\n  [1, 2]: 3\n", "unhashable key .*line 2"),
+        ("TRAIN:\n  epoch: !three 3\n", "the tag '!three' .*line 2"),
+        ("TRAIN:\n  filelist: 2020-13-45\n", "month must be in 1..12"),
+        ("TRAIN:\n  epoch: !!int ten\n", "'ten'"),
+        (f"TRAIN:\n  epoch: {'9' * 5000}\n", "4300 digits"),
+        ("TRAIN: " + "[" * 3000, "recursion depth"),
+        ("- 1\n", "not a mapping of sections"),
+        ("just text", "not a mapping of sections"),
+    ],
 )
-def test_what_is_no_yaml_of_sections(refusal, text):
-    assert refusal(text).startswith("my.yaml: not readable as YAML (")
+def test_what_is_no_yaml_of_sections(refusal, text, reason):
+    assert re.match(rf"my\.yaml: not readable as YAML \(.*{reason}", refusal(text))
+
+
+@pytest.mark.parametrize("tag", ["object/apply", "object/new"])
+@pytest.mark.parametrize("start", ["", "# a comment\nTRAIN:\n  epoch: "])
+def test_a_tag_that_runs_code_is_refused(refusal, tmp_path, start, tag):
+    value = f"!!python/{tag}:os.mkdir [{tmp_path / 'it ran'}]"
+    assert re.search(rf":os\.mkdir' .*line {1 + start.count(chr(10))}", refusal(f"{start}{value}\n"))
+    with pytest.raises(ConfigError, match=rf"-o TRAIN\.epoch=!!python/{tag}:"):
+        parse_override(f"TRAIN.epoch={value}")
+    assert not (tmp_path / "it ran").exists()
 
 
 def test_bytes_that_are_no_text(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.metrics import YouTube8MMetrics, average_precision
+from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics, average_precision
 
 # The vectors of tensorflow/models, official/projects/yt8m/eval_utils.
 AP_VECTORS = [
@@ -244,3 +244,20 @@ def test_shapes_that_do_not_fit_are_refused(scores, labels):
 def test_a_label_that_is_no_class_is_refused(label):
     with pytest.raises(AlstmError, match=str(label)):
         YouTube8MMetrics(3, 2).update(np.ones((1, 3)), [[label]])
+
+
+# --- counts of scores ---------------------------------------------------------------------------------------------
+
+
+def test_score_counts_by_hand():
+    counts = ScoreCounts(bins=4)
+    counts.update(np.array([[0.0, 0.24, 0.25], [0.5, 0.99, 1.0]]), np.array([[0, 1, 1], [0, 0, 1]]))
+    counts.update(np.array([[0.1, 0.6, 0.6]]), np.array([[0, 1, 0]]))
+    assert counts.counts.tolist() == [[1, 1, 1, 1], [2, 0, 2, 1]]  # of true labels, of false ones
+
+
+def test_score_counts_of_several_processes_add_up():
+    counts = ScoreCounts(bins=2)
+    counts.update(np.array([[0.1, 0.9]]), np.array([[0, 1]]))
+    counts.gather(lambda rows: np.concatenate([rows, rows * 10]))
+    assert counts.counts.tolist() == [[0, 11], [11, 0]]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from alstm_helpers.model import AttentionLSTM, length_mask, masked_softmax
+from alstm_helpers.model import AttentionLSTM, dropout, length_mask, masked_softmax
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import dequantize
-from alstm_helpers.weights import state_of
+from alstm_helpers.weights import apply_weights, load_arrays, state_of
 
 DIMS, EMBEDDING, LSTM, FC, CLASSES = (12, 8), 5, 4, (7, 6), 9
 POOLINGS = ("attention", "mean", "last")
@@ -28,18 +28,23 @@ def small_net(pooling="attention", *, seed=0, drop_rate=0.5, scale=15.0):
     )
     rng = np.random.default_rng(seed)
     for name, parameter in net.named_parameters():
-        fan_in = parameter.shape[0] if name.startswith(("fc", "att")) else parameter.shape[-1]
-        values = rng.normal(0, 1 / np.sqrt(fan_in), parameter.shape) * (scale if name.startswith("att") else 1)
-        parameter.set_value(values.astype(np.float32))
+        parameter.set_value(random_weights(rng, name, parameter.shape, scale))
     net.eval()
     return net
 
 
-def small_batch(lengths, num_steps=None, *, seed=0):
+def random_weights(rng, name, shape, scale):
+    """float32 that keep the size of what goes through them; those of the attention larger by ``scale``."""
+    fan_in = shape[0] if name.startswith(("fc", "att")) else shape[-1]
+    deviation = (scale if name.startswith("att") else 1) / np.sqrt(fan_in)
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
+
+
+def small_batch(lengths, num_steps=None, *, seed=0, dims=DIMS):
     """uint8 rgb and audio of random videos, noise also in the padding; int64 lengths."""
     rng = np.random.default_rng(seed)
     shape = (len(lengths), num_steps or max(lengths))
-    rgb, audio = (rng.integers(0, 256, (*shape, dim), dtype=np.uint8) for dim in DIMS)
+    rgb, audio = (rng.integers(0, 256, (*shape, dim), dtype=np.uint8) for dim in dims)
     return rgb, audio, np.array(lengths, dtype=np.int64)
 
 
@@ -92,10 +97,15 @@ def numpy_network(net, rgb, audio, lengths):
             last = np.concatenate([ahead[-1], behind[0]])
             pooled.append(last if net.pooling == "last" else share @ states)
             weights[stream].append(np.eye(length)[-1] if net.pooling == "last" else share)
-        hidden = np.maximum(np.concatenate(pooled) @ p["fc_out1.weight"] + p["fc_out1.bias"], 0)
-        hidden = np.tanh(hidden @ p["fc_out2.weight"] + p["fc_out2.bias"])
-        logits.append(hidden @ p["fc_logit.weight"] + p["fc_logit.bias"])
+        logits.append(numpy_top(p, np.concatenate(pooled)))
     return np.stack(logits), weights
+
+
+def numpy_top(p, pooled):
+    """Logits (C,) of what the attention made (4H,)."""
+    hidden = np.maximum(pooled @ p["fc_out1.weight"] + p["fc_out1.bias"], 0)
+    hidden = np.tanh(hidden @ p["fc_out2.weight"] + p["fc_out2.bias"])
+    return hidden @ p["fc_logit.weight"] + p["fc_logit.bias"]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -141,6 +151,13 @@ def test_padding_has_a_weight_of_exactly_0(padding_score):
     np.testing.assert_allclose(found[0, :2], [1 / (1 + np.e), np.e / (1 + np.e)], atol=1e-6)
 
 
+@pytest.mark.parametrize("offset", [10000.0, -10000.0])
+def test_an_offset_of_all_scores_changes_nothing(offset):
+    scores = np.array([[1.0, -2.0, 0.0, 5.0], [3.0, 3.0, 1.0, 5.0]])  # whole numbers: the sums are exact
+    mask = [[1, 1, 1, 0], [1, 1, 1, 1]]
+    assert np.array_equal(softmax_of(scores + offset, mask), softmax_of(scores, mask))
+
+
 @pytest.mark.parametrize(
     "scores",
     [
@@ -175,27 +192,46 @@ def test_extreme_attention_in_the_network_gives_no_nan(score):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_video_of_no_seconds_gives_zeros_and_no_nan(pooling):
+    """It pools to zeros, from which the layers above still make logits; a neighbour is as ever."""
     net = small_net(pooling)
     rgb, audio, lengths = small_batch([0, 4])
     logits, *weights = run(net, rgb, audio, lengths)
-    assert np.isfinite(logits).all()
     for array in weights:
         assert not array[0].any()
         assert array[1].sum() == pytest.approx(1, abs=1e-6)
-    expected, _ = numpy_network(net, rgb[1:], audio[1:], lengths[1:])  # its neighbour is as ever
-    np.testing.assert_allclose(logits[1:], expected, atol=1e-5)
+    expected, _ = numpy_network(net, rgb[1:], audio[1:], lengths[1:])
+    np.testing.assert_allclose(logits[0], numpy_top(state_of(net), np.zeros(4 * LSTM)), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(logits[1:], expected, atol=1e-5, rtol=0)
+    net.train()
+    net(*map(paddle.to_tensor, (rgb, audio, lengths))).sum().backward()
+    assert all(np.isfinite(parameter.grad.numpy()).all() for parameter in net.parameters())
+
+
+def distances_from_alone(net, rgb, audio, lengths):
+    """The largest differences of logits, scores and both attentions (4,) between videos in the batch and alone."""
+    together = run(net, rgb, audio, lengths)
+    found = []
+    for row, length in enumerate(lengths):
+        alone = run(net, rgb[row : row + 1, :length], audio[row : row + 1, :length], lengths[row : row + 1])
+        pairs = [(alone[0][0], together[0][row]), (sigmoid(alone[0][0]), sigmoid(together[0][row]))]
+        pairs += [(one[0], many[row, :length]) for one, many in zip(alone[1:], together[1:], strict=True)]
+        found.append([np.abs(one - other).max() for one, other in pairs])
+    return np.max(found, axis=0)
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_the_rest_of_the_batch_does_not_matter(pooling):
-    net = small_net(pooling)
-    rgb, audio, lengths = small_batch([3, 11, 1, 20])
-    together = run(net, rgb, audio, lengths)
-    for row, length in enumerate(lengths):
-        alone = run(net, rgb[row : row + 1, :length], audio[row : row + 1, :length], lengths[row : row + 1])
-        np.testing.assert_allclose(alone[0][0], together[0][row], atol=1e-6, rtol=0)
-        for one, many in zip(alone[1:], together[1:], strict=True):
-            np.testing.assert_allclose(one[0], many[row, :length], atol=1e-6, rtol=0)
+    assert (distances_from_alone(small_net(pooling), *small_batch([3, 11, 1, 20])) <= 1e-6).all()
+
+
+def test_the_rest_of_the_batch_does_not_matter_at_the_course_s_size():
+    rng = np.random.default_rng(0)
+    net = AttentionLSTM(20, embedding_size=64, lstm_size=64, fc_sizes=(64, 64))
+    for name, parameter in net.named_parameters():
+        parameter.set_value(random_weights(rng, name, parameter.shape, 5.0))
+    net.eval()
+    lengths = rng.permutation(np.arange(1, 61))
+    assert (distances_from_alone(net, *small_batch(lengths, dims=(1024, 128))) <= 1e-6).all()
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -209,6 +245,17 @@ def test_what_lies_in_the_padding_does_not_matter(pooling):
         np.testing.assert_allclose(one, other, atol=1e-6, rtol=0)
     shorter = run(net, rgb[:, :20], audio[:, :20], lengths)
     np.testing.assert_allclose(noisy[0], shorter[0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_lengths_beyond_the_last_second_mean_all_seconds(pooling):
+    """Paddle's LSTM would read past its memory and end the process."""
+    net = small_net(pooling)
+    rgb, audio, lengths = small_batch([3, 5])
+    expected = run(net, rgb, audio, lengths)
+    for too_long in (np.array([3, 6]), np.array([3, 10**6], dtype=np.int32)):
+        for one, other in zip(run(net, rgb, audio, too_long), expected, strict=True):
+            assert np.array_equal(one, other)
 
 
 def test_a_video_of_one_second_gets_all_the_weight():
@@ -242,6 +289,70 @@ def test_shapes_and_types():
     assert not np.array_equal(rgb_weights.numpy(), audio_weights.numpy())  # each stream attends for itself
 
 
+# --- dropout ----------------------------------------------------------------------------------------------------
+
+
+def kept_by_dropout(shape, rate, *, seed=0):
+    """Which elements of ones it keeps, checked to be scaled as they should, and the others 0."""
+    paddle.seed(seed)
+    found = dropout(paddle.ones(shape), rate).numpy()
+    assert found.shape == tuple(shape)
+    kept = found != 0
+    np.testing.assert_allclose(found[kept], 1 / (1 - rate), rtol=1e-6)
+    return kept
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.2, 0.01, 0.9])
+def test_dropout_drops_the_share_that_is_asked_for(rate):
+    kept = kept_by_dropout([1000, 2001], rate)
+    sigma = np.sqrt(rate * (1 - rate) / kept.size)
+    assert abs((1 - kept.mean()) - rate) < 4 * sigma
+    assert abs(kept.mean() / (1 - rate) - 1) < 4 * sigma / (1 - rate)  # the mean of what comes out
+    columns, rows = kept.mean(axis=0), kept.mean(axis=1)  # no place is dropped more often than another
+    assert columns.std() == pytest.approx(sigma * np.sqrt(kept.shape[1]), rel=0.1)
+    assert rows.std() == pytest.approx(sigma * np.sqrt(kept.shape[0]), rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.2, 0.01])
+def test_dropout_decides_about_each_element_by_itself(rate):
+    """Two neighbours share one draw of 32 bits, yet know nothing of each other; nor does one call of the next."""
+    kept = kept_by_dropout([2_000_000], rate).astype(np.float64)
+    kept = (kept - kept.mean()) / kept.std()
+    pairs = [(kept[0::2], kept[1::2]), (kept[1:-1:2], kept[2::2])]  # of one draw, and of two
+    pairs += [(kept[:-distance], kept[distance:]) for distance in (2, 3, 4, 64, 1_000_000)]
+    for one, other in pairs:
+        assert abs((one * other).mean()) < 4 / np.sqrt(len(one))
+
+
+def test_dropout_drops_nearly_all_at_a_rate_of_nearly_1():
+    assert (dropout(paddle.ones([65536]), 0.999_999) != 0).sum() < 20
+
+
+@pytest.mark.parametrize("shape", [[], [1], [7], [3, 5, 7], [2, 1, 8]])
+def test_dropout_takes_any_shape(shape):
+    kept = [kept_by_dropout(shape, 0.5, seed=seed) for seed in range(64)]
+    assert 0.25 < np.mean(kept) < 0.75
+    assert (np.mean(kept, axis=0) > 0).all() and (np.mean(kept, axis=0) < 1).all()  # the last element too
+
+
+def test_dropout_lets_the_gradient_of_what_it_kept_through():
+    x = paddle.to_tensor(np.random.default_rng(0).normal(size=(31, 33)).astype(np.float32), stop_gradient=False)
+    kept = kept_by_dropout([31, 33], 0.2)
+    paddle.seed(0)
+    y = dropout(x, 0.2)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), kept * 1.25, rtol=1e-6)
+    np.testing.assert_allclose(y.numpy(), x.numpy() * kept * 1.25, rtol=1e-6)
+
+
+def test_dropout_is_repeated_by_a_seed():
+    one, other = kept_by_dropout([99], 0.5, seed=3), kept_by_dropout([99], 0.5, seed=4)
+    paddle.seed(3)
+    first, second = (dropout(paddle.ones([99]), 0.5).numpy() != 0 for _ in range(2))
+    assert np.array_equal(first, one)
+    assert not np.array_equal(second, one) and not np.array_equal(other, one)
+
+
 def test_dropout_acts_in_training_before_the_attention():
     batch = small_batch([9, 9])
     net = small_net(drop_rate=0.5)
@@ -250,9 +361,19 @@ def test_dropout_acts_in_training_before_the_attention():
     one, other = run(net, *batch), run(net, *batch)
     assert not np.allclose(one[0], other[0])
     assert not np.allclose(one[1], other[1])  # the scores saw dropped states
+
+
+def test_without_training_or_with_a_rate_of_0_nothing_is_dropped_or_drawn():
+    batch = small_batch([9, 9])
     still = small_net(drop_rate=0.0)
     still.train()
+    paddle.seed(5)
     np.testing.assert_allclose(run(still, *batch)[0], run(small_net(), *batch)[0], atol=1e-6)
+    paddle.seed(5)
+    drawn = paddle.rand([4]).numpy()
+    paddle.seed(5)
+    run(still, *batch)
+    assert np.array_equal(paddle.rand([4]).numpy(), drawn)  # a resumed run finds the generator as it was
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
@@ -283,48 +404,127 @@ def test_number_of_parameters():
     assert count_parameters(3862, (1024, 128), 512, 1024, (8192, 4096)) == 108_737_304
 
 
-def test_default_sizes_are_the_source_document_s(monkeypatch):
-    """Recorded layer by layer, so that the 108,737,304 parameters need not be made."""
-    made = []
+def paddlevideo_shapes(classes, dims, e, h, fc):
+    """What a weights file of PaddleVideo holds: shapes by name, an LSTM's arrays under both of their names."""
+    sizes = {"fc_out1": (2 * h * len(dims), fc[0]), "fc_out2": fc, "fc_logit": (fc[1], classes)}
+    for i, dim in enumerate(dims):
+        sizes |= {f"fc_feature{i}": (dim, e), f"att_fc{i}": (2 * h, 1)}
+    shapes = {f"{name}.weight": size for name, size in sizes.items()}  # Linear weights are [in, out]
+    shapes |= {f"{name}.bias": size[1:] for name, size in sizes.items()}
+    parts = {"weight_ih": (4 * h, e), "weight_hh": (4 * h, h), "bias_ih": (4 * h,), "bias_hh": (4 * h,)}
+    for i in range(len(dims)):
+        for part, shape in parts.items():
+            shapes |= {f"bi_lstm{i}.{part}_l0{way}": shape for way in ("", "_reverse")}
+            shapes |= {f"bi_lstm{i}.0.cell_{way}.{part}": shape for way in ("fw", "bw")}
+    return shapes
 
-    def linear(size_in, size_out):
-        made.append((size_in, size_out))
-        return paddle.nn.Layer()
 
-    def lstm(size_in, size, direction):
-        made.append((size_in, size, direction))
-        return paddle.nn.Layer()
-
-    monkeypatch.setattr("alstm_helpers.model.nn.Linear", linear)
-    monkeypatch.setattr("alstm_helpers.model.nn.LSTM", lstm)
-    assert AttentionLSTM().drop_rate == 0.5
-    streams = [part for dim in (1024, 128) for part in ((dim, 512), (512, 1024, "bidirectional"), (2048, 1))]
-    assert made == [*streams, (4096, 8192), (8192, 4096), (4096, 3862)]
+def first_name(name):
+    """The name under which :func:`state_of` lists an array."""
+    for cell, way in ((".0.cell_fw.", ""), (".0.cell_bw.", "_reverse")):
+        if cell in name:
+            return f"{name.replace(cell, '.')}_l0{way}"
+    return name
 
 
 def test_parameters_carry_paddlevideo_s_names():
-    kinds = [f"{kind}_{part}" for kind in ("weight", "bias") for part in ("ih", "hh")]
-    lstm = [f"{kind}_l0{way}" for way in ("", "_reverse") for kind in kinds]
-    expected = [
-        name
-        for i in (0, 1)
-        for name in (
-            *(f"fc_feature{i}.{kind}" for kind in ("weight", "bias")),
-            *(f"bi_lstm{i}.{name}" for name in lstm),
-            *(f"att_fc{i}.{kind}" for kind in ("weight", "bias")),
-        )
-    ]
-    expected += [f"{layer}.{kind}" for layer in ("fc_out1", "fc_out2", "fc_logit") for kind in ("weight", "bias")]
-    state = state_of(small_net())
-    assert sorted(state) == sorted(expected)
-    shapes = {name: array.shape for name, array in state.items()}
-    assert shapes["fc_feature0.weight"] == (DIMS[0], EMBEDDING)  # Linear weights are [in, out]
-    assert shapes["bi_lstm0.weight_ih_l0"] == (4 * LSTM, EMBEDDING)
-    assert shapes["bi_lstm0.weight_hh_l0_reverse"] == (4 * LSTM, LSTM)
-    assert shapes["att_fc1.bias"] == (1,)
-    assert shapes["fc_logit.weight"] == (FC[1], CLASSES)
+    net, shapes = small_net(), paddlevideo_shapes(CLASSES, DIMS, EMBEDDING, LSTM, FC)
+    assert {name: tuple(array.shape) for name, array in net.state_dict().items()} == shapes
+    assert set(state_of(net)) == {name for name in shapes if name == first_name(name)}
+    for name, array in net.state_dict().items():
+        assert np.array_equal(array.numpy(), state_of(net)[first_name(name)]), name
 
 
 def test_only_attention_pooling_has_attention_parameters():
     for pooling in ("mean", "last"):
         assert not [name for name in state_of(small_net(pooling)) if name.startswith("att")]
+
+
+# --- full size, from a file as PaddleVideo writes it ------------------------------------------------------------
+
+
+FULL = (3862, (1024, 128), 512, 1024, (8192, 4096))
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Stands for the published weights: the network that loaded them, and the tensors in the file by name."""
+    rng = np.random.default_rng(0)
+    shapes = paddlevideo_shapes(*FULL)
+    tensors = {
+        name: paddle.to_tensor(random_weights(rng, name, shape, 5.0))
+        for name, shape in shapes.items()
+        if name == first_name(name)
+    }
+    path = tmp_path_factory.mktemp("full") / "AttentionLSTM_yt8.pdparams"
+    paddle.save({name: tensors[first_name(name)] for name in shapes}, str(path))
+    arrays = load_arrays(path)
+    assert arrays.keys() == shapes.keys()
+    net = AttentionLSTM()
+    assert apply_weights(net, arrays, str(path)) == []
+    path.unlink()  # half a gigabyte
+    net.eval()
+    return net, tensors
+
+
+def paddlevideo_network(net, rgb, audio, lengths, num_steps=512):
+    """Logits as PaddleVideo defines them: every video padded to 512 seconds, a mask as wide as the features, bare exp.
+
+    Only the layers are the network's own.
+    """
+    pooled = []
+    for stream, frames in enumerate((rgb, audio)):
+        padded = np.zeros((len(lengths), num_steps, frames.shape[2]), dtype=np.float32)
+        wide_mask = np.zeros_like(padded)
+        for row, length in enumerate(lengths):
+            padded[row, :length] = dequantize(frames[row, :length])
+            wide_mask[row, :length] = 1
+        embedded = paddle.tanh(getattr(net, f"fc_feature{stream}")(paddle.to_tensor(padded)))
+        states = getattr(net, f"bi_lstm{stream}")(embedded, sequence_length=paddle.to_tensor(lengths))[0]  # (B, T, 2H)
+        odds = paddle.exp(getattr(net, f"att_fc{stream}")(states)).numpy()  # (B, T, 1)
+        odds = odds * wide_mask.mean(axis=2, keepdims=True)
+        pooled.append((states.numpy() * odds / odds.sum(axis=1, keepdims=True)).sum(axis=1))  # (B, 2H)
+    hidden = paddle.nn.functional.relu(net.fc_out1(paddle.to_tensor(np.concatenate(pooled, axis=1))))
+    return net.fc_logit(paddle.tanh(net.fc_out2(hidden))).numpy()
+
+
+def test_all_of_paddlevideo_s_parameters_load(published):
+    net, tensors = published
+    assert sum(parameter.size for parameter in net.parameters()) == 108_737_304
+    assert net.drop_rate == 0.5
+    found = dict(net.named_parameters())
+    assert found.keys() == tensors.keys()
+    assert all(bool((found[name] == tensor).all()) for name, tensor in tensors.items())
+
+
+@paddle.no_grad()
+def test_full_size_equals_numpy_and_paddlevideo_s_definition(published):
+    net, _ = published
+    batch = small_batch([1, 9, 4], 11, dims=(1024, 128))
+    logits, *found = run(net, *batch)
+    expected, weights = numpy_network(net, *batch)
+    assert np.abs(expected).max() > 0.1 and max(weights[0][1]) > 2 / 9  # a case that can tell
+    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(logits, paddlevideo_network(net, *batch), atol=1e-5, rtol=0)
+    for array, rows in zip(found, weights, strict=True):
+        for row, length, share in zip(array, batch[2], rows, strict=True):
+            np.testing.assert_allclose(row[:length], share, atol=1e-5, rtol=0)
+            assert not row[length:].any()
+
+
+@paddle.no_grad()
+def test_the_rest_of_the_batch_does_not_matter_at_full_size(published):
+    """Within 1e-6 in other company, and in the scores also alone.
+
+    For a single row the BLAS may take another path, which adds up the 8192 products of a logit one by one: alone, a
+    logit here differs by up to 1e-6 in float32, whatever stood beside it.
+    """
+    net, _ = published
+    rgb, audio, lengths = small_batch([5, 1, 3], dims=(1024, 128))
+    company = small_batch([5, 12, 7], dims=(1024, 128), seed=1)
+    for frames, others in ((rgb, company[0]), (audio, company[1])):
+        others[0, :5] = frames[0]
+    one, other = run(net, rgb, audio, lengths), run(net, *company)
+    for array, again in zip(one, other, strict=True):
+        np.testing.assert_allclose(array[0], again[0, : array.shape[1]], atol=1e-6, rtol=0)
+    assert (distances_from_alone(net, rgb, audio, lengths) <= [5e-6, 1e-6, 1e-6, 1e-6]).all()

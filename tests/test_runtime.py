@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import sys
+from types import SimpleNamespace
 
 import pytest
 from support import run_python
@@ -40,7 +44,11 @@ for name in sys.argv[1:]:
 
 def test_data_and_metrics_work_where_paddle_is_not_installed(tiny_data, tmp_path):
     code = """
+import json
+import os
+import platform
 import sys
+from types import SimpleNamespace
 sys.modules["paddle"] = None
 import numpy as np
 from alstm_helpers.convert import convert
@@ -137,3 +145,69 @@ def test_matmul_gflops():
 
 def test_usable_cores():
     assert runtime.usable_cores() >= 1
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mallopt(monkeypatch):
+    """The calls that glibc's mallopt would get; no MALLOC_ variable is set."""
+    calls = []
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    library = SimpleNamespace(mallopt=lambda parameter, value: calls.append((parameter, value)))
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: library)
+    return calls
+
+
+def test_freed_memory_is_kept(mallopt):
+    runtime.keep_freed_memory()
+    assert mallopt == [(-1, 2**30), (-3, 2**30)]  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+
+
+def test_a_user_s_own_malloc_settings_stay(mallopt, monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    runtime.keep_freed_memory()
+    assert mallopt == []
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError])
+def test_without_glibc_nothing_happens(monkeypatch, error):
+    def missing(name):
+        raise error
+
+    monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
+    runtime.keep_freed_memory()
+
+
+PAGES = """
+import resource
+from alstm_helpers.runtime import paddle
+frames = paddle.zeros([4096, 1024], dtype="uint8")
+for _ in range(3):
+    frames.astype("float32")  # 16 MB, 4,096 pages
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    frames.astype("float32")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 10)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is tuned")
+def test_a_block_that_is_asked_for_again_costs_no_pages():
+    # Dask, in an earlier test, may have set the variable for this process.
+    assert float(run_python(PAGES, MALLOC_TRIM_THRESHOLD_="").stdout) < 1000
+    assert (
+        float(run_python(PAGES, MALLOC_TRIM_THRESHOLD_="65536").stdout) > 3000
+    )  # not tuned: or the line above proves nothing
+
+
+def test_how_it_ran(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["alstm", "train"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    about = runtime.how_it_ran()
+    assert about["command"] == ["alstm", "train"] and about["threads"] == "7" and about["device"] == "cpu"
+    assert about["versions"]["python"] == platform.python_version()
+    assert set(about["versions"]) == {"python", "alstm-helpers", "paddlepaddle", "numpy"}
+    json.dumps(about)

@@ -17,7 +17,9 @@ import pytest
 from support import a_video, changed, ids_of, write_list, write_shards
 
 from alstm_helpers import train as training
-from alstm_helpers.config import TrainSection
+from alstm_helpers.checkpoint import fingerprint
+from alstm_helpers.config import TrainSection, load_config
+from alstm_helpers.dataset import shuffled_batches
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.files import read_filelist
 from alstm_helpers.model import AttentionLSTM
@@ -44,9 +46,12 @@ def read_rows(folder):
     return [json.loads(line) for line in text.splitlines()]
 
 
+MEASURED = {"videos_per_second", "batch_cost", "reader_cost", "seconds_left"}
+
+
 def timeless(rows):
-    """The rows of the log without the one number that is measured."""
-    return [{key: value for key, value in row.items() if key != "videos_per_second"} for row in rows]
+    """The rows of the log without the times."""
+    return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
 
 
 class Interrupt:
@@ -173,13 +178,53 @@ def whole(config, tmp_path_factory):
 def test_files_of_a_training(whole, config):
     folder, done = whole
     names = {"best.pdparams", "latest.pdparams", "latest.pdstate"}
-    expected = {f"AttentionLSTM_{name}" for name in names} | {"config.json", "train.jsonl"}
+    expected = {f"AttentionLSTM_{name}" for name in names} | {"config.yaml", "run.json", "train.jsonl"}
     assert {path.name for path in folder.iterdir()} == expected
-    stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    assert stored["seed"] == 5
-    assert stored["TRAIN"]["learning_rate"] == 0.005 and stored["MODEL"]["lstm_size"] == 16
     assert same(latest(folder), state_of(done.net))
     assert read_rows(folder) == done.rows
+
+
+def test_the_run_folder_repeats_the_run(whole, config, tmp_path, monkeypatch):
+    """Its config.yaml, from another folder, is all that it takes; the caller's settings are left as they were."""
+    assert config.TRAIN.seed == 0
+    monkeypatch.chdir(tmp_path)
+    again = load_config(whole[0] / "config.yaml")
+    assert again == changed(config, TRAIN__seed=5)
+    train(again, "again", seed=again.TRAIN.seed, log_interval=2, visualdl=False)
+    assert same(latest("again"), latest(whole[0])) and same(best("again"), best(whole[0]))
+
+
+def test_the_run_folder_tells_how_it_ran(whole, config, tmp_path):
+    about = json.loads((whole[0] / "run.json").read_text(encoding="utf-8"))
+    assert about["command"] == sys.argv and about["processes"] == 1 and about["device"] == "cpu"
+    assert about["versions"]["numpy"] == np.__version__ and about["versions"]["paddlepaddle"] == paddle.__version__
+    assert about["shards"]["train"] == {"number": 2, "sha256": fingerprint(read_filelist(config.TRAIN.filelist))}
+    assert about["shards"]["valid"]["number"] == 2
+
+
+def test_a_fingerprint_depends_on_names_sizes_and_order_not_on_the_folder(tmp_path):
+    shards = write_shards(tmp_path, [[a_video("a", 3)], [a_video("b", 4)]])
+    (tmp_path / "moved").mkdir()
+    moved = write_shards(tmp_path / "moved", [[a_video("a", 3)], [a_video("b", 4)]])
+    assert fingerprint(shards) == fingerprint(moved) != fingerprint(shards[::-1])
+    assert fingerprint(shards) != fingerprint(shards[:1])
+    write_shards(tmp_path, [[a_video("a", 5)]])
+    assert fingerprint(shards) != fingerprint(moved)
+
+
+def test_the_log_can_be_followed(config, tmp_path):
+    """Each row is in train.jsonl when its line is printed, and a resume takes back what lies beyond its checkpoint."""
+    seen = []
+
+    def follow(line):
+        seen.append((len(read_rows(tmp_path)), len(seen)))
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, log_interval=1, report=follow, progress=Interrupt(2, 3), visualdl=False)
+    assert seen == [(number + 1, number) for number in range(8)]  # 4 steps, 1 validation, 3 steps
+    done = train(config, tmp_path, resume=tmp_path, log_interval=1, visualdl=False)
+    assert [row["step"] for row in read_rows(tmp_path) if row["kind"] == "train"] == list(range(1, 13))
+    assert read_rows(tmp_path) == done.rows
 
 
 def test_rows_of_a_training(whole, config):
@@ -192,6 +237,8 @@ def test_rows_of_a_training(whole, config):
     for row in trained:
         assert row["learning_rate"] == pytest.approx(learning_rate_at(row["step"] - 1, 4, config.TRAIN))
         assert row["videos_per_second"] > 0
+        assert 0 < row["reader_cost"] < row["batch_cost"]
+        assert row["seconds_left"] == pytest.approx(row["batch_cost"] * (12 - row["step"]))
     assert valid[0]["loss"] == pytest.approx(20 * math.log(2), rel=0.5)  # summed over 20 classes, a video's mean
     assert done.best_gap == max(row["gap"] for row in valid)
     assert done.curve("valid", "gap") == ([1, 2, 3], [row["gap"] for row in valid])
@@ -257,7 +304,7 @@ def test_another_seed_gives_other_weights(whole, config, tmp_path):
 def test_a_seed_that_was_drawn_is_stored(config, tmp_path):
     config = changed(config, TRAIN__epoch=1)
     train(config, tmp_path / "drawn", valid_interval=0, visualdl=False)
-    seed = json.loads((tmp_path / "drawn" / "config.json").read_text(encoding="utf-8"))["seed"]
+    seed = load_config(tmp_path / "drawn" / "config.yaml").TRAIN.seed
     train(config, tmp_path / "again", seed=seed, valid_interval=0, visualdl=False)
     assert same(latest(tmp_path / "drawn"), latest(tmp_path / "again"))
     train(config, tmp_path / "other", valid_interval=0, visualdl=False)
@@ -320,6 +367,21 @@ def test_inside_an_epoch_the_batches_must_be_the_same(config, tmp_path, key, val
         train(config, tmp_path, seed=5, save_interval=1, progress=Interrupt(2, 2), visualdl=False)
     with pytest.raises(ConfigError, match=rf"TRAIN\.{key}: the checkpoint lies inside an epoch .* not {value}"):
         train(changed(config, **{f"TRAIN__{key}": value}), tmp_path, resume=tmp_path, visualdl=False)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_inside_an_epoch_the_shards_must_be_the_same(config, tmp_path, inside):
+    """Between epochs, others may be taken up."""
+    with pytest.raises(KeyboardInterrupt):
+        interval = 1 if inside else 0
+        train(config, tmp_path, seed=5, save_interval=interval, progress=Interrupt(2, 2), visualdl=False)
+    turned = write_list(tmp_path / "turned.list", read_filelist(config.TRAIN.filelist)[::-1])
+    other = changed(config, TRAIN__filelist=str(turned))
+    if not inside:
+        train(other, tmp_path, resume=tmp_path, visualdl=False)
+        return
+    with pytest.raises(ConfigError, match=r"TRAIN\.filelist: the checkpoint lies inside an epoch, and .*turned\.list"):
+        train(other, tmp_path, resume=tmp_path, visualdl=False)
 
 
 TRAIN = """
@@ -420,7 +482,7 @@ def gaps(monkeypatch, values):
     """Let the validations give these GAPs."""
     given = iter(values)
 
-    def fake(net, batches, *, top_k, ranks):
+    def fake(net, batches, *, top_k, ranks, observe):
         return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
 
     monkeypatch.setattr(training, "evaluate", fake)
@@ -585,6 +647,26 @@ def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
     (log,) = (tmp_path / "visualdl").iterdir()
     points = LogReader(file_path=str(log)).get_data("scalar", "train/loss")
     assert [point.id for point in points] == list(range(1, 13))
+
+
+class Slow:
+    """Batches that take their time, to see whose it is said to be."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self, *args, **settings):
+        for batch in shuffled_batches(*args, **settings):
+            time.sleep(self.seconds)
+            yield batch
+
+
+def test_the_reader_s_time_is_told_apart(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "shuffled_batches", Slow(0.05))
+    config = changed(config, TRAIN__epoch=1)
+    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=2, visualdl=False)
+    for row in done.rows:
+        assert row["reader_cost"] >= 0.05
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------

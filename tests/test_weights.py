@@ -105,6 +105,19 @@ def test_second_names_of_lstm_arrays_are_tolerated(saved):
     assert same(state_of(net), saved[1])
 
 
+@pytest.mark.parametrize("keep_what_fits", [False, True])
+def test_second_names_with_other_values_are_refused(saved, keep_what_fits):
+    """Paddle would take the second."""
+    arrays = load_arrays(saved[0])
+    arrays["bi_lstm1.0.cell_bw.bias_hh"] = arrays["bi_lstm1.bias_hh_l0_reverse"] + 1
+    net = a_net(seed=2)
+    before = state_of(net)
+    names = r"bi_lstm1\.0\.cell_bw\.bias_hh: differs from bi_lstm1\.bias_hh_l0_reverse"
+    with pytest.raises(AlstmError, match=rf"^my file, {names}, of which it is the second name; "):
+        apply_weights(net, arrays, "my file", keep_what_fits=keep_what_fits)
+    assert same(state_of(net), before)
+
+
 def test_a_missing_array_is_named(saved):
     arrays = load_arrays(saved[0])
     del arrays["att_fc1.bias"]

@@ -1,0 +1,144 @@
+"""What `make gpu-check` runs on a machine with a GPU: train, resume, evaluate and predict there, then the full size.
+
+The first part trains a small model on FlashDigits in each precision, goes on from its checkpoint, and compares the
+scores of the GPU with those of the CPU. The second part is the full model on videos of YouTube-8M's length, 128 a
+step: videos a second and the largest amount of GPU memory, in float32 and in mixed precision. Prints a row a check;
+exit status 1 if one fails or there is no GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from alstm_helpers.bench import full_size_videos
+from alstm_helpers.config import Config, TrainSection, load_config
+from alstm_helpers.convert import convert
+from alstm_helpers.dataset import Batch, collate, read_batches
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluate import load_model, score_batches, summed_loss, to_tensors
+from alstm_helpers.files import read_filelist
+from alstm_helpers.flashdigits import make_data
+from alstm_helpers.lists import write_lists
+from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.paths import project_root
+from alstm_helpers.precision import Precision
+from alstm_helpers.predict import predict
+from alstm_helpers.runtime import paddle, set_device
+from alstm_helpers.train import make_optimizer, train
+
+PRECISIONS = ("off", "bfloat16", "float16")
+BATCH, STEPS, WARM_UP = 128, 5, 2
+Row = tuple[str, bool, str]
+
+
+def small_config(folder: Path, amp: str) -> Config:
+    settings = {
+        f"{section}.filelist": folder / f"{name}.list" for section, name in (("TRAIN", "train"), ("VALID", "val"))
+    }
+    more = {"TRAIN.use_gpu": True, "TRAIN.num_gpus": 1, "TRAIN.amp": amp, "TRAIN.epoch": 2}
+    values = {key: str(value) for key, value in settings.items()} | more
+    return load_config(project_root() / "configs" / "flashdigits.yaml", values)
+
+
+def small_data(folder: Path) -> Path:
+    make_data(folder, train=400, val=100, shards=2, workers=1)
+    for split in ("train", "val"):
+        convert(folder / "tf" / split, folder / "pkl" / split, workers=1)
+    write_lists(folder)
+    return folder
+
+
+def check_training(data: Path, folder: Path, amp: str) -> Iterator[Row]:
+    """A training on the GPU, and one that is cut after an epoch and goes on."""
+    config = small_config(data, amp)
+    whole = train(config, folder / "whole", seed=0, log_interval=10, visualdl=False)
+    losses = whole.curve("train", "loss")[1]
+    good = all(map(math.isfinite, losses)) and losses[-1] < losses[0]
+    yield f"train, {amp}", good, f"loss {losses[0]:.2f} → {losses[-1]:.2f}, best GAP {whole.best_gap:.3f}"
+    cut = config.model_copy(deep=True)
+    cut.TRAIN.epoch, cut.TRAIN.schedule, config.TRAIN.schedule = 1, "step", "step"
+    train(cut, folder / "cut", seed=0, visualdl=False)
+    resumed = train(config, folder / "cut", resume=folder / "cut", visualdl=False)
+    last = resumed.curve("valid", "loss")[1]
+    yield f"resume, {amp}", len(last) == 2 and last[1] < last[0], f"validation loss {last[0]:.2f} → {last[-1]:.2f}"
+
+
+def check_scores(data: Path, weights: Path) -> Iterator[Row]:
+    """The same weights on both devices, and predictions from the GPU."""
+    config = small_config(data, "off")
+    shards = read_filelist(config.VALID.filelist)
+    scores = {}
+    for device in ("gpu", "cpu"):
+        set_device(device == "gpu")
+        net = load_model(config, str(weights))
+        batches = read_batches(shards, 64, config.MODEL.num_classes)
+        scores[device] = np.concatenate([found for _, found, _ in score_batches(net, batches)])
+    difference = float(np.abs(scores["gpu"] - scores["cpu"]).max())
+    yield "scores, GPU − CPU", difference < 1e-3, f"at most {difference:.1e}"
+    set_device(True)
+    rows = list(predict(load_model(config, str(weights)), read_batches(shards, 64, config.MODEL.num_classes), top_k=5))
+    yield "predict", len(rows) == len(scores["gpu"]), f"{len(rows)} videos"
+
+
+def full_size_batch() -> Batch:
+    """128 videos from the middle of a window of eight batches that is sorted by length, as training makes them."""
+    videos = sorted(full_size_videos(8 * BATCH), key=lambda video: video.num_frames)
+    return collate(videos[4 * BATCH : 5 * BATCH], 3862)
+
+
+def check_full_size(batch: Batch, amp: str) -> Row:
+    """Training steps of the full model: rate and peak memory."""
+    paddle.device.cuda.empty_cache()
+    paddle.device.cuda.reset_max_memory_allocated()
+    net, precision = AttentionLSTM(), Precision(amp)
+    optimizer = make_optimizer(net, TrainSection())
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            paddle.device.synchronize()
+            start = time.perf_counter()
+        rgb, audio, lengths, labels = to_tensors(batch)
+        with precision.autocast():
+            logits = net(rgb, audio, lengths)
+        loss = summed_loss(logits.astype("float32"), labels)
+        precision.backward(loss)
+        precision.step(optimizer)
+        optimizer.clear_grad()
+    paddle.device.synchronize()
+    rate = STEPS * BATCH / (time.perf_counter() - start)
+    memory = paddle.device.cuda.max_memory_allocated() / 2**30
+    return f"full size, {amp}", math.isfinite(float(loss)), f"{rate:.0f} videos/s, at most {memory:.1f} GiB"
+
+
+def checks(folder: Path) -> Iterator[Row]:
+    data = small_data(folder / "data")
+    for amp in PRECISIONS:
+        yield from check_training(data, folder / amp, amp)
+    yield from check_scores(data, folder / "off" / "whole" / "AttentionLSTM_best.pdparams")
+    batch = full_size_batch()
+    for amp in PRECISIONS:
+        yield check_full_size(batch, amp)
+
+
+def main() -> int:
+    try:
+        print("device", set_device(True), paddle.device.cuda.get_device_name())
+    except AlstmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, good, detail in checks(Path(folder)):
+            print(f"{'OK' if good else 'FAIL':<4}  {name:<22} {detail}", flush=True)
+            failed += not good
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
