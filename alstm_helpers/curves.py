@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,6 +180,9 @@ def attention_image(rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> 
 def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: float = 30) -> subprocess.Popen[bytes]:
     """Start VisualDL on the loopback and wait until it listens; the caller terminates the process.
 
+    Its pages are ``/app/scalar``, ``/app/image``, ``/app/text`` and ``/app/pr-curve``; ``/`` opens any of its pages.
+    New points appear by themselves; after a resume, which replaces the file, start it again.
+
     Args:
         logdir: the ``visualdl`` folder of a training's save_dir.
         port: of ``http://127.0.0.1:<port>``.
@@ -192,8 +196,8 @@ def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: flo
     with socket.socket() as probe:
         if probe.connect_ex((HOST, port)) == 0:
             raise AlstmError(f"port {port}", "another program listens there", f"pass another port, such as {port + 1}")
-    code = "from visualdl.server.app import main; main()"
-    # Without the last flag the server reports its start to its makers.
+    code = "from alstm_helpers.curves import _run_server; _run_server()"
+    # Without the last flag the server reports its start to its makers, and the page loads a tracker.
     arguments = ["--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -206,3 +210,24 @@ def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: flo
         time.sleep(0.1)
     process.terminate()
     raise AlstmError(f"port {port}", "VisualDL did not start", "try `visualdl --logdir` by hand to see why")
+
+
+def _run_server() -> None:
+    """VisualDL's server with the flags of the command line, a thread for each connection.
+
+    Its own takes one connection after the other. Browsers open some in advance, for an inline frame among others,
+    and would wait for a page behind a connection that asks for nothing.
+    """
+    from visualdl.server.app import create_app
+    from visualdl.server.args import ParseArgs, parse_args
+
+    settings = ParseArgs(**parse_args())
+    app, lock = create_app(settings), threading.Lock()
+    answer = app.wsgi_app
+
+    def one_at_a_time(*request: Any) -> Any:  # its readers of event files are not made for threads
+        with lock:
+            return answer(*request)
+
+    app.wsgi_app = one_at_a_time
+    app.run(host=settings.host, port=settings.port, threaded=True)
