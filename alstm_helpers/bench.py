@@ -1,7 +1,9 @@
 """``alstm bench``: what this machine does a second, on videos of YouTube-8M's size and on the course-size model.
 
 Every rate stands beside the baseline that it must be compared with, measured in the same run: conversion beside a
-plain write of the same bytes and, where a Python with TensorFlow is named, beside tf2pkl's logic on the same shard.
+plain write of the same bytes and, where a Python with TensorFlow is named, beside tf2pkl's logic on the same shard;
+the full-size training step beside PaddleVideo's padded one; the course-size step, where a Python with PyTorch is
+named, beside the same network there.
 """
 
 from __future__ import annotations
@@ -12,24 +14,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alstm_helpers.config import TrainSection
 from alstm_helpers.convert import convert_shard
-from alstm_helpers.dataset import read_batches
+from alstm_helpers.dataset import Batch, collate, read_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import score_batches, summed_loss, to_tensors
 from alstm_helpers.flashdigits import NUM_CLASSES, make_video
 from alstm_helpers.metrics import YouTube8MMetrics
-from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.model import AttentionLSTM, dropout, length_mask, masked_softmax
 from alstm_helpers.paths import project_root
-from alstm_helpers.runtime import matmul_gflops, paddle, set_device
+from alstm_helpers.progress import ProgressBar, no_progress
+from alstm_helpers.runtime import matmul_gflops, paddle, recommended_environment, set_device
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, write_videos
+from alstm_helpers.train import make_optimizer
 
-VIDEOS, BATCH = 256, 64  # of FlashDigits, for the model
+VIDEOS, BATCH = 512, 64  # of FlashDigits, for the course-size model: one window that is sorted by length
+FULL_SIZE_BATCHES = (4, 16)
 FULL_SIZE_VIDEOS = 500  # half a training shard of YouTube-8M, 125 MB
 PAIRS = 7  # conversions and plain writes that are compared
 SHARDS = 50  # tf2pkl is four to five times slower by its 24th
@@ -49,18 +55,28 @@ else:
 Row = tuple[float, str, str]
 
 
-def run_bench(tensorflow: str | None = None) -> dict[str, dict[str, Any]]:
+def run_bench(
+    tensorflow: str | None = None, pytorch: str | None = None, progress: ProgressBar = no_progress
+) -> dict[str, dict[str, Any]]:
     """Figures by name: ``value``, ``unit``, ``what``. Of rates, larger is better.
 
     Args:
         tensorflow: a Python that has TensorFlow 2, to measure tf2pkl's logic with.
+        pytorch: a Python that has PyTorch, to measure the course-size model with.
+        progress: wraps the parts of the measurement, see :mod:`alstm_helpers.progress`.
     """
     set_device(None)
     rows: dict[str, Row] = {"matmul": (matmul_gflops(), "GFLOP/s", "float32 product of 1024 × 1024 matrices")}
     with tempfile.TemporaryDirectory() as folder:
-        rows |= _bench_data(Path(folder), tensorflow)
-    rows |= _bench_metrics()
-    rows |= _bench_model()
+        parts = (
+            lambda: _bench_data(Path(folder), tensorflow),
+            _bench_metrics,
+            lambda: _bench_model(pytorch),
+            _bench_parts,
+            _bench_full_size,
+        )
+        for part in progress(parts, total=len(parts), desc="measuring"):
+            rows |= part()
     return {name: {"value": round(value, 2), "unit": unit, "what": what} for name, (value, unit, what) in rows.items()}
 
 
@@ -140,14 +156,24 @@ def _peak_memory(shard: Path, target: Path) -> int:
 
 def _tf2pkl_seconds(python: str, shard: Path, target: Path) -> float:
     """Seconds that tf2pkl's logic takes in a Python with TensorFlow, the start of TensorFlow left out."""
-    command = [python, str(project_root() / "tools" / "tf2pkl_logic.py"), str(shard), str(target)]
+    return float(_run_tool(python, "--tensorflow", "tf2pkl_logic.py", str(shard), str(target))["seconds"])
+
+
+def _run_tool(python: str, flag: str, tool: str, *arguments: str, **environment: str | None) -> Any:
+    """What a script of ``tools`` prints last, as JSON; a variable of the environment that is None is taken away.
+
+    Raises:
+        AlstmError: the script fails in that Python.
+    """
+    command = [python, str(project_root() / "tools" / tool), *arguments]
+    variables = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=variables)
     except (OSError, subprocess.CalledProcessError) as error:
         last = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1]
-        remedy = "name a Python that has TensorFlow 2 installed"
-        raise AlstmError(f"--tensorflow {python}", f"tf2pkl's logic did not run ({last})", remedy) from error
-    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+        remedy = f"name a Python that has what tools/{tool} imports"
+        raise AlstmError(f"{flag} {python}", f"{tool} did not run ({last})", remedy) from error
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _bench_metrics() -> dict[str, Row]:
@@ -158,26 +184,128 @@ def _bench_metrics() -> dict[str, Row]:
     return {"metrics": (1000 / seconds, "videos/s", "update with 3,862 classes")}
 
 
-def _bench_model() -> dict[str, Row]:
-    """The course-size model on FlashDigits."""
+def _course_model() -> tuple[AttentionLSTM, Any]:
+    """The course-size network and the trainer's optimiser for it."""
     paddle.seed(0)
     net = AttentionLSTM(NUM_CLASSES, embedding_size=64, lstm_size=64, fc_sizes=(128, 64), drop_rate=0.2)
-    optimizer = paddle.optimizer.RMSProp(1e-4, parameters=net.parameters(), centered=True)
+    return net, make_optimizer(net, TrainSection(weight_decay=0.0))
+
+
+def _train_epoch(net: AttentionLSTM, optimizer: Any, batches: Iterable[Batch]) -> None:
+    for batch in batches:
+        rgb, audio, lengths, truth = to_tensors(batch)
+        summed_loss(net(rgb, audio, lengths), truth).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+
+def _bench_model(pytorch: str | None) -> dict[str, Row]:
+    """The course-size model on FlashDigits."""
+    net, optimizer = _course_model()
     with tempfile.TemporaryDirectory() as folder:
         shard = Path(folder, "bench.tfrecord")
         write_videos(shard, (make_video(0, "train", index) for index in range(VIDEOS)))
-        batches = list(read_batches([shard], BATCH, NUM_CLASSES))
-
-    def train_epoch() -> None:
-        for batch in batches:
-            rgb, audio, lengths, truth = to_tensors(batch)
-            summed_loss(net(rgb, audio, lengths), truth).backward()
-            optimizer.step()
-            optimizer.clear_grad()
-
-    step = _best_seconds(train_epoch)
+        batches, grouped = (
+            list(read_batches([shard], BATCH, NUM_CLASSES, by_length=by_length)) for by_length in (False, True)
+        )
+    lengths = json.dumps([batch.lengths.tolist() for batch in batches])
+    theirs = [_run_tool(pytorch, "--pytorch", "pytorch_step.py", lengths)] if pytorch else []
+    step = _best_seconds(lambda: _train_epoch(net, optimizer, batches))
+    sorted_step = _best_seconds(lambda: _train_epoch(net, optimizer, grouped))
     infer = _best_seconds(lambda: list(score_batches(net, batches)))
-    return {
-        "train": (VIDEOS / step, "videos/s", f"training step, 64/64 model, batch {BATCH}, 20 to 60 seconds"),
+    rows = {
+        "train": (
+            VIDEOS / step,
+            "videos/s",
+            f"training step, 64/64 model, batch {BATCH}, 20 to 60 seconds, mixed",
+        ),
+        "train_grouped": (VIDEOS / sorted_step, "videos/s", "the same videos, grouped by length as in a training"),
         "infer": (VIDEOS / infer, "videos/s", f"scores, 64/64 model, batch {BATCH}"),
     }
+    if pytorch:  # before and after, and their better time: noise of the machine must not favour us
+        theirs.append(_run_tool(pytorch, "--pytorch", "pytorch_step.py", lengths))
+        packed, padded = (min(found[name] for found in theirs) for name in ("packed", "padded"))
+        rows |= {
+            "pytorch": (VIDEOS / packed, "videos/s", "the batches of train, the same network in PyTorch"),
+            "train_per_pytorch": (packed / step, "×", "speed of train over that"),
+            "pytorch_padded": (
+                VIDEOS / padded,
+                "videos/s",
+                "PyTorch, LSTM running over the padding: another network",
+            ),
+            "train_per_padded": (padded / step, "×", "speed of train over that"),
+            "grouped_per_padded": (padded / sorted_step, "×", "speed of train_grouped over that"),
+        }
+    return rows
+
+
+def _bench_parts() -> dict[str, Row]:
+    """Where a step of the course-size model goes: rgb's layers, forward and backward, at 60 seconds."""
+    net, optimizer = _course_model()
+    rng = np.random.default_rng(0)
+    frames = paddle.to_tensor(rng.integers(0, 256, (BATCH, 60, RGB_DIM), dtype=np.uint8))
+    audio = paddle.to_tensor(rng.integers(0, 256, (BATCH, 60, AUDIO_DIM), dtype=np.uint8))
+    lengths, truth = paddle.full([BATCH], 60, "int64"), paddle.zeros([BATCH, NUM_CLASSES])
+    embedded, states = (paddle.to_tensor(rng.normal(size=(BATCH, 60, size)).astype(np.float32)) for size in (64, 128))
+    embedded.stop_gradient = states.stop_gradient = False
+    mask = length_mask(lengths, 60)
+
+    def embed() -> Any:
+        return paddle.tanh(net.fc_feature0(paddle.scale(frames.astype("float32"), 4 / 255, 4 / 512 - 2)))
+
+    def attend() -> Any:
+        dropped = dropout(states, 0.2)
+        weights = masked_softmax(net.att_fc0(dropped).squeeze(2), mask)
+        return paddle.bmm(weights.unsqueeze(1), dropped)
+
+    def whole() -> None:
+        summed_loss(net(frames, audio, lengths), truth).backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+    works: dict[str, tuple[Callable[[], Any], str]] = {
+        "part_step": (whole, "a whole training step, 64/64 model, batch 64, 60 seconds"),
+        "part_embed": (lambda: embed().sum().backward(), "of it rgb's first layer, forward and backward"),
+        "part_lstm": (
+            lambda: net.bi_lstm0(embedded)[0].sum().backward(),
+            "rgb's BiLSTM, likewise; audio's takes as long",
+        ),
+        "part_attend": (
+            lambda: attend().sum().backward(),
+            "rgb's dropout and attention, likewise; audio's is the same",
+        ),
+    }
+    return {name: (_best_seconds(work, 20) * 1000, "ms", what) for name, (work, what) in works.items()}
+
+
+def full_size_batch(size: int) -> Batch:
+    """Videos of YouTube-8M's lengths as the trainer groups them: the middle batch of a sorted window of eight."""
+    videos = sorted(full_size_videos(8 * size), key=lambda video: video.num_frames)
+    return collate(videos[4 * size : 5 * size], 3862)
+
+
+def _bench_full_size() -> dict[str, Row]:
+    """The full-size model at real lengths beside PaddleVideo's padded step; some 4 GB of memory."""
+    batches = [full_size_batch(size) for size in FULL_SIZE_BATCHES]
+    lengths = json.dumps([batch.lengths.tolist() for batch in batches])
+    settings: dict[str, dict[str, str | None]] = {
+        "shipped": dict.fromkeys(("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")),
+        "tuned": dict(recommended_environment()),
+    }
+    theirs = {
+        name: _run_tool(sys.executable, "bench", "paddlevideo_step.py", lengths, **environment)
+        for name, environment in settings.items()
+    }
+    paddle.seed(0)
+    net = AttentionLSTM()
+    optimizer = make_optimizer(net, TrainSection())
+    rows: dict[str, Row] = {}
+    for number, (size, batch) in enumerate(zip(FULL_SIZE_BATCHES, batches, strict=True)):
+        ours = _best_seconds(lambda batch=batch: _train_epoch(net, optimizer, [batch]), 2)  # type: ignore[misc]
+        rows[f"full_{size}"] = size / ours, "videos/s", f"training step, full-size model, batch {size}, real lengths"
+        for name, what in (("shipped", "Paddle's threads as shipped"), ("tuned", "this package's threads")):
+            seconds = theirs[name][number]
+            what = f"PaddleVideo's step, padded to 512 frames, {what}"
+            rows[f"padded_{size}_{name}"] = size / seconds, "videos/s", what
+            rows[f"full_{size}_per_{name}"] = seconds / ours, "×", f"speed of full_{size} over that"
+    return rows

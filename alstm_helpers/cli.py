@@ -436,11 +436,12 @@ def course(profile: str, notebooks: tuple[str, ...], out: str | None, more: tupl
 @alstm.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--tensorflow", metavar="PYTHON", help="A Python with TensorFlow 2: also measure tf2pkl's logic on it.")
-def bench(as_json: bool, tensorflow: str | None) -> None:
-    """Measure this machine: conversion, reading, metrics, a training step, inference."""
+@click.option("--pytorch", metavar="PYTHON", help="A Python with PyTorch: also measure the small model on it.")
+def bench(as_json: bool, tensorflow: str | None, pytorch: str | None) -> None:
+    """Measure this machine: conversion, reading, metrics, training steps, inference; about two minutes."""
     from alstm_helpers.bench import run_bench
 
-    figures = run_bench(tensorflow)
+    figures = run_bench(tensorflow, pytorch, progress_bar)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:

@@ -209,7 +209,9 @@ class _Run:
         if self.writes:
             self._describe()
         self.curves = Curves(folder, earlier=self.earlier, step=self.state.step)
-        self.curves.add_text("config", _settings_text(self.config), self.state.step)
+        for name, section in self.config.model_dump().items():
+            settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph
+            self.curves.add_text(f"config/{name}", settings, self.state.step)
         while self.state.epoch < self.section.epoch:
             self._train_epoch(self.state.epoch)
             self.state.epoch, self.state.batch = self.state.epoch + 1, 0
@@ -362,12 +364,6 @@ class _Run:
             progress=self.state,
         )
         save_weights(self.net, self.save_dir / f"{self.name}_latest.pdparams")
-
-
-def _settings_text(config: Config) -> str:
-    """The settings as VisualDL shows them, a key a line."""
-    sections = config.model_dump().items()
-    return "\n".join(f"{name}.{key}: {value}" for name, section in sections for key, value in section.items())
 
 
 def metrics_text(metrics: dict[str, Any]) -> str:

@@ -490,7 +490,7 @@ def test_doctor(alstm, monkeypatch):
 
 def test_bench(alstm, monkeypatch):
     figures = {"read": {"value": 1234.5, "unit": "videos/s", "what": "from a pickle"}}
-    monkeypatch.setattr("alstm_helpers.bench.run_bench", lambda tensorflow: figures)
+    monkeypatch.setattr("alstm_helpers.bench.run_bench", lambda *_: figures)
     assert json.loads(alstm("bench", "--json").out) == figures
     assert alstm("bench").out.split()[:3] == ["read", "1234", "videos/s"]
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from alstm_helpers.bench import full_size_videos
+from alstm_helpers.bench import full_size_batch
 from alstm_helpers.config import Config, TrainSection, load_config
 from alstm_helpers.convert import convert
-from alstm_helpers.dataset import Batch, collate, read_batches
+from alstm_helpers.dataset import Batch, read_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import load_model, score_batches, summed_loss, to_tensors
 from alstm_helpers.files import read_filelist
@@ -87,12 +87,6 @@ def check_scores(data: Path, weights: Path) -> Iterator[Row]:
     yield "predict", len(rows) == len(scores["gpu"]), f"{len(rows)} videos"
 
 
-def full_size_batch() -> Batch:
-    """128 videos from the middle of a window of eight batches that is sorted by length, as training makes them."""
-    videos = sorted(full_size_videos(8 * BATCH), key=lambda video: video.num_frames)
-    return collate(videos[4 * BATCH : 5 * BATCH], 3862)
-
-
 def check_full_size(batch: Batch, amp: str) -> Row:
     """Training steps of the full model: rate and peak memory."""
     paddle.device.cuda.empty_cache()
@@ -121,7 +115,7 @@ def checks(folder: Path) -> Iterator[Row]:
     for amp in PRECISIONS:
         yield from check_training(data, folder / amp, amp)
     yield from check_scores(data, folder / "off" / "whole" / "AttentionLSTM_best.pdparams")
-    batch = full_size_batch()
+    batch = full_size_batch(BATCH)
     for amp in PRECISIONS:
         yield check_full_size(batch, amp)
 

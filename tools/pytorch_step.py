@@ -1,0 +1,86 @@
+"""The course-size model's training step in PyTorch: the baseline that ``alstm bench --pytorch PYTHON`` measures.
+
+``python tools/pytorch_step.py LENGTHS`` with a Python that has PyTorch; LENGTHS is JSON, the seconds of each video,
+batch by batch. The network, the summed loss and the optimiser are those of the package; the frames are noise. Prints
+JSON: the seconds of the fastest of some epochs for ``packed`` (each direction of the LSTM starts at the video's own
+end: the same network) and ``padded`` (the LSTM also runs over the padding: for videos shorter than their batch's
+longest another network, whose backward direction starts in the padding; it is faster).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+DIMS, CLASSES, SIZE, FC, DROP, EPOCHS = (1024, 128), 20, 64, (128, 64), 0.2, 8
+
+
+class Network(nn.Module):
+    def __init__(self, packed: bool) -> None:
+        super().__init__()
+        self.packed = packed
+        self.embed = nn.ModuleList(nn.Linear(dim, SIZE) for dim in DIMS)
+        self.lstm = nn.ModuleList(nn.LSTM(SIZE, SIZE, batch_first=True, bidirectional=True) for _ in DIMS)
+        self.score = nn.ModuleList(nn.Linear(2 * SIZE, 1) for _ in DIMS)
+        self.dropout = nn.Dropout(DROP)
+        self.top = nn.Sequential(
+            nn.Linear(4 * SIZE, FC[0]), nn.ReLU(), nn.Linear(FC[0], FC[1]), nn.Tanh(), nn.Linear(FC[1], CLASSES)
+        )
+
+    def forward(self, streams: list[Any], lengths: Any) -> Any:
+        padding = torch.arange(streams[0].shape[1])[None] >= lengths[:, None]  # (B, T)
+        pooled = []
+        for index, frames in enumerate(streams):
+            embedded = torch.tanh(self.embed[index](frames.float() * (4 / 255) + (4 / 512 - 2)))  # (B, T, E)
+            states = self.dropout(self._states(index, embedded, lengths))  # (B, T, 2H)
+            scores = self.score[index](states).squeeze(2).masked_fill(padding, -1e30)  # (B, T)
+            pooled.append(torch.bmm(torch.softmax(scores, 1).unsqueeze(1), states).squeeze(1))  # (B, 2H)
+        return self.top(torch.cat(pooled, 1))
+
+    def _states(self, index: int, embedded: Any, lengths: Any) -> Any:
+        if not self.packed:
+            return self.lstm[index](embedded)[0]
+        packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm[index](packed)[0], batch_first=True)[0]
+
+
+def make_batch(lengths: list[int]) -> tuple[list[Any], Any, Any]:
+    rng = np.random.default_rng(0)
+    shape = (len(lengths), max(lengths))
+    streams = [torch.from_numpy(rng.integers(0, 256, (*shape, dim), dtype=np.uint8)) for dim in DIMS]
+    labels = torch.from_numpy((rng.random((len(lengths), CLASSES)) < 0.15).astype(np.float32))
+    return streams, torch.tensor(lengths), labels
+
+
+def epoch_seconds(batches: list[Any], packed: bool) -> float:
+    torch.manual_seed(0)
+    net = Network(packed)
+    optimizer = torch.optim.RMSprop(net.parameters(), 1e-4, alpha=0.95, eps=1e-6, centered=True)
+    loss_of = nn.BCEWithLogitsLoss(reduction="sum")
+    best = float("inf")
+    for _ in range(EPOCHS):
+        start = time.perf_counter()
+        for streams, lengths, labels in batches:
+            loss_of(net(streams, lengths), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def main() -> None:
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    batches = [make_batch(lengths) for lengths in json.loads(sys.argv[1])]
+    print(json.dumps({name: epoch_seconds(batches, name == "packed") for name in ("packed", "padded")}))
+
+
+if __name__ == "__main__":
+    main()
