@@ -47,9 +47,10 @@ def test_the_padded_baseline_is_the_same_network(monkeypatch):
 
 
 def fake_python(folder, body):
-    """A Python that answers whatever script it is given."""
-    path = folder / "python"
-    path.write_text(f"#!{sys.executable}\nimport json, os, sys\n{body}\n", encoding="utf-8")
+    """A Python that answers whatever script it is given; a shell between, for paths with a space."""
+    answer, path = folder / "answer.py", folder / "python"
+    answer.write_text(f"import json, os, sys\n{body}\n", encoding="utf-8")
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{answer}" "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     return str(path)
 
