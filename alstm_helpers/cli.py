@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 import traceback
@@ -37,7 +36,6 @@ class Alstm(click.Group):
 @click.version_option(__version__)
 def alstm(debug: bool) -> None:
     """AttentionLSTM on YouTube-8M: data, training, evaluation, prediction, export, and the course itself."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
 
 
 def common_flags(command: Callable[..., Any]) -> Callable[..., Any]:
