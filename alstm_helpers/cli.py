@@ -306,7 +306,10 @@ def _batches(filelist: str, batch_size: int, num_classes: int, log_interval: int
     "--log_interval", type=click.IntRange(min=0), default=1, show_default=True, help="Batches between lines; 0 never."
 )
 @click.option("--save_dir", default="data/evaluate_results", show_default=True, help="Where metrics.json goes.")
-@click.option("--out", metavar="FILE", help="Another place for metrics.json.")
+@click.option("--out", metavar="FILE", help="Another place for metrics.json; the other files go beside it.")
+@click.option(
+    "--resamples", type=click.IntRange(min=0), default=200, show_default=True, help="For the intervals; 0 for none."
+)
 def evaluate(
     config_path: str,
     overrides: tuple[str, ...],
@@ -318,22 +321,34 @@ def evaluate(
     log_interval: int,
     save_dir: str,
     out: str | None,
+    resamples: int,
 ) -> None:
-    """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them as JSON."""
+    """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them with more about each class."""
     flags = {"TEST__filelist": filelist, "TEST__batch_size": batch_size}
     config = configure(config_path, overrides, use_gpu, model_name, **flags)
     from alstm_helpers import evaluate as evaluation
-    from alstm_helpers.files import write_json
+    from alstm_helpers.report import write_report
 
     net = evaluation.load_model(config, _weights(weights, config))
+    names = _class_names(config)
     batches = _batches(config.TEST.filelist, config.TEST.batch_size, config.MODEL.num_classes, log_interval)
-    metrics = evaluation.evaluate(net, batches, top_k=config.MODEL.topk)
+    metrics, loss = evaluation.collect(net, batches, top_k=config.MODEL.topk)
     path = Path(out) if out else Path(save_dir, "metrics.json")
-    write_json(path, metrics)
+    size = config.TEST.batch_size
+    done = write_report(metrics, loss, path, batch_size=size, names=names, resamples=resamples, progress=progress_bar)
+    if resamples:
+        shown = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in done["interval_95"].items())
+        click.echo(f"95 % of resampled splits: {'  '.join(shown)}")
     click.echo(
-        f"Hit@1 {metrics['hit_at_1']:.4f}  PERR {metrics['perr']:.4f}  GAP {metrics['gap']:.4f}"
-        f"  mAP {metrics['map']:.4f}  loss {metrics['loss']:.4f}  over {metrics['num_videos']} videos → {path}"
+        f"Hit@1 {done['hit_at_1']:.4f}  PERR {done['perr']:.4f}  GAP {done['gap']:.4f}"
+        f"  mAP {done['map']:.4f}  loss {done['loss']:.4f}  over {done['num_videos']} videos → {path}"
     )
+
+
+def _class_names(config: Any) -> dict[int, str]:
+    from alstm_helpers.predict import read_class_names
+
+    return read_class_names(config.INFER.class_names) if config.INFER.class_names else {}
 
 
 @alstm.command()
@@ -367,7 +382,7 @@ def predict(
     from alstm_helpers.files import read_filelist
 
     net = load_model(config, _weights(weights, config))
-    names = prediction.read_class_names(config.INFER.class_names) if config.INFER.class_names else None
+    names = _class_names(config)
     shards = read_filelist(config.INFER.filelist)
     batches = progress_bar(read_batches(shards, config.INFER.batch_size, config.MODEL.num_classes), desc="predicting")
 

@@ -70,15 +70,15 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tupl
             net.train()
 
 
-def evaluate(
+def collect(
     net: AttentionLSTM,
     batches: Iterable[Batch],
     *,
     top_k: int = 20,
     ranks: Ranks = ALONE,
     observe: Callable[[Batch, np.ndarray], None] = lambda batch, scores: None,
-) -> dict[str, float]:
-    """``hit_at_1, perr, gap, map, loss, num_videos``; the loss is a video's mean.
+) -> tuple[YouTube8MMetrics, float]:
+    """The metrics of a list, to be asked for more than :func:`evaluate` returns, and the mean loss of a video.
 
     Args:
         net: the network.
@@ -93,13 +93,18 @@ def evaluate(
     metrics = YouTube8MMetrics(net.num_classes, top_k)
     loss = 0.0
     for batch, scores, batch_loss in score_batches(net, (batch for batch in batches if batch.ids)):
-        metrics.update(scores, batch.labels)
+        metrics.update(scores, batch.labels, batch.ids)
         observe(batch, scores)
         loss += batch_loss
     if ranks.count > 1:
         metrics.gather(ranks.gather)
         loss = float(ranks.gather(np.array([loss])).sum())
-    result = metrics.result()
-    if not result["num_videos"]:
+    if not metrics.num_videos:
         raise AlstmError("the list", "its shards hold no video", "convert shards that do")
-    return {**result, "loss": loss / result["num_videos"]}
+    return metrics, loss / metrics.num_videos
+
+
+def evaluate(net: AttentionLSTM, batches: Iterable[Batch], **options: Any) -> dict[str, float]:
+    """``hit_at_1, perr, gap, map, loss, num_videos`` of a list; options as for :func:`collect`."""
+    metrics, loss = collect(net, batches, **options)
+    return {**metrics.result(), "loss": loss}

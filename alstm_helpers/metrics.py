@@ -3,40 +3,82 @@
 Source of the formulas: S. Abu-El-Haija et al., YouTube-8M (arXiv:1609.08675), section 5.1, and the
 evaluation page of the YouTube-8M Kaggle competition. GAP is pooled over the **whole** split: averaging a
 GAP computed inside each batch gives another, larger number (notebook 05 shows by how much).
+
+Equal scores. Among the classes of one video the smaller class stands first. Among the predictions of a split equal
+scores are one threshold: precision is taken after all of them, as in scikit-learn's ``average_precision_score``. So no
+result depends on the order in which videos, batches or processes come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
+
+CLASSES_AT_ONCE = 512  # whose predictions mAP sorts together: bounds its memory
 
 
 def average_precision(scores: np.ndarray, hits: np.ndarray, num_positives: int | None = None) -> float:
     """Area under the precision-recall steps: the mean, over all positives, of the precision at each hit.
 
     Args:
-        scores: float (N,), any order; equal scores keep the order in which they stand.
+        scores: float (N,), any order; equal scores are one threshold.
         hits: bool (N,), whether each prediction is true.
         num_positives: how many truths there are, also those not predicted; by default the hits.
 
     Returns:
         a number in [0, 1]; 0 where nothing is true.
     """
-    total = int(np.sum(hits)) if num_positives is None else num_positives
-    if total == 0:
-        return 0.0
-    ranked = np.asarray(hits, dtype=bool)[np.argsort(-np.asarray(scores), kind="stable")]
-    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-    return float(precision[ranked].sum() / total)
+    found, true_above, false_above = count_above(scores, hits)
+    total = len(found) if num_positives is None else num_positives
+    return float((true_above / (true_above + false_above)).sum() / total) if total else 0.0
+
+
+def best_f1(scores: np.ndarray, hits: np.ndarray, num_positives: int) -> tuple[float, float]:
+    """The threshold that gives the largest F1, and that F1: predictions that score at least the threshold are made.
+
+    Args:
+        scores: float (N,).
+        hits: bool (N,), whether each prediction is true.
+        num_positives: how many truths there are, also those not predicted.
+
+    Returns:
+        the threshold, a score that stands there, and the F1; without a hit, infinity and 0.
+    """
+    found, true_above, false_above = count_above(scores, hits)
+    if not len(found):
+        return float("inf"), 0.0
+    f1 = 2 * true_above / (true_above + false_above + num_positives)
+    return float(found[f1.argmax()]), float(f1.max())
+
+
+def count_above(scores: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The steps of a precision-recall curve: what is true and what is not, at and above the score of each hit.
+
+    Args:
+        scores: float (N,).
+        hits: bool (N,), whether each prediction is true.
+
+    Returns:
+        for every hit, the smallest score first: that score, and how many true and how many false predictions have at
+        least that; three arrays (hits,).
+    """
+    scores, hits = np.asarray(scores), np.asarray(hits, dtype=bool)
+    true, false = scores[hits], scores[~hits]
+    true.sort()  # in place: of a whole split they are large
+    false.sort()
+    true_above, false_above = (len(ranked) - np.searchsorted(ranked, true) for ranked in (true, false))
+    return true, true_above, false_above
 
 
 class YouTube8MMetrics:
     """Streaming metrics of one split: call :meth:`update` for every batch, then :meth:`result`.
 
-    Keeps the ``top_k`` best predictions of every video, so memory grows with videos, not with classes.
+    Keeps of every video its labels and its ``top_k`` best predictions (some 150 bytes at the competition's 20), so
+    memory grows with videos, not with classes.
 
     Args:
         num_classes: C.
@@ -49,75 +91,153 @@ class YouTube8MMetrics:
 
     def reset(self) -> None:
         """Forget everything seen."""
-        self._scores: list[np.ndarray] = []  # (B, K) float32, best first
-        self._classes: list[np.ndarray] = []  # (B, K) int32
-        self._hits: list[np.ndarray] = []  # (B, K) bool
-        self._positives = np.zeros(self.num_classes, dtype=np.int64)
-        self._found: list[np.ndarray] = []  # (B,) float64, the share of a video's labels that PERR counts
-        self._hit_at_1 = 0
+        self._videos = np.zeros(0, dtype=self._row(np.float32))
+        self._labels: np.ndarray = np.zeros(0, dtype=np.int32)  # of one video after the other
+        self._new: list[tuple[np.ndarray, np.ndarray]] = []  # the same of batches that are not yet joined to them
         self.num_videos = 0
 
-    def update(self, scores: np.ndarray, labels: np.ndarray | Sequence[Sequence[int]]) -> None:
+    def _row(self, dtype: Any) -> np.dtype[Any]:
+        """What is kept of a video: its K best predictions, best first, its labels' number, and how many PERR finds."""
+        classes = np.uint16 if self.num_classes <= 2**16 else np.uint32
+        best = [("scores", dtype, self.top_k), ("classes", classes, self.top_k), ("hits", np.bool_, self.top_k)]
+        return np.dtype([*best, ("num_labels", np.int32), ("found", np.int32)])
+
+    def update(
+        self,
+        scores: np.ndarray,
+        labels: np.ndarray | Sequence[Sequence[int]],
+        ids: Sequence[bytes | str] | None = None,
+    ) -> None:
         """Add a batch.
 
         Args:
-            scores: float (B, C), larger is surer.
+            scores: float (B, C), larger is surer; kept as float32, or as float64 if they are that.
             labels: multi-hot (B, C), or for each video the list of its classes.
+            ids: the videos' names, for messages; by default their number.
 
         Raises:
             AlstmError: shapes differ, a label is no class, or a score is not a number.
         """
         scores = np.asarray(scores)
-        truth = self._multi_hot(labels)
+        names = [*map(_text, ids)] if ids is not None else [str(self.num_videos + row) for row in range(len(scores))]
+        truth = self._multi_hot(labels, names)
         if scores.shape != truth.shape or truth.shape[1] != self.num_classes:
             problem = f"shape {scores.shape}, labels {truth.shape}, for {self.num_classes} classes"
             raise AlstmError("scores", problem, "pass (B, num_classes) for both")
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if bad.size:
-            raise AlstmError(
-                f"scores of video {self.num_videos + bad[0]}", "not finite", "look for NaN in the model or its input"
-            )
+            raise AlstmError(f"scores of video {names[bad[0]]}", "not finite", "look for NaN in the model or its input")
         if not len(scores):
             return
         num_labels = truth.sum(axis=1)
-        depth = min(self.num_classes, max(self.top_k, int(num_labels.max())))
-        best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
-        worst = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
-        tied = np.count_nonzero(scores >= worst, axis=1) > depth  # where the cut falls between equal scores,
-        for row in np.flatnonzero(tied):  # which of them argpartition takes is its whim
-            best[row] = np.argsort(-scores[row], kind="stable")[:depth]
-        best.sort(axis=1)  # equal scores: the smaller class first
-        order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
-        best = np.take_along_axis(best, order, 1)  # (B, depth)
-        ranked = np.take_along_axis(scores, best, 1)
-        hits = np.take_along_axis(truth, best, 1)
-        self._hit_at_1 += int(hits[:, 0].sum())
-        among_first_n = np.arange(depth) < num_labels[:, None]
-        found = (hits & among_first_n & (ranked > 0)).sum(axis=1)
-        self._found.append(found / np.maximum(num_labels, 1))
-        self._scores.append(ranked[:, : self.top_k].astype(np.float32))
-        self._classes.append(best[:, : self.top_k].astype(np.int32))
-        self._hits.append(hits[:, : self.top_k])
-        self._positives += truth.sum(axis=0)
-        self.num_videos += len(scores)
+        best = best_classes(scores, min(self.num_classes, max(self.top_k, int(num_labels.max()))))  # (B, depth)
+        ranked, hits = (np.take_along_axis(values, best, axis=1) for values in (scores, truth))
+        videos = np.zeros(len(scores), dtype=self._row(np.result_type(scores, np.float32)))
+        for name, values in (("scores", ranked), ("classes", best), ("hits", hits)):
+            videos[name] = values[:, : self.top_k]
+        videos["num_labels"] = num_labels
+        among_first_n = np.arange(best.shape[1]) < num_labels[:, None]
+        videos["found"] = (hits & among_first_n & (ranked > 0)).sum(axis=1)
+        self._add(videos, np.nonzero(truth)[1])
+
+    def _add(self, videos: np.ndarray, labels: np.ndarray) -> None:
+        self._new.append((videos, labels.astype(np.int32)))
+        self.num_videos += len(videos)
+        if self.num_videos > 2 * len(self._videos):  # seldom enough to cost little, often enough to save memory
+            self._join()
+
+    def _join(self) -> None:
+        """One array of all batches, instead of one each."""
+        if self._new:
+            videos, labels = zip((self._videos, self._labels), *self._new, strict=True)
+            self._new = []
+            # NumPy's own promotion of such rows gives wrong numbers (seen in 2.2), so all get one dtype first.
+            row = self._row(np.result_type(*(part["scores"].dtype for part in videos)))
+            self._videos = np.concatenate([part.astype(row, copy=False) for part in videos])
+            self._labels = np.concatenate(labels)
+
+    def merge(self, other: YouTube8MMetrics) -> None:
+        """Add the videos of another one, which must have the same classes and top_k.
+
+        Raises:
+            AlstmError: it has not.
+        """
+        if (other.num_classes, other.top_k) != (self.num_classes, self.top_k):
+            problem = f"{other.num_classes} classes and the best {other.top_k}, not {self.num_classes} and {self.top_k}"
+            raise AlstmError("metrics to merge", problem, "make both alike")
+        other._join()
+        self._add(other._videos, other._labels)
 
     def gather(self, exchange: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Take over the videos of other processes.
+        """Take over the videos of other processes; the result is then that of a single process, to the last bit.
 
         Args:
             exchange: gives the rows of all processes for those of this one, as ``Ranks.gather`` does.
         """
+        self._join()
+        widest = exchange(np.array([self._videos["scores"].itemsize])).max()
+        videos = self._videos.astype(self._row(np.dtype(f"f{widest}")))
+        whole = exchange(videos.view(np.uint8).reshape(len(videos), videos.itemsize))  # (all videos, bytes of one)
+        self._videos = np.ascontiguousarray(whole).view(videos.dtype).reshape(-1)
+        self._labels = exchange(self._labels)
+        self.num_videos = len(self._videos)
 
-        def whole(rows: list[np.ndarray], dtype: type, *width: int) -> list[np.ndarray]:
-            return [exchange(np.concatenate([np.zeros((0, *width)), *rows]).astype(dtype))]
+    def subset(self, rows: np.ndarray) -> YouTube8MMetrics:
+        """The metrics of some videos, by their numbers (N,) in order of arrival; a number may occur repeatedly."""
+        self._join()
+        counts = self._videos["num_labels"].astype(np.int64)
+        first = np.cumsum(counts) - counts  # where the labels of each video start
+        chosen, starts = counts[rows], first[rows]
+        place = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)  # 0, 1, … inside each video
+        some = YouTube8MMetrics(self.num_classes, self.top_k)
+        some._add(self._videos[rows], self._labels[np.repeat(starts, chosen) + place])
+        return some
 
-        self._found = whole(self._found, np.float64)
-        self._scores = whole(self._scores, np.float32, self.top_k)
-        self._classes = whole(self._classes, np.int32, self.top_k)
-        self._hits = [hits.astype(bool) for hits in whole(self._hits, np.int32, self.top_k)]
-        counts = exchange(np.array([[self._hit_at_1, self.num_videos]], dtype=np.int64)).sum(axis=0)
-        self._hit_at_1, self.num_videos = map(int, counts)
-        self._positives = exchange(self._positives[None]).sum(axis=0)
+    def hit_at_1(self) -> float:
+        """Share of videos whose best class is one of their labels; a video without labels is a miss."""
+        self._join()
+        return int(self._videos["hits"][:, 0].sum()) / max(self.num_videos, 1)
+
+    def perr(self) -> float:
+        """Precision at equal recall rate: of a video's n labels the share that is among its best n classes, averaged.
+
+        Only scores above 0 count. A video without labels counts 0.
+        """
+        self._join()
+        # Counted for each n first: whole numbers, so that the order of the videos leaves no trace in the last digit.
+        found = np.bincount(self._videos["num_labels"], self._videos["found"])
+        return float((found / np.maximum(np.arange(len(found)), 1)).sum() / max(self.num_videos, 1))
+
+    def pool(self) -> tuple[np.ndarray, np.ndarray]:
+        """The best ``top_k`` predictions of every video: scores (N, K), best first, and whether each is true."""
+        self._join()
+        return self._videos["scores"], self._videos["hits"]
+
+    def gap(self) -> float:
+        """Global average precision: the predictions of all videos in one pool, over all labels."""
+        return average_precision(*self.pool(), len(self._labels))
+
+    def positives(self) -> np.ndarray:
+        """Videos that have each class as a label; int64 (C,)."""
+        self._join()
+        return np.bincount(self._labels, minlength=self.num_classes)
+
+    def by_class(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """For each class in turn its part of the pool, scores and hits, and its positives."""
+        positives = self.positives()
+        (scores, hits), classes = self.pool(), self._videos["classes"]  # (N, K) each
+        for start in range(0, self.num_classes, CLASSES_AT_ONCE):
+            some = np.arange(start, min(start + CLASSES_AT_ONCE, self.num_classes))
+            where = np.nonzero((classes >= some[0]) & (classes <= some[-1]))
+            order = np.argsort(classes[where], kind="stable")
+            bounds = np.searchsorted(classes[where][order], some[1:])
+            for index, chosen in zip(some, np.split(order, bounds), strict=True):
+                at = where[0][chosen], where[1][chosen]
+                yield scores[at], hits[at], int(positives[index])
+
+    def class_ap(self) -> np.ndarray:
+        """Average precision of each class in its part of the pool; float64 (C,). Without a positive it is 0."""
+        return np.array([average_precision(*part) for part in self.by_class()])
 
     def result(self) -> dict[str, float]:
         """``hit_at_1``, ``perr``, ``gap``, ``map`` in [0, 1], and ``num_videos``.
@@ -125,37 +245,42 @@ class YouTube8MMetrics:
         A video without labels counts as a miss for Hit@1 and PERR, and its predictions as false for GAP.
         mAP is the mean over all classes; a class without a positive has AP 0.
         """
-        videos = max(self.num_videos, 1)
-        scores, classes, hits = (
-            np.concatenate(parts).ravel() if parts else np.zeros(0)
-            for parts in (self._scores, self._classes, self._hits)
-        )
-        by_class = np.argsort(classes, kind="stable")
-        bounds = np.searchsorted(classes[by_class], np.arange(self.num_classes + 1))
-        ap = [
-            average_precision(scores[rows], hits[rows], int(self._positives[index]))
-            for index, rows in enumerate(np.split(by_class, bounds[1:-1]))
-        ]
         return {
-            "hit_at_1": self._hit_at_1 / videos,
-            # Summed at once, so that how the videos came in batches leaves no trace in the last digit.
-            "perr": float(np.concatenate([np.zeros(0), *self._found]).sum() / videos),
-            "gap": average_precision(scores, hits, int(self._positives.sum())),
-            "map": float(np.mean(ap)),
+            "hit_at_1": self.hit_at_1(),
+            "perr": self.perr(),
+            "gap": self.gap(),
+            "map": float(self.class_ap().mean()),
             "num_videos": self.num_videos,
         }
 
-    def _multi_hot(self, labels: np.ndarray | Sequence[Sequence[int]]) -> np.ndarray:
+    def _multi_hot(self, labels: np.ndarray | Sequence[Sequence[int]], names: Sequence[str]) -> np.ndarray:
         if isinstance(labels, np.ndarray) and labels.ndim == 2:
             return labels.astype(bool)
         truth = np.zeros((len(labels), self.num_classes), dtype=bool)
         for row, classes in enumerate(labels):
             wrong = [label for label in classes if not 0 <= label < self.num_classes]
             if wrong:
-                where = f"labels of video {self.num_videos + row}"
+                where = f"labels of video {names[row] if row < len(names) else row}"
                 raise AlstmError(where, f"{wrong[0]} is not one of {self.num_classes} classes", "set num_classes")
             truth[row, list(classes)] = True
         return truth
+
+
+def best_classes(scores: np.ndarray, depth: int) -> np.ndarray:
+    """Indices (B, depth) of the largest scores (B, C), best first; among equals the smaller class first."""
+    depth = min(depth, scores.shape[1])
+    best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
+    worst = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
+    tied = np.count_nonzero(scores >= worst, axis=1) > depth  # where the cut falls between equal scores,
+    for row in np.flatnonzero(tied):  # which of them argpartition takes is its whim
+        best[row] = np.argsort(-scores[row], kind="stable")[:depth]
+    best.sort(axis=1)
+    order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, 1)
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
 
 
 class ScoreCounts:

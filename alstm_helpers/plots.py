@@ -16,7 +16,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
 from alstm_helpers.flashdigits import CLASS_NAMES, Clip
-from alstm_helpers.metrics import average_precision
+from alstm_helpers.metrics import average_precision, count_above
 
 # Okabe and Ito's palette, ordered by falling darkness, and line styles that differ without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
@@ -185,16 +185,41 @@ def precision_recall(scores: np.ndarray, hits: np.ndarray, num_positives: int) -
         hits: bool (N,).
         num_positives: true labels in the split.
     """
-    ranked = hits[np.argsort(-scores, kind="stable")].astype(bool)
-    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
-    recall = np.cumsum(ranked) / num_positives
-    precision, recall = np.concatenate([precision[:1], precision]), np.concatenate([[0.0], recall])
+    _, true_above, false_above = (counts[::-1] for counts in count_above(scores, hits))  # from the surest hit on
+    shown = np.unique(np.linspace(0, len(true_above) - 1, 2000).astype(int))  # a whole split has millions
+    recall = np.concatenate([[0.0], true_above[shown] / num_positives])
+    precision = (true_above / (true_above + false_above))[shown]
+    precision = np.concatenate([precision[:1], precision])
     area = average_precision(scores, hits, num_positives)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
         axes.fill_between(recall, precision, step="pre", color=COLOURS[0], alpha=0.25)
         axes.step(recall, precision, where="pre", color=COLOURS[0])
         axes.set(xlabel="recall", ylabel="precision", ylim=(0, 1.02), title=f"GAP is the area: {area:.3f}")
+    return figure
+
+
+def class_ap(positives: np.ndarray, ap: np.ndarray) -> Figure:
+    """Average precision of each class over how often it occurs in the split; classes without a positive are left out.
+
+    Args:
+        positives: int (C,).
+        ap: float (C,).
+    """
+    seen = positives > 0
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 3.6))
+        axes.scatter(positives[seen], ap[seen], s=14, color=COLOURS[0], alpha=0.6, linewidths=0)
+        axes.axhline(
+            ap.mean(), color=COLOURS[1], linestyle="--", label=f"mAP over all {len(ap):,} classes: {ap.mean():.3f}"
+        )
+        axes.set(xlabel="videos of the class in this split", ylabel="average precision", ylim=(-0.02, 1.02))
+        axes.set_title("AP of each class")
+        if np.ptp(positives[seen]) > 100:
+            axes.set_xscale("log")
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(frameon=False)
     return figure
 
 

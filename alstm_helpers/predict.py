@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from alstm_helpers.dataset import Batch
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import score_batches
 from alstm_helpers.files import atomic_write, require_file, write_json_lines
+from alstm_helpers.metrics import best_classes
 from alstm_helpers.model import AttentionLSTM
 
 
@@ -45,11 +44,6 @@ def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
     return names
 
 
-def top_classes(scores: np.ndarray, top_k: int) -> np.ndarray:
-    """Indices (B, top_k) of the largest scores (B, C), best first; among equals the smaller index first."""
-    return np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
-
-
 def predict(
     net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int, class_names: dict[int, str] | None = None
 ) -> Iterable[dict[str, Any]]:
@@ -59,7 +53,7 @@ def predict(
     """
     names = class_names or {}
     for batch, scores, _ in score_batches(net, batches):
-        best = top_classes(scores, top_k)
+        best = best_classes(scores, top_k)
         for video, row, indices in zip(batch.ids, scores, best, strict=True):
             labels = [
                 {"index": int(index), "name": names.get(int(index)), "score": round(float(row[index]), 6)}

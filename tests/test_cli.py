@@ -304,13 +304,16 @@ def full_disk(monkeypatch, after=0):
 
 
 def test_a_full_disk(alstm, trained, elsewhere, monkeypatch):
-    """The file is named, the old one stays, and nothing half written is left."""
-    (elsewhere / "metrics.json").write_text("old", encoding="utf-8")
+    """The file is named, the old ones stay, and nothing half written is left."""
+    for name in ("metrics.json", "classes.csv"):
+        (elsewhere / name).write_text("old", encoding="utf-8")
     full_disk(monkeypatch)
     result = alstm("eval", *trained, "--out=metrics.json", "--log_interval=0")
-    assert_one_line_error(result, "metrics.json: No space left on device; check free space")
-    assert (elsewhere / "metrics.json").read_text(encoding="utf-8") == "old"
-    assert [path.name for path in elsewhere.iterdir()] == ["metrics.json"]
+    assert_one_line_error(result, "classes.csv: No space left on device; check free space")
+    assert {path.name: path.read_text(encoding="utf-8") for path in elsewhere.iterdir()} == {
+        "metrics.json": "old",
+        "classes.csv": "old",
+    }
 
 
 def test_a_full_disk_in_a_training_keeps_the_last_checkpoint(alstm, flags, elsewhere, monkeypatch):
@@ -335,12 +338,12 @@ def test_too_little_memory(alstm, trained, elsewhere, monkeypatch):
     def greedy(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("alstm_helpers.evaluate.evaluate", greedy)
+    monkeypatch.setattr("alstm_helpers.evaluate.collect", greedy)
     assert_one_line_error(alstm("eval", *trained), "memory: ", "batch")
 
 
 def test_a_fault_of_ours_is_one_line_too(alstm, trained, monkeypatch):
-    monkeypatch.setattr("alstm_helpers.evaluate.evaluate", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("alstm_helpers.evaluate.collect", lambda *_, **__: 1 / 0)
     result = alstm("eval", *trained)
     assert_one_line_error(result, "alstm: ZeroDivisionError: division by zero; this is a fault of alstm", "--debug")
 
@@ -428,6 +431,12 @@ def test_eval_writes_metrics(alstm, trained, elsewhere):
     assert metrics["num_videos"] == 20
     assert f"GAP {metrics['gap']:.4f}" in result.last and "over 20 videos" in result.last
     assert "batch 4  20 videos" in result.out
+    report = json.loads(Path("deep/report.json").read_text(encoding="utf-8"))
+    low, high = report["interval_95"]["gap"]
+    assert f"gap {low:.4f} to {high:.4f}" in result.out and report["batch_averaged_gap"]["batch_size"] == 6
+    assert Path("deep/classes.csv").read_text(encoding="utf-8").count("\n") == 21
+    assert alstm("eval", *trained, "--out", "quick/m.json", "--resamples=0").code == 0
+    assert "interval_95" not in json.loads(Path("quick/report.json").read_text(encoding="utf-8"))
     assert alstm("eval", *trained).code == 0
     default = json.loads(Path("data/evaluate_results/metrics.json").read_text(encoding="utf-8"))
     assert default == pytest.approx(metrics, abs=1e-4)

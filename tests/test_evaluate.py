@@ -135,7 +135,7 @@ def test_a_list_without_videos_is_refused(net, tmp_path):
 def test_scores_that_are_not_finite_are_refused(tiny_config, shards):
     net = build_model(tiny_config)
     net.fc_logit.bias.set_value(np.full(20, np.nan, dtype=np.float32))
-    with pytest.raises(AlstmError, match="scores of video 0: not finite"):
+    with pytest.raises(AlstmError, match="scores of video v000: not finite"):
         evaluate(net, batches_of(shards, 20))
     assert net.training
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics, average_precision
+from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics, average_precision, best_f1
 
 # The vectors of tensorflow/models, official/projects/yt8m/eval_utils.
 AP_VECTORS = [
@@ -28,13 +33,12 @@ def best_classes(scores, count):
 
 
 def slow_ap(pairs, num_positives):
-    """Sum over hits of the precision at that rank, divided by all positives."""
-    ranked = sorted(pairs, key=lambda pair: -pair[0])  # stable: equal scores stay in order
-    found, total = 0, 0.0
-    for rank, (_, hit) in enumerate(ranked, start=1):
+    """Sum over hits of the precision at that score, divided by all positives."""
+    total = 0.0
+    for score, hit in pairs:
         if hit:
-            found += 1
-            total += found / rank
+            above = [other_hit for other, other_hit in pairs if other >= score]  # equal scores are one threshold
+            total += sum(above) / len(above)
     return total / num_positives if num_positives else 0.0
 
 
@@ -244,6 +248,145 @@ def test_shapes_that_do_not_fit_are_refused(scores, labels):
 def test_a_label_that_is_no_class_is_refused(label):
     with pytest.raises(AlstmError, match=str(label)):
         YouTube8MMetrics(3, 2).update(np.ones((1, 3)), [[label]])
+
+
+@pytest.mark.parametrize("name", ["abc", b"abc"])
+def test_a_refused_video_is_named(name):
+    with pytest.raises(AlstmError, match=r"scores of video abc: not finite"):
+        YouTube8MMetrics(2, 2).update(np.array([[0.1, 0.2], [np.nan, 0.3]]), [[0], [1]], ["first", name])
+    with pytest.raises(AlstmError, match=r"labels of video abc: 7 is not one of 2 classes"):
+        YouTube8MMetrics(2, 2).update(np.ones((2, 2)), [[0], [7]], ["first", name])
+
+
+@pytest.mark.parametrize("levels", [None, 3])
+def test_the_order_of_the_videos_leaves_no_trace(levels):
+    scores, labels = random_case(11, levels=levels)
+    expected = measure(scores, labels, num_classes=30, top_k=4)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(scores))
+        found = measure(scores[order], [labels[row] for row in order], num_classes=30, top_k=4, cuts=[7, 9])
+        assert found == expected
+
+
+def test_equal_scores_are_one_threshold_as_in_scikit_learn():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    for levels in (1, 2, 5, 50):
+        scores, hits = rng.integers(0, levels, 200) / levels, rng.random(200) < 0.3
+        expected = sklearn.average_precision_score(hits, scores)
+        assert average_precision(scores, hits) == pytest.approx(expected, abs=1e-12)
+
+
+def test_float64_scores_keep_their_order():
+    """Two scores that float32 cannot tell apart, the false one above the true one."""
+    metrics = YouTube8MMetrics(2, 2)
+    metrics.update(np.array([[0.5, 0.5 + 1e-12]]), [[0]])
+    assert metrics.gap() == 0.5
+    metrics.update(np.array([[0.25, 0.1]], np.float32), [[0]])  # and a batch of the other kind beside it
+    assert metrics.gap() == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_classes_beyond_16_bits():
+    metrics = YouTube8MMetrics(2**16 + 10, 3)
+    scores = np.zeros((2, 2**16 + 10), np.float32)
+    scores[0, 2**16 + 5], scores[1, 5] = 0.9, 0.8
+    metrics.update(scores, [[2**16 + 5], [7]])
+    assert metrics.class_ap()[2**16 + 5] == 1.0 and metrics.class_ap()[5] == 0.0
+
+
+def split_in_two(scores, labels, cut, dtypes=(np.float32, np.float32)):
+    parts = [YouTube8MMetrics(30, 4) for _ in range(2)]
+    for part, rows, dtype in zip(parts, (slice(cut), slice(cut, None)), dtypes, strict=True):
+        part.update(scores[rows].astype(dtype), labels[rows])
+    return parts
+
+
+@pytest.mark.parametrize("cut", [0, 1, 20, 41])
+@pytest.mark.parametrize("levels", [None, 3])
+def test_merged_parts_give_the_identical_result(cut, levels):
+    scores, labels = random_case(4, levels=levels)
+    first, second = split_in_two(scores, labels, cut)
+    second.merge(first)
+    assert second.result() == measure(scores, labels, num_classes=30, top_k=4)
+    assert first.num_videos == cut  # and is not changed itself
+
+
+def test_parts_that_are_not_alike_do_not_merge():
+    with pytest.raises(AlstmError, match=r"30 classes and the best 5, not 30 and 4"):
+        YouTube8MMetrics(30, 4).merge(YouTube8MMetrics(30, 5))
+
+
+@pytest.mark.parametrize("dtypes", [(np.float32, np.float32), (np.float32, np.float64)])
+@pytest.mark.parametrize("cut", [0, 13])
+def test_gathered_processes_give_the_identical_result(cut, dtypes):
+    """Each of two threads stands for a process; they meet at every exchange."""
+    scores, labels = random_case(4, levels=3)
+    parts = split_in_two(scores, labels, cut, dtypes)
+    meeting, shown = threading.Barrier(2, timeout=30), {}
+
+    def exchange(rank, rows):
+        shown[rank] = rows
+        meeting.wait()
+        whole = np.concatenate([shown[0], shown[1]])
+        meeting.wait()
+        return whole
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda rank: parts[rank].gather(partial(exchange, rank)), range(2)))
+    expected = measure(scores, labels, num_classes=30, top_k=4)
+    assert [part.result() for part in parts] == [expected, expected]
+
+
+def test_a_subset_is_the_metrics_of_its_videos_as_often_as_they_stand_there():
+    scores, labels = random_case(9)
+    metrics = YouTube8MMetrics(30, 4)
+    for start in range(0, len(scores), 10):
+        metrics.update(scores[start : start + 10], labels[start : start + 10])
+    rows = np.array([3, 3, 40, 0, 17, 3])
+    expected = measure(scores[rows], [labels[row] for row in rows], num_classes=30, top_k=4)
+    assert metrics.subset(rows).result() == expected
+    assert metrics.subset(rows[:0]).num_videos == 0
+
+
+def test_memory_of_a_whole_split_stays_below_half_a_gigabyte():
+    """1,112,356 videos of 3,862 classes, in a process of its own."""
+    code = """
+import numpy as np, resource, sys
+from alstm_helpers.metrics import YouTube8MMetrics
+rng = np.random.default_rng(0)
+scores = rng.random((4096, 3862), dtype=np.float32)
+labels = np.sort(rng.integers(0, 3862, (4096, 3)), axis=1)
+metrics = YouTube8MMetrics()
+metrics.update(scores, labels.tolist())
+some = metrics.subset(np.arange(4096))  # what is kept of a batch; to score each anew would take half a minute
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+before = peak()
+while metrics.num_videos < 1_112_356:
+    metrics.merge(some)
+metrics.result()
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 0.5e9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_best_f1_by_trying_every_threshold(seed):
+    rng = np.random.default_rng(seed)
+    scores, hits = np.round(rng.random(60), 1), rng.random(60) < 0.4
+    positives = int(hits.sum()) + 5
+
+    def f1(threshold):
+        made = scores >= threshold
+        return 2 * (made & hits).sum() / (made.sum() + positives)
+
+    threshold, best = best_f1(scores, hits, positives)
+    assert best == pytest.approx(max(map(f1, scores)), abs=1e-12)
+    assert f1(threshold) == pytest.approx(best, abs=1e-12)
+
+
+def test_best_f1_without_a_hit():
+    assert best_f1(np.array([0.3]), np.array([False]), 4) == (float("inf"), 0.0)
 
 
 # --- counts of scores ---------------------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from alstm_helpers.dataset import collate, read_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import build_model, score_batches
 from alstm_helpers.files import read_filelist
-from alstm_helpers.predict import predict, read_class_names, top_classes, write_predictions
+from alstm_helpers.metrics import best_classes
+from alstm_helpers.predict import predict, read_class_names, write_predictions
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import write_videos
 
@@ -94,10 +95,10 @@ def test_equal_scores_give_the_smaller_class_first():
     assert [[label["index"] for label in row["labels"]] for row in rows] == [[1, 3, 0, 2], [0, 1, 2, 3]]
 
 
-def test_top_classes_with_equal_scores_at_the_cut():
+def test_best_classes_with_equal_scores_at_the_cut():
     scores = np.full((1, 500), 0.5, dtype=np.float32)
     scores[0, 300] = 0.9
-    assert top_classes(scores, 4).tolist() == [[300, 0, 1, 2]]
+    assert best_classes(scores, 4).tolist() == [[300, 0, 1, 2]]
 
 
 def test_more_labels_asked_for_than_classes():
