@@ -405,7 +405,9 @@ def predict(
 @common_flags
 @click.option("--weights", metavar="W", required=True, help="Trained .pdparams.")
 @click.option("--out", metavar="D", required=True, help="Folder for the exported model.")
-@click.option("--onnx", is_flag=True, help="Also write ONNX (not yet built).")
+@click.option("--onnx", is_flag=True, help="Also write model.onnx, which ONNX Runtime runs without Paddle.")
+@click.option("--int8", is_flag=True, help="Also write model.int8.onnx: a quarter of the size; its GAP is measured.")
+@click.option("--filelist", metavar="L", help="Where --int8 measures GAP. [default: the file's VALID.filelist]")
 def export(
     config_path: str,
     overrides: tuple[str, ...],
@@ -414,16 +416,42 @@ def export(
     weights: str,
     out: str,
     onnx: bool,
+    int8: bool,
+    filelist: str | None,
 ) -> None:
-    """Export a Paddle Inference model, checked against the trainer on a batch of unequal lengths."""
-    config = configure(config_path, overrides, use_gpu, model_name)
-    from alstm_helpers.evaluate import load_model
+    """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
+    config = configure(config_path, overrides, use_gpu, model_name, VALID__filelist=filelist)
+    from alstm_helpers.evaluate import gap_of, load_model
     from alstm_helpers.export import export as run
 
-    done = run(load_model(config, weights), out, onnx=onnx)
+    def measure(predictor: Any) -> float:
+        size, classes, top_k = config.VALID.batch_size, config.MODEL.num_classes, config.MODEL.topk
+        return gap_of(predictor, _batches(config.VALID.filelist, size, classes, log_interval=0), classes, top_k)
+
+    net = load_model(config, weights)
+    done = run(net, out, onnx=onnx, class_names=_class_names(config), int8_gap=measure if int8 else None)
+    if int8:
+        gaps = done["int8"]
+        click.echo(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")
     click.echo(
         f"{', '.join(done['files'])} in {out}; differs from the trainer by at most {done['largest_difference']:.1e}"
     )
+
+
+@alstm.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of 127.0.0.1.")
+@click.option("--infer_topk", type=click.IntRange(min=1), default=20, show_default=True, help="Labels an answer.")
+@click.option("--threads", type=click.IntRange(min=1), help="Cores for the model. [default: all]")
+def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
+    """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only."""
+    from alstm_helpers.deploy import Predictor
+    from alstm_helpers.serve import run_server
+
+    predictor = Predictor(model, threads=threads)
+    click.echo(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
+    sys.stdout.flush()
+    run_server(predictor, port, top_k=infer_topk)
 
 
 @alstm.command()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
-
-HOST = "127.0.0.1"
+from alstm_helpers.loopback import HOST, start_server
 
 
 class Curves:
@@ -193,23 +190,10 @@ def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: flo
     """
     if not Path(logdir).is_dir():
         raise AlstmError(logdir, "no such folder", "train first; the curves lie in the save_dir's visualdl folder")
-    with socket.socket() as probe:
-        if probe.connect_ex((HOST, port)) == 0:
-            raise AlstmError(f"port {port}", "another program listens there", f"pass another port, such as {port + 1}")
     code = "from alstm_helpers.curves import _run_server; _run_server()"
     # Without the last flag the server reports its start to its makers, and the page loads a tracker.
-    arguments = ["--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + wait_seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex((HOST, port)) == 0:
-                return process
-        time.sleep(0.1)
-    process.terminate()
-    raise AlstmError(f"port {port}", "VisualDL did not start", "try `visualdl --logdir` by hand to see why")
+    arguments = ["-c", code, "--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
+    return start_server(arguments, port, wait_seconds=wait_seconds)
 
 
 def _run_server() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from alstm_helpers.config import Config
 from alstm_helpers.dataset import Batch
+from alstm_helpers.deploy import Predictor
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
@@ -108,3 +109,11 @@ def evaluate(net: AttentionLSTM, batches: Iterable[Batch], **options: Any) -> di
     """``hit_at_1, perr, gap, map, loss, num_videos`` of a list; options as for :func:`collect`."""
     metrics, loss = collect(net, batches, **options)
     return {**metrics.result(), "loss": loss}
+
+
+def gap_of(predictor: Predictor, batches: Iterable[Batch], num_classes: int, top_k: int) -> float:
+    """GAP of an exported model."""
+    metrics = YouTube8MMetrics(num_classes, top_k)
+    for batch in batches:
+        metrics.update(predictor(batch.rgb, batch.audio, batch.lengths).scores, batch.labels, batch.ids)
+    return metrics.gap()

@@ -8,12 +8,17 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from alstm_helpers.config import Config
+from alstm_helpers.deploy import Prediction
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
+
+if TYPE_CHECKING:
+    from alstm_helpers.model import AttentionLSTM
 
 
 def a_video(name: str, num_frames: int, labels: Sequence[int] = (), *, seed: int = 0) -> Video:
@@ -74,3 +79,34 @@ def run_python(code: str, *arguments: str, **environment: str) -> subprocess.Com
         check=False,
         timeout=120,
     )
+
+
+def a_net(config: Config, pooling: str = "attention") -> AttentionLSTM:
+    """A network whose attention is far from even, so that a wrong mask shows; ready to score."""
+    from alstm_helpers.evaluate import build_model
+    from alstm_helpers.runtime import paddle
+
+    paddle.seed(3)
+    net = build_model(changed(config, MODEL__pooling=pooling, MODEL__drop_rate=0.5))
+    if pooling == "attention":
+        for layer in (net.att_fc0, net.att_fc1):
+            layer.weight.set_value(layer.weight.numpy() * 20)
+    net.eval()
+    return net
+
+
+def unequal_videos(lengths: Sequence[int], *, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """rgb, audio and lengths of random videos; the padding is noise too."""
+    rng = np.random.default_rng(seed)
+    shape = (len(lengths), max(lengths))
+    rgb, audio = (rng.integers(0, 256, (*shape, dim), dtype=np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
+    return rgb, audio, np.array(lengths, dtype=np.int64)
+
+
+def score_all(net: AttentionLSTM, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Prediction:
+    """Scores and attention of a batch by the trainer's own network."""
+    from alstm_helpers.runtime import paddle
+
+    with paddle.no_grad():
+        logits, weights = net(*map(paddle.to_tensor, batch), return_attention=True)
+    return Prediction(paddle.nn.functional.sigmoid(logits).numpy(), *(item.numpy() for item in weights))

@@ -1,0 +1,52 @@
+"""Servers of this machine for this machine: nothing here listens on another address than the loopback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from alstm_helpers.errors import AlstmError
+
+HOST = "127.0.0.1"
+
+
+def listens(port: int) -> bool:
+    """Whether a program accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def require_free(port: int) -> None:
+    """
+    Raises:
+        AlstmError: another program listens there.
+    """
+    if listens(port):
+        raise AlstmError(f"port {port}", "another program listens there", f"pass another port, such as {port + 1}")
+
+
+def free_port() -> int:
+    """A port that no program uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def start_server(arguments: Sequence[str], port: int, *, wait_seconds: float = 30) -> subprocess.Popen[bytes]:
+    """Start Python with arguments that make it a server, and wait until it listens; the caller terminates it.
+
+    Raises:
+        AlstmError: the port is taken, or the server did not start.
+    """
+    require_free(port)
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + wait_seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        if listens(port):
+            return process
+        time.sleep(0.1)
+    process.terminate()
+    raise AlstmError(f"port {port}", "the server did not start", f"run it by hand: python {' '.join(arguments)}")
