@@ -28,6 +28,7 @@ class Progress:
     batch_size: int = 0  # what batches are counted in
     shuffle_shards: int = 0  # and mixed from
     filelist: str = ""  # the fingerprint of those shards
+    pretrain_base: str | None = None  # weights that the training started from
     best_gap: float = -1.0
     train_seconds: float = 0.0
     rows: list[dict[str, Any]] = field(default_factory=list)  # what train.jsonl holds

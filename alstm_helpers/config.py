@@ -79,7 +79,7 @@ class TrainSection(Section):
     use_gpu: bool = Field(True, description="train on a GPU")
     num_gpus: int = Field(8, ge=1, description="cards; counts only with use_gpu")
     filelist: str = Field("data/dataset/youtube8m/train.list", description="list of training shards")
-    seed: int = Field(0, ge=0, description="seed used with --fix_random_seed=True")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed used with --fix_random_seed=True")
     shuffle_shards: int = Field(4, ge=1, description="shards held in memory and mixed")
 
 
@@ -162,10 +162,11 @@ def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None =
     for dotted, value in (overrides or {}).items():
         section, _, key = dotted.partition(".")
         values.setdefault(section, {})
-        if not key or not isinstance(values[section], dict):
+        if not key:
             raise ConfigError(dotted, "not a key", "name it SECTION.key, as in TRAIN.batch_size")
-        values[section][key] = value
-        lines.pop(dotted, None)  # from here on its fault is not the file's
+        if isinstance(values[section], dict):  # else the file is at fault, as will be said
+            values[section][key] = value
+            lines.pop(dotted, None)  # from here on its fault is not the file's
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -32,6 +32,7 @@ class Curves:
             return
         from visualdl import LogWriter  # slow to import, needed only here
 
+        folder = folder.absolute()  # its writer opens the file again and again, wherever the process is then
         kept = _records_until(earlier, step) if earlier else []
         old = _event_files(folder)
         self._writer = LogWriter(logdir=str(folder), file_name=_name_after(old))

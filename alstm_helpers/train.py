@@ -110,7 +110,7 @@ def train(
             (all that a resume needs), ``train.jsonl`` (the log, a row a line), ``config.yaml`` (every setting and the
             seed: ``--config`` takes it), ``run.json`` (command, versions, device, shards) and, for VisualDL,
             ``visualdl/``.
-        log_interval: steps between lines of the log; 0 never.
+        log_interval: steps between lines of the log, besides those at checkpoints; 0 never.
         valid_interval: epochs between validations; 0 never, then the last checkpoint is the best.
         save_interval: steps between checkpoints inside an epoch, besides the one at its end; 0 none.
         seed: makes the run repeatable; None draws one (and stores it).
@@ -179,7 +179,7 @@ class _Run:
         drawn = np.array([int.from_bytes(os.urandom(4), "little") if seed is None else seed])
         self._build(Progress(seed=int(self.ranks.gather(drawn)[0])))  # one for all ranks
         if pretrain:
-            self.section.pretrain_base = str(pretrain)
+            self.state.pretrain_base = str(Path(pretrain).absolute())
             left = apply_weights(self.net, load_arrays(pretrain), str(pretrain), keep_what_fits=True)
             taken = f"not taken over: {', '.join(left)}" if left else "all of it"
             self.report(f"started from {pretrain}; {taken}")
@@ -212,17 +212,19 @@ class _Run:
         for name, section in self.config.model_dump().items():
             settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph
             self.curves.add_text(f"config/{name}", settings, self.state.step)
-        while self.state.epoch < self.section.epoch:
-            self._train_epoch(self.state.epoch)
-            self.state.epoch, self.state.batch = self.state.epoch + 1, 0
-            self._keep_best()
-            self._save()
-        self.curves.close()
+        try:
+            while self.state.epoch < self.section.epoch:
+                self._train_epoch(self.state.epoch)
+                self.state.epoch, self.state.batch = self.state.epoch + 1, 0
+                self._keep_best()
+                self._save()
+        finally:
+            self.curves.close()
         return Training(self.net, self.state.rows, self.state.best_gap, self.state.train_seconds)
 
     def _describe(self) -> None:
         """The run folder's account of itself, and the log as far as the checkpoint reaches."""
-        self.section.seed = self.state.seed
+        self.section.seed, self.section.pretrain_base = self.state.seed, self.state.pretrain_base
         save_config(self.save_dir / "config.yaml", self.config)
         shards = {
             key: {"number": len(found), "sha256": fingerprint(found)}
@@ -253,14 +255,16 @@ class _Run:
         for batch in self.progress(lap.waits(batches), total=left, desc=title):
             lap.add(batch, *self._step(batch))
             number = self.state.batch
-            if logs and number % self.log_interval == 0:
+            saves = self.save_interval and number % self.save_interval == 0 and number < self.steps_per_epoch
+            # A row of the log ends where a checkpoint does, so that a resume goes on with the same rows.
+            if logs and (saves or number % self.log_interval == 0):
                 row = lap.row(self.state.step, self.optimizer.get_lr())
                 self._log(row, lap.line(number, row))
             now = time.perf_counter()
             self.state.train_seconds, start = self.state.train_seconds + now - start, now
-            if self.save_interval and number % self.save_interval == 0 and number < self.steps_per_epoch:
+            if saves:
                 self._save()
-                start = time.perf_counter()
+                start = lap.start = time.perf_counter()
 
     def _step(self, batch: Batch) -> tuple[Any, float]:
         """One update; returns the logits (B, C) and the summed loss."""

@@ -284,9 +284,27 @@ def test_resume_and_pretrain_together(alstm, flags, folder):
     assert_one_line_error(result, "--resume and --pretrain: ")
 
 
-def test_what_is_not_yet_built_says_so(alstm, trained, elsewhere):
-    assert_one_line_error(alstm("export", "--out=model", "--onnx", *trained), "--onnx: ", "not yet built")
-    assert not list(elsewhere.iterdir())
+def test_export_in_every_form(alstm, trained, elsewhere):
+    result = alstm("export", "--out=model", "--int8", *trained)
+    description = json.loads(Path("model/export.json").read_text(encoding="utf-8"))
+    assert {"model.onnx", "model.int8.onnx", "model.pdiparams"} < {path.name for path in Path("model").iterdir()}
+    gaps = description["int8"]
+    assert f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}" in result.out
+    assert alstm("eval", *trained, "--out=m.json", "--resamples=0").code == 0
+    assert gaps["gap_float32"] == pytest.approx(json.loads(Path("m.json").read_text(encoding="utf-8"))["gap"], abs=1e-9)
+    assert description["class_names"][0] == "see 0"
+    assert "model.onnx" in alstm("export", "--out=plain", "--onnx", *trained).last
+    assert not Path("plain/model.int8.onnx").exists()
+
+
+def test_int8_needs_videos_to_measure_on(alstm, trained, elsewhere):
+    result = alstm("export", "--out=model", "--int8", "--filelist=none.list", *trained)
+    assert_one_line_error(result, "none.list: no such file", "--filelist")
+    assert not Path("model").exists()
+
+
+def test_serve_without_a_model(alstm, elsewhere):
+    assert_one_line_error(alstm("serve", "."), ".: no exported model here", "alstm export")
 
 
 def full_disk(monkeypatch, after=0):
@@ -324,7 +342,7 @@ def test_a_full_disk_in_a_training_keeps_the_last_checkpoint(alstm, flags, elsew
     result = alstm(*train, "--resume=out")
     assert_one_line_error(result, f"{Path('out/AttentionLSTM_latest.pdstate')}: No space left on device")
     assert load_plain("out/AttentionLSTM_latest.pdstate", "")["progress"] == before["progress"]
-    assert not list(Path("out").glob("*.part"))
+    assert not list(Path("out").glob(".*.tmp"))
     monkeypatch.undo()
 
 

@@ -161,12 +161,15 @@ def test_anchors(load):
 
 def test_what_was_saved_loads_to_the_same_from_anywhere(load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = {"TRAIN.filelist": "数据/train.list", "TRAIN.clip_norm": 25, "TRAIN.decay_epochs": [5, 8]}
+    paths = {"TRAIN.filelist": "数据/train.list", "TRAIN.pretrain_base": "a.pdparams", "INFER.class_names": "b.csv"}
+    settings = {**paths, "TRAIN.clip_norm": 25, "TRAIN.decay_epochs": [5, 8]}
     config = load(ORIGINAL, settings)
     save_config(tmp_path / "out" / "config.yaml", config)
     monkeypatch.chdir(tmp_path.parent)
     expected = config.model_dump()
-    expected["TRAIN"]["filelist"] = str(tmp_path / "数据" / "train.list")
+    for dotted, path in paths.items():
+        section, _, key = dotted.partition(".")
+        expected[section][key] = str(tmp_path / path)
     assert load_config(tmp_path / "out" / "config.yaml").model_dump() == expected
 
 
@@ -348,6 +351,8 @@ def test_files_of_the_original_s_other_models_are_refused(refusal, text, message
         ("TRAIN", "epoch: &e [*e]", "[[...]] does not fit: input should be a valid integer"),
         ("TRAIN", "num_gpus: '0,1'", "'0,1' does not fit: input should be a valid integer"),
         ("TRAIN", "decay_epochs: 5", "5 does not fit: input should be a valid tuple"),
+        ("TRAIN", "accumulate: 0", "0 does not fit: input should be greater than or equal to 1"),
+        ("TRAIN", "clip_norm: 0", "0 does not fit: input should be greater than 0"),
         ("TRAIN", "learning_rate: 0", "0 does not fit: input should be greater than 0"),
         ("TRAIN", "learning_rate: .nan", "nan does not fit"),
         ("TRAIN", "use_gpu: maybe", "'maybe' does not fit: input should be a valid boolean"),
@@ -433,3 +438,17 @@ def test_bytes_that_are_no_text(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(AlstmError, match=r"none\.yaml: no such file; pass --config"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_a_section_that_is_no_mapping_is_the_file_s_fault(tmp_path):
+    path = tmp_path / "odd.yaml"
+    path.write_text("# a remark\nTRAIN: 5\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"odd\.yaml, line 2, TRAIN: 5 does not fit"):
+        load_config(path, {"TRAIN.epoch": 3})
+
+
+def test_a_seed_that_paddle_cannot_take_is_refused(tmp_path):
+    path = tmp_path / "seed.yaml"
+    path.write_text(f"TRAIN:\n  seed: {2**63}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 2, TRAIN\.seed: .* does not fit"):
+        load_config(path)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,6 +108,8 @@ def test_precision_and_recall_by_hand(tmp_path):
     curves.add_scores(7, positives, negatives)
     curves.close()
     stored = read(tmp_path)["valid/scores"][7]
+    (value,) = LogReader(file_path=str(next(tmp_path.iterdir()))).get_data("pr_curve", "valid/scores")
+    assert value.timestamp / 1000 == pytest.approx(time.time(), abs=60)
     names = {"tp": "TP", "fp": "FP", "tn": "TN", "fn": "FN"}
     assert {key: list(getattr(stored, names.get(key, key))) for key in curve} == curve
 
@@ -262,6 +265,20 @@ def test_serve_says_what_is_wrong(tmp_path):
         port = other.getsockname()[1]
         with pytest.raises(AlstmError, match=f"port {port}: another program listens there; .*{port + 1}"):
             serve(tmp_path, port)
+
+
+def test_a_server_that_is_too_slow_is_stopped(tmp_path, monkeypatch):
+    started = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, *args, **settings):
+            super().__init__(*args, **settings)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    with pytest.raises(AlstmError, match="the server did not start"):
+        serve(tmp_path, free_port(), wait_seconds=0)
+    assert started[0].wait(timeout=10) != 0
 
 
 def test_serve_answers_on_this_machine_only(tmp_path):

@@ -67,7 +67,7 @@ def test_float16_scales_the_loss_and_lets_the_scaler_step(gpu):
     with chosen.autocast():
         chosen.backward("loss")
     chosen.step("optimizer")
-    assert gpu == [{"dtype": "float16", "level": "O1"}]
+    assert gpu == [{"dtype": "float16", "level": "O1"}] and chosen._scaler.scale_now == 1024
     assert chosen._scaler.seen == [("scale", "loss"), "backward", ("step", "optimizer"), "update"]
 
 
@@ -94,3 +94,33 @@ def test_a_resume_restores_the_scale(gpu, tmp_path):
     Precision("off").restore(first.state())  # switched off on a resume
     second.restore({})  # switched on on a resume: the scale it starts with
     assert second._scaler.scale_now == 64.0
+
+
+class WorkingScaler(Scaler):
+    """Scales for real, twice as much after each step; powers of two, so that no bit changes."""
+
+    def scale(self, loss):
+        return loss * self.scale_now
+
+    def step(self, optimizer):
+        for parameter in optimizer._parameter_list:
+            parameter.grad.set_value(parameter.grad / self.scale_now)
+        optimizer.step()
+
+    def update(self):
+        self.scale_now *= 2
+
+
+def test_a_training_uses_it_and_a_resume_goes_on_with_its_scale(gpu, tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision.paddle.amp, "GradScaler", WorkingScaler)
+    config = changed(tiny_config, TRAIN__schedule="step")  # two epochs of four steps
+    train(config, tmp_path / "off", seed=5, visualdl=False)
+    assert gpu == []
+    for epoch, start in (1, {"seed": 5}), (2, {"resume": tmp_path / "scaled"}):
+        scaled = changed(config, TRAIN__amp="float16", TRAIN__epoch=epoch)
+        train(scaled, tmp_path / "scaled", visualdl=False, **start)
+        state = load_plain(tmp_path / "scaled" / "AttentionLSTM_latest.pdstate", "")
+        assert state["scaler"]["scale"].tolist() == [2.0 ** (10 + 4 * epoch)]
+        assert len(gpu) == 4 * epoch
+    expected = load_plain(tmp_path / "off" / "AttentionLSTM_latest.pdstate", "")["weights"]
+    assert all(np.array_equal(state["weights"][name], array) for name, array in expected.items())

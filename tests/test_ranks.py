@@ -17,7 +17,8 @@ from support import changed, write_list, write_shards
 from alstm_helpers.dataset import shuffled_batches
 from alstm_helpers.files import read_filelist
 from alstm_helpers.pickles import load_shard
-from alstm_helpers.ranks import ALONE, join_ranks
+from alstm_helpers.ranks import ALONE, Ranks, join_ranks
+from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
 from alstm_helpers.train import train
 from alstm_helpers.weights import load_arrays
@@ -152,3 +153,14 @@ def test_alone_an_exchange_changes_nothing(monkeypatch):
     rows = np.arange(6).reshape(3, 2)
     assert ALONE.gather(rows) is rows
     ALONE.sum_gradients([])
+
+
+def test_ranks_with_unequal_shares_gather_what_they_have(monkeypatch):
+    """Rank 0 has three rows, rank 1 one, padded to three for the exchange."""
+    mine, other = np.arange(6).reshape(3, 2), np.array([[7, 8], [0, 0], [0, 0]])
+
+    def all_gather(found, tensor):
+        found += [tensor, paddle.to_tensor(np.array([1]) if tensor.ndim == 1 else other)]
+
+    monkeypatch.setattr(paddle.distributed, "all_gather", all_gather)
+    assert Ranks(0, 2).gather(mine).tolist() == [[0, 1], [2, 3], [4, 5], [7, 8]]

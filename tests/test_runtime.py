@@ -139,12 +139,26 @@ def test_seed_everything_repeats_paddle_s_draws():
     assert draw(3) == draw(3) != draw(4)
 
 
-def test_matmul_gflops():
-    assert runtime.matmul_gflops(size=64, repeats=2) > 0
+def test_matmul_gflops(monkeypatch):
+    """64³ multiplications and additions in the best time, 2 s."""
+    clock = iter([0, 9, 10, 12, 20, 23])
+    monkeypatch.setattr(runtime, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    assert runtime.matmul_gflops(size=64, repeats=2) == pytest.approx(2 * 64**3 / 2 / 1e9)
 
 
-def test_usable_cores():
-    assert runtime.usable_cores() >= 1
+def test_usable_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 5, 7}, raising=False)
+    assert runtime.usable_cores() == 5
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 9)
+    assert runtime.usable_cores() == 9
+
+
+@pytest.mark.parametrize("vendor, amd", [("AuthenticAMD", True), ("GenuineIntel", False)])
+def test_is_amd(tmp_path, monkeypatch, vendor, amd):
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {vendor}\n")
+    monkeypatch.setattr(runtime, "Path", lambda _: tmp_path / "cpuinfo")
+    assert runtime.is_amd() == amd
 
 
 # --- memory -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,10 +20,11 @@ from support import a_video, changed, ids_of, write_list, write_shards
 from alstm_helpers import train as training
 from alstm_helpers.checkpoint import fingerprint
 from alstm_helpers.config import TrainSection, load_config
-from alstm_helpers.dataset import shuffled_batches
+from alstm_helpers.dataset import Batch, shuffled_batches
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.files import read_filelist
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.ranks import Ranks
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
 from alstm_helpers.train import learning_rate_at, make_optimizer, train
@@ -242,7 +244,7 @@ def test_rows_of_a_training(whole, config):
     assert valid[0]["loss"] == pytest.approx(20 * math.log(2), rel=0.5)  # summed over 20 classes, a video's mean
     assert done.best_gap == max(row["gap"] for row in valid)
     assert done.curve("valid", "gap") == ([1, 2, 3], [row["gap"] for row in valid])
-    assert done.train_seconds > 0
+    assert done.train_seconds > 0.9 * sum(2 * row["batch_cost"] for row in trained)
 
 
 def test_the_network_learns(whole):
@@ -440,14 +442,21 @@ def test_the_optimizer_s_state_matters(whole, config, tmp_path):
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 16, 99])
-def test_gradients_of_parts_add_up_to_those_of_the_batch(config, tmp_path, accumulate):
+def test_gradients_of_parts_add_up_to_those_of_the_batch(config, tmp_path, monkeypatch, accumulate):
     """The same weights as from whole batches, but for rounding; without dropout, which draws anew for each part."""
     settings = {"MODEL__drop_rate": 0.0, "TRAIN__epoch": 1, "TRAIN__clip_norm": 25.0}
-    ends = []
+    ends, sizes, original = [], [], AttentionLSTM.forward
+
+    def forward(self, rgb, *args, **settings):
+        sizes.append(len(rgb))
+        return original(self, rgb, *args, **settings)
+
+    monkeypatch.setattr(AttentionLSTM, "forward", forward)
     for parts in (1, accumulate):
         folder = tmp_path / str(parts)
         train(changed(config, **settings, TRAIN__accumulate=parts), folder, seed=5, valid_interval=0, visualdl=False)
         ends.append(latest(folder))
+    assert max(sizes[:4]) == 16 and max(sizes[4:]) == math.ceil(16 / accumulate)
     for name, array in ends[0].items():
         np.testing.assert_allclose(ends[1][name], array, atol=1e-5, rtol=0, err_msg=name)
     rows = [read_rows(tmp_path / str(parts)) for parts in (1, accumulate)]
@@ -465,7 +474,7 @@ def test_resume_of_a_finished_training_changes_nothing(whole, config, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     done = train(config, tmp_path, resume=tmp_path, visualdl=False)
     assert same(state_of(done.net), latest(whole[0]))
-    assert done.best_gap == whole[1].best_gap
+    assert (done.best_gap, done.train_seconds) == (whole[1].best_gap, whole[1].train_seconds)
     for path in whole[0].iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -490,7 +499,7 @@ def gaps(monkeypatch, values):
 
 
 def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
-    gaps(monkeypatch, [0.3, 0.5, 0.4])
+    gaps(monkeypatch, [0.3, 0.5, 0.5])
     kept = []
 
     def watch(items, *, total, desc):
@@ -560,6 +569,7 @@ def test_pretrain_takes_what_fits(whole, config, tmp_path):
     train(still, tmp_path, seed=1, pretrain=weights, valid_interval=0, report=lines.append, visualdl=False)
     assert lines[0] == f"started from {weights}; not taken over: fc_logit.weight, fc_logit.bias"
     given, found = load_arrays(weights), latest(tmp_path)
+    assert load_config(tmp_path / "config.yaml").TRAIN.pretrain_base == str(weights)
     for name, array in found.items():
         if name.startswith("fc_logit"):
             assert array.shape[-1] == 25
@@ -630,11 +640,17 @@ def test_model_name_is_the_prefix_of_the_files(config, tmp_path):
 
 
 def test_curves_for_visualdl(config, tmp_path):
+    from visualdl import LogReader
+
     train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, log_interval=2, visualdl=True)
     (log,) = (tmp_path / "visualdl").iterdir()
     content = log.read_bytes()
     for tag in (b"train/loss", b"train/learning_rate", b"valid/gap", b"valid/map"):
         assert tag in content
+    reader = LogReader(file_path=str(log))
+    (scores,), (attention,) = reader.get_data("pr_curve", "valid/scores"), reader.get_data("image", "valid/attention")
+    assert scores.id == attention.id == 4
+    assert scores.pr_curve.TP[0] + scores.pr_curve.FP[0] == 20 * 20  # every score of every video
 
 
 def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
@@ -646,8 +662,9 @@ def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
     time.sleep(1.1)  # VisualDL names its files by the second
     train(config, tmp_path, resume=tmp_path, log_interval=1)
     (log,) = (tmp_path / "visualdl").iterdir()
-    points = LogReader(file_path=str(log)).get_data("scalar", "train/loss")
-    assert [point.id for point in points] == list(range(1, 13))
+    reader = LogReader(file_path=str(log))
+    assert [point.id for point in reader.get_data("scalar", "train/loss")] == list(range(1, 13))
+    assert [text.id for text in reader.get_data("text", "config/TRAIN")] == [0, 6]  # of both starts
 
 
 class Slow:
@@ -673,12 +690,13 @@ def test_the_reader_s_time_is_told_apart(config, tmp_path, monkeypatch):
 # --- refusals ---------------------------------------------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(config, tmp_path):
+@pytest.mark.parametrize("log_interval", [0, 10])
+def test_a_loss_that_is_not_finite_stops_the_training(config, tmp_path, log_interval):
     config = changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0)
     with pytest.raises(
         AlstmError, match=r"epoch 1, the batch that starts with video t\w+: the loss is .*learning_rate"
     ):
-        train(config, tmp_path, seed=5, visualdl=False)
+        train(config, tmp_path, seed=5, log_interval=log_interval, visualdl=False)
     assert not list(tmp_path.glob("*.pd*"))
 
 
@@ -707,3 +725,166 @@ def test_pretrain_with_a_file_of_another_kind_is_refused(config, tmp_path):
     save_weights(paddle.nn.Linear(2, 2), tmp_path / "odd.pdparams")
     with pytest.raises(AlstmError, match=r"odd\.pdparams: no array fits"):
         train(config, tmp_path / "out", pretrain=tmp_path / "odd.pdparams", visualdl=False)
+
+
+# --- a row, a step, a rank --------------------------------------------------------------------------------------
+
+
+def test_a_row_by_hand(tiny_config, monkeypatch):
+    """Steps of 3 s, one of them the reader's, on the first of four ranks: a lap of two steps, then one of one."""
+    now = [0.0]
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    batch = Batch([b"a", b"b"], None, None, None, np.eye(2, 20, dtype=np.float32))
+
+    def read():
+        for _ in range(3):
+            now[0] += 1
+            yield batch
+
+    lap, rows = training._Lap(tiny_config, 0, 4, 4, measures=True), []
+    for step, each in enumerate(lap.waits(read()), 1):
+        now[0] += 2
+        lap.add(each, paddle.zeros([2, 20]), 10.0 * step)
+        rows += [lap.row(step, 0.5)] if step > 1 else []
+    keys = ("loss", "batch_cost", "reader_cost", "videos_per_second", "seconds_left")  # two epochs of four steps
+    assert [row[key] for key in keys for row in rows[:1]] == pytest.approx([30 / 4, 3, 1, 4 * 4 / 6, 6 * 3])
+    assert [row[key] for key in keys for row in rows[1:]] == pytest.approx([30 / 2, 3, 1, 4 * 2 / 3, 5 * 3])
+
+
+def test_intervals_count_the_steps_of_an_epoch(config, tmp_path):
+    how = {"log_interval": 3, "save_interval": 3, "progress": Interrupt(2, 3)}
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, valid_interval=0, visualdl=False, **how)
+    assert [row["step"] for row in read_rows(tmp_path)] == [3, 7]
+    assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["batch"] == 3
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """Let this process be one of two, whose other one has and sends the same."""
+
+    def become(rank):
+        monkeypatch.setattr(training, "join_ranks", lambda: Ranks(rank, 2))
+
+    monkeypatch.setattr(Ranks, "sum_gradients", lambda self, parameters: None)
+    monkeypatch.setattr(Ranks, "gather", lambda self, rows: np.concatenate([rows, rows]))
+    return become
+
+
+def test_dropout_differs_from_step_to_step_and_from_rank_to_rank(config, tmp_path, monkeypatch, as_rank):
+    seeds = []
+    monkeypatch.setattr(training, "seed_everything", seeds.append)
+    for rank in (0, 1):
+        as_rank(rank)
+        train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    assert len(seeds) == 26 and seeds[0] == seeds[13]  # both build the same network
+    assert len({*seeds[1:13], *seeds[14:]}) == 24
+
+
+def test_the_other_ranks_write_nothing(whole, config, tmp_path, as_rank):
+    as_rank(1)
+    lines = []
+    config = changed(config, TRAIN__epoch=4)
+    train(config, tmp_path / "out", resume=whole[0], report=lines.append, log_interval=1)
+    assert lines == [] and not (tmp_path / "out").exists()
+
+
+def test_scores_of_all_ranks_are_drawn(config, tmp_path, as_rank):
+    from visualdl import LogReader
+
+    as_rank(0)
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5)
+    (log,) = (tmp_path / "visualdl").iterdir()
+    (scores,) = LogReader(file_path=str(log)).get_data("pr_curve", "valid/scores")
+    assert scores.pr_curve.TP[0] + scores.pr_curve.FP[0] == 20 * 20
+
+
+def test_rank_0_draws_the_seed_for_all(config, tmp_path, monkeypatch, as_rank):
+    as_rank(0)
+    monkeypatch.setattr(Ranks, "gather", lambda self, rows: np.concatenate([[77], rows[1:]]))
+    train(changed(config, TRAIN__epoch=1), tmp_path, valid_interval=0, visualdl=False)
+    assert load_config(tmp_path / "config.yaml").TRAIN.seed == 77
+
+
+@pytest.mark.parametrize("topk", [1, 20])
+def test_topk_counts_in_both_kinds_of_rows(config, tmp_path, monkeypatch, topk):
+    seen = []
+
+    class Watched(training.YouTube8MMetrics):
+        def __init__(self, num_classes, top_k=20):
+            seen.append(top_k)
+            super().__init__(num_classes, top_k)
+
+    monkeypatch.setattr(training, "YouTube8MMetrics", Watched)
+    monkeypatch.setattr("alstm_helpers.evaluate.YouTube8MMetrics", Watched)
+    train(changed(config, MODEL__topk=topk, TRAIN__epoch=1), tmp_path, seed=5, log_interval=4, visualdl=False)
+    assert set(seen) == {topk}
+
+
+def test_the_attention_is_drawn_without_dropout(config, tmp_path, monkeypatch):
+    modes = []
+    original = AttentionLSTM.forward
+
+    def forward(self, *args, return_attention=False):
+        modes.extend([self.training] if return_attention else [])
+        return original(self, *args, return_attention=return_attention)
+
+    monkeypatch.setattr(AttentionLSTM, "forward", forward)
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5)
+    assert modes == [False]
+
+
+def test_writing_checkpoints_is_no_training_time(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: time.sleep(1))
+    config = changed(config, TRAIN__epoch=1)
+    assert train(config, tmp_path, seed=5, valid_interval=0, save_interval=1, visualdl=False).train_seconds < 1
+
+
+def test_the_curves_are_flushed_before_a_checkpoint_is_written(config, tmp_path, monkeypatch):
+    """Else a kill right after it loses points that no resume draws again."""
+    calls = []
+    monkeypatch.setattr(training.Curves, "flush", lambda self: calls.append("flush"))
+    monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: calls.append("save"))
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, save_interval=2)
+    assert calls == ["flush", "flush", "save", "flush", "save"]  # the first by Curves itself
+
+
+def test_a_resumed_log_is_that_of_an_uninterrupted_run(config, tmp_path):
+    """Also where a checkpoint lies between two lines: a row ends there."""
+    how = {"log_interval": 4, "save_interval": 3, "valid_interval": 0, "visualdl": False}
+    train(config, tmp_path / "whole", seed=5, **how)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", seed=5, progress=Interrupt(1, 3), **how)
+    train(config, tmp_path / "cut", resume=tmp_path / "cut", **how)
+    rows = [
+        [{key: row[key] for key in ("step", "loss", "gap", "learning_rate")} for row in read_rows(tmp_path / name)]
+        for name in ("whole", "cut")
+    ]
+    assert rows[0] == rows[1] and [row["step"] for row in rows[0]][:2] == [3, 4]
+
+
+def test_a_resumed_run_still_says_what_it_started_from(whole, config, tmp_path):
+    weights = whole[0] / "AttentionLSTM_best.pdparams"
+    how = {"valid_interval": 0, "visualdl": False}
+    config = changed(config, TRAIN__schedule="step")  # which does not depend on the number of epochs
+    train(changed(config, TRAIN__epoch=1), tmp_path / "a", seed=1, pretrain=weights, **how)
+    train(changed(config, TRAIN__epoch=2), tmp_path / "a", resume=tmp_path / "a", **how)
+    again = load_config(tmp_path / "a" / "config.yaml")
+    assert again.TRAIN.pretrain_base == str(weights)
+    train(again, tmp_path / "b", seed=again.TRAIN.seed, **how)
+    assert same(latest(tmp_path / "a"), latest(tmp_path / "b"))
+
+
+def test_a_log_line_costs_no_checkpoint(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: time.sleep(1))
+    how = {"log_interval": 2, "save_interval": 1, "valid_interval": 0, "visualdl": False}
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, **how)
+    assert all(row["batch_cost"] < 0.9 for row in read_rows(tmp_path))
+
+
+def test_a_failed_training_closes_its_curves(config, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(training.Curves, "close", lambda self: closed.append(True))
+    with pytest.raises(AlstmError, match="loss"):
+        train(changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0), tmp_path, seed=5)
+    assert closed
