@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from alstm_helpers.bench_deploy import bench_latency, bench_server
 from alstm_helpers.config import TrainSection
 from alstm_helpers.convert import convert_shard
 from alstm_helpers.dataset import Batch, collate, read_batches
@@ -56,7 +57,10 @@ Row = tuple[float, str, str]
 
 
 def run_bench(
-    tensorflow: str | None = None, pytorch: str | None = None, progress: ProgressBar = no_progress
+    tensorflow: str | None = None,
+    pytorch: str | None = None,
+    progress: ProgressBar = no_progress,
+    only: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
     """Figures by name: ``value``, ``unit``, ``what``. Of rates, larger is better.
 
@@ -64,19 +68,14 @@ def run_bench(
         tensorflow: a Python that has TensorFlow 2, to measure tf2pkl's logic with.
         pytorch: a Python that has PyTorch, to measure the course-size model with.
         progress: wraps the parts of the measurement, see :mod:`alstm_helpers.progress`.
+        only: names of :data:`PARTS`; by default all but ``latency``, which takes minutes.
     """
     set_device(None)
     rows: dict[str, Row] = {"matmul": (matmul_gflops(), "GFLOP/s", "float32 product of 1024 × 1024 matrices")}
-    with tempfile.TemporaryDirectory() as folder:
-        parts = (
-            lambda: _bench_data(Path(folder), tensorflow),
-            _bench_metrics,
-            lambda: _bench_model(pytorch),
-            _bench_parts,
-            _bench_full_size,
-        )
-        for part in progress(parts, total=len(parts), desc="measuring"):
-            rows |= part()
+    given = {"data": (tensorflow,), "model": (pytorch,)}
+    names = only or [name for name in PARTS if name != "latency"]
+    for name in progress(names, total=len(names), desc="measuring"):
+        rows |= PARTS[name](*given.get(name, ()))
     return {name: {"value": round(value, 2), "unit": unit, "what": what} for name, (value, unit, what) in rows.items()}
 
 
@@ -102,7 +101,12 @@ def full_size_videos(count: int) -> Iterator[Video]:
         yield Video(f"{index:04d}".encode(), labels, rgb[cut], audio[cut])
 
 
-def _bench_data(folder: Path, tensorflow: str | None) -> dict[str, Row]:
+def _bench_data(tensorflow: str | None) -> dict[str, Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        return _bench_files(Path(folder), tensorflow)
+
+
+def _bench_files(folder: Path, tensorflow: str | None) -> dict[str, Row]:
     """Conversion and reading of half a shard of YouTube-8M's kind."""
     shard, pickle, short = folder / "bench.tfrecord", folder / "bench.pkl", folder / "short.tfrecord"
     write_videos(shard, full_size_videos(FULL_SIZE_VIDEOS))
@@ -181,7 +185,15 @@ def _bench_metrics() -> dict[str, Row]:
     scores = rng.random((1000, 3862), dtype=np.float32)
     labels = rng.integers(0, 3862, (1000, 3)).tolist()
     seconds = _best_seconds(lambda: YouTube8MMetrics().update(scores, labels))
-    return {"metrics": (1000 / seconds, "videos/s", "update with 3,862 classes")}
+    metrics = YouTube8MMetrics()
+    metrics.update(scores, labels)
+    some = metrics.subset(np.arange(1000))
+    while metrics.num_videos < 100_000:
+        metrics.merge(some)
+    return {
+        "metrics": (1000 / seconds, "videos/s", "update with 3,862 classes"),
+        "metrics_result": (_best_seconds(metrics.result), "s", "result at 100,000 videos, one core"),
+    }
 
 
 def _course_model() -> tuple[AttentionLSTM, Any]:
@@ -309,3 +321,19 @@ def _bench_full_size() -> dict[str, Row]:
             rows[f"padded_{size}_{name}"] = size / seconds, "videos/s", what
             rows[f"full_{size}_per_{name}"] = seconds / ours, "×", f"speed of full_{size} over that"
     return rows
+
+
+def _bench_server() -> dict[str, Row]:
+    videos = [make_video(0, "train", index) for index in range(32)]
+    return bench_server(_course_model()[0], [{"rgb": video.rgb, "audio": video.audio} for video in videos])
+
+
+PARTS: dict[str, Callable[..., dict[str, Row]]] = {
+    "data": _bench_data,
+    "metrics": _bench_metrics,
+    "model": _bench_model,
+    "parts": _bench_parts,
+    "full_size": _bench_full_size,
+    "server": _bench_server,
+    "latency": bench_latency,
+}

@@ -478,11 +478,17 @@ def course(profile: str, notebooks: tuple[str, ...], out: str | None, more: tupl
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 @click.option("--tensorflow", metavar="PYTHON", help="A Python with TensorFlow 2: also measure tf2pkl's logic on it.")
 @click.option("--pytorch", metavar="PYTHON", help="A Python with PyTorch: also measure the small model on it.")
-def bench(as_json: bool, tensorflow: str | None, pytorch: str | None) -> None:
-    """Measure this machine: conversion, reading, metrics, training steps, inference; about two minutes."""
-    from alstm_helpers.bench import run_bench
+@click.option(
+    "--only", multiple=True, metavar="PART", help="data, metrics, model, parts, full_size, server, or latency (4 min)."
+)
+def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tuple[str, ...]) -> None:
+    """Measure this machine: conversion, reading, metrics, training steps, the server; about two minutes."""
+    from alstm_helpers.bench import PARTS, run_bench
 
-    figures = run_bench(tensorflow, pytorch, progress_bar)
+    for name in only:
+        if name not in PARTS:
+            raise AlstmError(f"--only {name}", "no such part", f"choose from {', '.join(PARTS)}")
+    figures = run_bench(tensorflow, pytorch, progress_bar, only)
     if as_json:
         click.echo(json.dumps(figures, indent=2))
     else:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
+from support import unequal_videos
 
-from alstm_helpers import bench
+from alstm_helpers import bench, bench_deploy
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.runtime import paddle
@@ -107,12 +110,66 @@ def test_parts_are_parts():
     assert all(0 < rows[name][0] < whole for name in ("part_embed", "part_lstm", "part_attend"))
 
 
-def test_every_part_is_run_once(monkeypatch):
-    for name in ("data", "metrics", "model", "parts", "full_size"):
-        monkeypatch.setattr(bench, f"_bench_{name}", lambda *given, name=name: {name: (1.234, "×", str(len(given)))})
+def test_every_part_but_the_long_one_is_run_once(monkeypatch):
+    for name in bench.PARTS:
+        monkeypatch.setitem(bench.PARTS, name, lambda *given, name=name: {name: (1.234, "×", str(given))})
     seen = []
-    rows = bench.run_bench(progress=lambda parts, total, desc: seen.append((total, desc)) or parts)
-    assert seen == [(5, "measuring")]
-    assert list(rows) == ["matmul", "data", "metrics", "model", "parts", "full_size"]
-    assert rows["data"] == {"value": 1.23, "unit": "×", "what": "2"}
+    rows = bench.run_bench("tf", "pt", progress=lambda parts, total, desc: seen.append((total, desc)) or parts)
+    assert seen == [(6, "measuring")]
+    assert list(rows) == ["matmul", "data", "metrics", "model", "parts", "full_size", "server"]
+    assert rows["data"] == {"value": 1.23, "unit": "×", "what": "('tf',)"}
+    assert rows["model"]["what"] == "('pt',)" and rows["server"]["what"] == "()"
     json.dumps(rows)
+    assert list(bench.run_bench(only=["latency", "metrics"])) == ["matmul", "latency", "metrics"]
+
+
+def small_net():
+    paddle.seed(0)
+    net = AttentionLSTM(20, embedding_size=8, lstm_size=8, fc_sizes=(8, 8))
+    net.eval()
+    return net
+
+
+def test_latency_of_each_engine(monkeypatch):
+    monkeypatch.setattr(bench_deploy, "AttentionLSTM", small_net)
+    rows = bench_deploy.bench_latency(batches=(1, 3), seconds=(2, 5))
+    names = {f"{engine}_{size}x{seconds}" for engine in ENGINES for size in (1, 3) for seconds in (2, 5)}
+    assert set(rows) == names and all(row[0] > 0 and row[1] == "ms" for row in rows.values())
+
+
+def test_latency_is_measured_on_the_batch_that_it_names():
+    seen = []
+
+    def engines(folder):
+        return {
+            "slow": lambda rgb, audio, lengths: (
+                seen.append((rgb.shape, audio.shape, lengths.tolist())) or time.sleep(0.6)
+            )
+        }
+
+    rows = bench_deploy.bench_latency(engines, batches=(2,), seconds=(7,))
+    assert seen == [((2, 7, 1024), (2, 7, 128), [7, 7])] * 2
+    assert rows["slow_2x7"][0] >= 600 and "batch 2 of 7 s, slow: " in rows["slow_2x7"][2]
+
+
+ENGINES = ("trainer", "paddle", "onnx", "onnx_int8")
+
+
+def test_the_engines_compute_the_same(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench_deploy, "AttentionLSTM", small_net)
+    engines = bench_deploy.full_size_engines(tmp_path)
+    batch = unequal_videos([3, 9])
+    logits = engines["trainer"](*batch)
+    for name in ENGINES[1:]:
+        tolerance = 0.02 if name == "onnx_int8" else 1e-5
+        np.testing.assert_allclose(engines[name](*batch).scores, 1 / (1 + np.exp(-logits)), atol=tolerance)
+
+
+def test_the_server_under_load(monkeypatch):
+    monkeypatch.setattr(bench_deploy, "REQUESTS", 12)
+    payloads = [{"rgb": rgb[0], "audio": audio[0]} for rgb, audio, _ in map(unequal_videos, ([3], [7]))]
+    rows = bench_deploy.bench_server(small_net(), payloads)
+    assert set(rows) == {"serve", "serve_median", "serve_99"}
+    assert 0 < rows["serve_median"][0] <= rows["serve_99"][0]
+    with pytest.raises(requests.HTTPError, match="400"):
+        bench_deploy.bench_server(small_net(), [{"rgb": payloads[0]["rgb"]}])
