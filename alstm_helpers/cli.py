@@ -54,6 +54,11 @@ def common_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+weights_flag = click.option(
+    "--weights", metavar="W", help="A path, a URL or published. [default: data/checkpoints/<model>_best.pdparams]"
+)
+
+
 def configure(
     config_path: str, overrides: Iterable[str], use_gpu: bool | None, model_name: str | None, **flags: Any
 ) -> Any:
@@ -219,7 +224,7 @@ def lists(root: str, check: bool) -> None:
 @click.option("--epoch", type=int, help="Passes over the training data. [default: the file's]")
 @click.option("--batch_size", type=int, help="Videos a step over all cards. [default: the file's]")
 @click.option("--learning_rate", type=float, help="Of RMSProp, after the warm-up. [default: the file's]")
-@click.option("--pretrain", metavar="P", help="Start from these weights; keeps what fits.")
+@click.option("--pretrain", metavar="P", help="Start from weights (a path, a URL or published); keeps what fits.")
 @click.option("--resume", metavar="P", help="Go on exactly from a checkpoint or a save_dir.")
 def train(
     config_path: str,
@@ -250,7 +255,7 @@ def train(
         save_interval=save_interval,
         seed=config.TRAIN.seed if fix_random_seed else None,
         resume=resume,
-        pretrain=pretrain,
+        pretrain=_fetched(pretrain) if pretrain else None,
         report=_line,
         progress=progress_bar,
     )
@@ -269,16 +274,21 @@ def _line(text: str) -> None:
 
 
 def _weights(given: str | None, config: Any) -> str:
-    """The weights asked for, else the best of the default save_dir."""
-    from alstm_helpers.weights import PUBLISHED_WEIGHTS
-
+    """The weights asked for, fetched if it is an address; else the best of the default save_dir."""
     if given:
-        return given
+        return _fetched(given)
     best = Path("data/checkpoints", f"{config.MODEL.name}_best.pdparams")
     if not best.is_file():
-        remedy = f"pass --weights, train first, or download PaddleVideo's {PUBLISHED_WEIGHTS} and pass its path"
-        raise AlstmError(best, "no trained weights here", remedy)
+        raise AlstmError(
+            best, "no trained weights here", "pass --weights, or train first; for PaddleVideo's, published"
+        )
     return str(best)
+
+
+def _fetched(weights: str) -> str:
+    from alstm_helpers.published import fetch_weights, is_address
+
+    return str(fetch_weights(weights)) if is_address(weights) else weights
 
 
 def _batches(filelist: str, batch_size: int, num_classes: int, log_interval: int) -> Any:
@@ -299,7 +309,9 @@ def _batches(filelist: str, batch_size: int, num_classes: int, log_interval: int
 
 @alstm.command("eval")
 @common_flags
-@click.option("--weights", metavar="W", help="[default: data/checkpoints/<model>_best.pdparams]")
+@click.option(
+    "--weights", metavar="W", help="A path, a URL, or published. [default: data/checkpoints/<model>_best.pdparams]"
+)
 @click.option("--filelist", metavar="L", help="Pickles, TFRecords or both. [default: the file's TEST.filelist]")
 @click.option("--batch_size", type=int, help="[default: the file's TEST.batch_size]")
 @click.option(
@@ -353,10 +365,17 @@ def _class_names(config: Any) -> dict[int, str]:
 
 @alstm.command()
 @common_flags
-@click.option("--weights", metavar="W", help="[default: data/checkpoints/<model>_best.pdparams]")
+@click.option(
+    "--weights", metavar="W", help="A path, a URL, or published. [default: data/checkpoints/<model>_best.pdparams]"
+)
 @click.option("--filelist", metavar="L", help="Pickles, TFRecords or both. [default: the file's INFER.filelist]")
 @click.option("--batch_size", type=int, help="[default: the file's INFER.batch_size]")
 @click.option("--infer_topk", type=click.IntRange(min=1), default=20, show_default=True, help="Labels a video.")
+@click.option(
+    "--threshold",
+    metavar="T",
+    help="Only labels from this score on: a number, or eval's report.json or classes.csv.",
+)
 @click.option(
     "--log_interval", type=click.IntRange(min=0), default=1, show_default=True, help="Batches between lines; 0 never."
 )
@@ -370,6 +389,7 @@ def predict(
     filelist: str | None,
     batch_size: int | None,
     infer_topk: int,
+    threshold: str | None,
     log_interval: int,
     save_dir: str,
 ) -> None:
@@ -381,6 +401,7 @@ def predict(
     from alstm_helpers.evaluate import load_model
     from alstm_helpers.files import read_filelist
 
+    limits = prediction.read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
     net = load_model(config, _weights(weights, config))
     names = _class_names(config)
     shards = read_filelist(config.INFER.filelist)
@@ -396,9 +417,46 @@ def predict(
             yield row
 
     rows = prediction.write_predictions(
-        logged(prediction.predict(net, batches, top_k=infer_topk, class_names=names)), save_dir
+        logged(prediction.predict(net, batches, top_k=infer_topk, class_names=names, thresholds=limits)), save_dir
     )
     click.echo(f"{len(rows)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+
+
+@alstm.command()
+@common_flags
+@click.option(
+    "--weights", metavar="W", help="A path, a URL, or published. [default: data/checkpoints/<model>_best.pdparams]"
+)
+@click.option("--filelist", metavar="L", help="Pickles, TFRecords or both. [default: the file's INFER.filelist]")
+@click.option("--video", metavar="ID", multiple=True, required=True, help="Of the list; may be given several times.")
+@click.option("--infer_topk", type=click.IntRange(min=1), default=5, show_default=True, help="Labels to explain.")
+@click.option("--save_dir", default="data/explain_results", show_default=True, help="Where the reports go.")
+def explain(
+    config_path: str,
+    overrides: tuple[str, ...],
+    use_gpu: bool | None,
+    model_name: str | None,
+    weights: str | None,
+    filelist: str | None,
+    video: tuple[str, ...],
+    infer_topk: int,
+    save_dir: str,
+) -> None:
+    """Show which seconds of a video carried which label: a picture and JSON for each."""
+    config = configure(config_path, overrides, use_gpu, model_name, INFER__filelist=filelist)
+    from alstm_helpers import explain as explaining
+    from alstm_helpers.evaluate import load_model
+    from alstm_helpers.files import read_filelist
+
+    net = load_model(config, _weights(weights, config))
+    videos = explaining.find_videos(read_filelist(config.INFER.filelist), video)
+    for found in videos:
+        report = explaining.explain(net, found, top_k=infer_topk, class_names=_class_names(config))
+        path = explaining.write_explanation(report, save_dir)
+        best = report["labels"][0]
+        stream, second = explaining.strongest_second(best)
+        name = best["name"] or f"class {best['index']}"
+        click.echo(f"{report['video']}: {name} {best['score']:.3f}, most by second {second} of {stream} → {path}")
 
 
 @alstm.command()
@@ -428,7 +486,7 @@ def export(
         size, classes, top_k = config.VALID.batch_size, config.MODEL.num_classes, config.MODEL.topk
         return gap_of(predictor, _batches(config.VALID.filelist, size, classes, log_interval=0), classes, top_k)
 
-    net = load_model(config, weights)
+    net = load_model(config, _fetched(weights))
     done = run(net, out, onnx=onnx, class_names=_class_names(config), int8_gap=measure if int8 else None)
     if int8:
         gaps = done["int8"]

@@ -167,7 +167,7 @@ def download(
         result = Downloads(skipped=len(wanted) - len(todo))
         total = _check_space(session, todo, files_url, out, timeout, report) if todo else 0
 
-        mirror_files = _Files(session, files_url, out, attempts, timeout, pause)
+        mirror_files = Files(session, files_url, out, attempts, timeout, pause)
         outcomes = mirror_files.fetch_all(todo, workers)
         bar = progress(outcomes, total=len(todo), desc="downloading", size=_bytes_of, total_size=total)
         for remote, size in bar:
@@ -252,8 +252,11 @@ def _check_space(
 
 
 @dataclass
-class _Files:
-    """The files of a partition on their way from ``url`` to ``out``; settings as in :func:`download`."""
+class Files:
+    """Files on their way from ``url`` to ``out``, each with a ``name`` there, a ``local_name`` and its ``md5``.
+
+    Settings as in :func:`download`; an ``md5`` of None is not checked.
+    """
 
     session: requests.Session
     url: str
@@ -276,8 +279,8 @@ class _Files:
             self.stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def fetch(self, remote: Remote) -> tuple[Remote, int | AlstmError]:
-        """Fetch one file."""
+    def fetch(self, remote: Any) -> tuple[Any, int | AlstmError]:
+        """Fetch one file: how many bytes it has, or why it is still missing."""
         url, part = f"{self.url}/{remote.name}", self.out / f".{remote.local_name}.part"
         problem = ""
         for attempt in range(self.attempts):
@@ -287,7 +290,7 @@ class _Files:
             except requests.RequestException as error:
                 problem = f"the connection broke ({type(error).__name__})"
             if not problem:
-                if _md5_of(part) == remote.md5:
+                if remote.md5 is None or _md5_of(part) == remote.md5:
                     part.replace(self.out / remote.local_name)
                     return remote, (self.out / remote.local_name).stat().st_size
                 part.unlink()  # what is wrong cannot be gone on with

@@ -99,6 +99,36 @@ def _large_frames(axes: Axes, clip: Clip) -> None:
             axes.add_artist(AnnotationBbox(image, (second, 0), (place, 0.55), pad=0.1, arrowprops=line))
 
 
+def contributions(report: Mapping[str, Any]) -> Figure:
+    """A video's attention over its seconds, and below it for each label what every second contributed to its logit.
+
+    Args:
+        report: as :func:`alstm_helpers.explain.explain` returns it.
+    """
+    labels, seconds = report["labels"], np.arange(report["seconds"])
+    with plt.rc_context(STYLE):
+        size = (9, 1.5 + 1.1 * len(labels))
+        figure, panels = plt.subplots(1 + len(labels), 1, figsize=size, sharex=True, squeeze=False)
+        attention, *rest = panels[:, 0]
+        rows = [("attention", report["attention"], attention)]
+        for label, panel in zip(labels, rest, strict=True):
+            name = label["name"] or f"class {label['index']}"
+            rows.append((f"{name}\n{label['score']:.2f}", label, panel))
+        for title, values, panel in rows:
+            for offset, stream, colour, hatch in ((-0.2, "rgb", COLOURS[0], ""), (0.2, "audio", COLOURS[1], "///")):
+                look = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+                panel.bar(seconds + offset, values[stream], 0.4, label=stream, **look)
+            panel.set_ylabel(title, rotation=0, ha="right", va="center")
+            panel.axhline(0, color="black", linewidth=0.6)
+        limits = [panel.get_ylim() for panel in rest]
+        for panel in rest:  # one scale, so that labels compare
+            panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        attention.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
+        attention.set_title(f"{report['video']}: attention, and what each second adds to a label's logit", loc="left")
+        panels[-1, 0].set(xlabel="second", xlim=(-0.5, len(seconds) - 0.5))
+    return figure
+
+
 def frame_strip(frames: np.ndarray, titles: Sequence[str], *, title: str) -> Figure:
     """Small pictures (N, 8, 8) in a row, each with its own title."""
     with plt.rc_context(STYLE):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from alstm_helpers.dataset import Batch
 from alstm_helpers.errors import AlstmError
@@ -44,20 +47,58 @@ def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
     return names
 
 
+def read_thresholds(given: str, num_classes: int) -> np.ndarray:
+    """The score from which on each class counts; float (C,).
+
+    Args:
+        given: a number for all classes; or a file that ``alstm eval`` chose them with on labelled videos:
+            ``report.json`` (one for all) or ``classes.csv`` (one a class; a class without one is never given).
+        num_classes: C.
+
+    Raises:
+        AlstmError: neither a number in [0, 1] nor such a file.
+    """
+    remedy = "pass a number from 0 to 1, or eval's report.json or classes.csv"
+    limits = np.full(num_classes, np.inf)
+    try:
+        if given.endswith(".json"):
+            report = json.loads(require_file(given, remedy).read_text(encoding="utf-8"))
+            limits[:] = float(report["best_f1"]["threshold"])
+        elif given.endswith(".csv"):
+            with require_file(given, remedy).open(encoding="utf-8", newline="") as file:
+                rows = [(int(row["index"]), row["threshold"]) for row in csv.DictReader(file)]
+            for index, text in rows:
+                limits[index] = float(text or "inf")
+        else:
+            limits[:] = float(given)
+            if not 0 <= limits[0] <= 1:
+                raise ValueError
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise AlstmError(f"--threshold {given}", "no thresholds for these classes", remedy) from None
+    return limits
+
+
 def predict(
-    net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int, class_names: dict[int, str] | None = None
+    net: AttentionLSTM,
+    batches: Iterable[Batch],
+    *,
+    top_k: int,
+    class_names: dict[int, str] | None = None,
+    thresholds: np.ndarray | None = None,
 ) -> Iterable[dict[str, Any]]:
     """Yield ``{"video": id, "labels": [{"index", "name", "score"}, …]}`` for every video, best label first.
 
-    A score is the sigmoid of the class's logit: each class is judged on its own, so scores do not sum to one.
+    A score is the sigmoid of the class's logit: each class is judged on its own, so scores do not sum to one. With
+    ``thresholds`` (C,) only labels that reach theirs are given, which may be none.
     """
     names = class_names or {}
     for batch, scores, _ in score_batches(net, batches):
         best = best_classes(scores, top_k)
-        for video, row, indices in zip(batch.ids, scores, best, strict=True):
+        for video, row, indices in zip(batch.ids, scores, best.tolist(), strict=True):
             labels = [
-                {"index": int(index), "name": names.get(int(index)), "score": round(float(row[index]), 6)}
+                {"index": index, "name": names.get(index), "score": round(float(row[index]), 6)}
                 for index in indices
+                if thresholds is None or row[index] >= thresholds[index]
             ]
             yield {"video": video.decode(errors="backslashreplace"), "labels": labels}
 

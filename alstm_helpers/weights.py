@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.published import PUBLISHED_WEIGHTS
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain, save_plain
 
-PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
 _REMEDY = "pass the .pdparams file of a finished training, for example data/checkpoints/AttentionLSTM_best.pdparams"
 
 
@@ -44,7 +44,7 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise AlstmError(
             path,
             "these are weights of the old static-graph model, whose LSTM has peepholes and which cannot be converted",
-            f"use PaddleVideo's file instead: {PUBLISHED_WEIGHTS}",
+            f"use PaddleVideo's file instead: --weights published, which is {PUBLISHED_WEIGHTS}",
         )
     return arrays
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fileserver import Server
 
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.convert import convert
@@ -53,3 +56,15 @@ def tiny_config(tiny_data: Path) -> Config:
         "INFER.class_names": str(tiny_data / "labels.csv"),
     }
     return load_config(ROOT / "configs" / "flashdigits.yaml", settings)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Files over HTTP, with faults on demand."""
+    running = Server()
+    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield running
+    running.shutdown()
+    thread.join()
+    running.server_close()

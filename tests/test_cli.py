@@ -303,6 +303,47 @@ def test_int8_needs_videos_to_measure_on(alstm, trained, elsewhere):
     assert not Path("model").exists()
 
 
+def test_explain(alstm, trained, elsewhere):
+    names = [path.name for path in Path().iterdir()]
+    assert names == []
+    first = json.loads(run_first_prediction(alstm, trained))["video"]
+    result = alstm("explain", *trained, "--video", first, "--infer_topk=2", "--save_dir=why")
+    assert result.code == 0 and re.search(rf"{first}: \w+ \d 0\.\d+, most by second \d+ of (rgb|audio) → ", result.last)
+    report = json.loads(Path(f"why/{first}.json").read_text(encoding="utf-8"))
+    assert len(report["labels"]) == 2 and Path(f"why/{first}.png").stat().st_size > 10_000
+    assert_one_line_error(alstm("explain", *trained, "--video=none"), "--video none: no shard of the list has it")
+
+
+def run_first_prediction(alstm, trained):
+    assert alstm("predict", *trained, "--save_dir=p").code == 0
+    return Path("p/predictions.jsonl").read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_predict_with_a_threshold(alstm, trained, elsewhere):
+    assert alstm("eval", *trained, "--out=e/metrics.json", "--resamples=0").code == 0
+    for threshold in ("0.5", "e/report.json", "e/classes.csv"):
+        assert alstm("predict", *trained, "--threshold", threshold, "--save_dir=p").code == 0
+        rows = [json.loads(line) for line in Path("p/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert len(rows) == 20 and 0 < sum(len(row["labels"]) for row in rows) < 400
+    assert_one_line_error(alstm("predict", *trained, "--threshold=2"), "--threshold 2: no thresholds")
+
+
+def test_weights_by_address(alstm, trained, elsewhere, server, monkeypatch):
+    """Evaluation, export, prediction and fine-tuning take them."""
+    monkeypatch.setenv("ALSTM_CACHE", str(elsewhere / "cache"))
+    server.files["net.pdparams"] = Path(trained[3]).read_bytes()
+    flags = [*trained[:2], f"--weights={server.url}/net.pdparams"]
+    assert alstm("eval", *flags, "--resamples=0").code == 0
+    assert alstm("predict", *flags).code == 0
+    assert alstm("export", *flags, "--out=model").code == 0
+    result = alstm("train", *trained[:2], f"--pretrain={server.url}/net.pdparams", "--epoch=1", "--save_dir=tuned")
+    assert result.code == 0 and "all of it" in result.out
+    assert server.gets == ["net.pdparams"]
+    server.files.clear()
+    result = alstm("eval", *trained[:2], f"--weights={server.url}/no.pdparams")
+    assert_one_line_error(result, f"{server.url}/no.pdparams: the server answers 404")
+
+
 def test_serve_without_a_model(alstm, elsewhere):
     assert_one_line_error(alstm("serve", "."), ".: no exported model here", "alstm export")
 

@@ -2,105 +2,13 @@
 
 import hashlib
 import json
-import os
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from fileserver import CONTENT
 
 from alstm_helpers.download import Remote, addresses, download, in_shard, read_plan
 from alstm_helpers.errors import AlstmError
-
-CONTENT = {f"train{a}{b}.tfrecord": os.urandom(50_000) for a in "aZ9" for b in "b0"}
-
-
-class Server(ThreadingHTTPServer):
-    """Serves a plan and files; ``faults[name]`` lists what goes wrong at each successive request of a file."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files = dict(CONTENT)
-        self.plan = {name: hashlib.md5(data).hexdigest() for name, data in self.files.items()}
-        self.faults: dict[str, list[str]] = {}
-        self.ranges: list[str] = []
-        self.gets: list[str] = []
-        self.announced_size: int | None = None
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-    def do_HEAD(self):
-        data = self.server.files.get(self.path.rsplit("/", 1)[-1], b"")
-        self.send_response(200)
-        self.send_header("Content-Length", str(self.server.announced_size or len(data)))
-        self.end_headers()
-
-    def do_GET(self):
-        if "download_plans" in self.path:
-            self._send(200, json.dumps({"files": self.server.plan}).encode())
-            return
-        name = self.path.rsplit("/", 1)[-1]
-        self.server.gets.append(name)
-        fault = (self.server.faults.get(name) or [""]).pop(0)
-        data = self.server.files[name]
-        start = 0
-        if "Range" in self.headers and fault != "ignores range":
-            self.server.ranges.append(self.headers["Range"])
-            start = int(self.headers["Range"].split("=")[1].rstrip("-"))
-        if fault == "error 503":
-            self._send(503, b"busy")
-        elif fault == "error 416":
-            self._send(416, b"")
-        elif fault == "wrong file":
-            self._send(200, os.urandom(len(data)))
-        elif fault == "cuts off":
-            self._send(200, data[:20_000], announced=len(data))
-        elif fault == "lies about length":
-            self._send(200, data[:20_000])
-        elif fault == "stalls":
-            self._send(200, data[:20_000], announced=len(data), then_sleep=1.5)
-        elif fault == "drips":
-            self._send(200, data[:1000], announced=len(data))
-            for place in range(1000, len(data), 1000):
-                self.wfile.write(data[place : place + 1000])
-                time.sleep(0.02)
-        elif start >= len(data):
-            self._send(416, b"")
-        elif start:
-            self._send(206, data[start:], content_range=f"bytes {start}-{len(data) - 1}/{len(data)}")
-        else:
-            self._send(200, data)
-
-    def _send(self, status, body, announced=None, content_range=None, then_sleep=0.0):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if announced is None else announced))
-        if content_range:
-            self.send_header("Content-Range", content_range)
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-        time.sleep(then_sleep)
-
-
-@pytest.fixture
-def server():
-    running = Server()
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield running
-    running.shutdown()
-    thread.join()
-    running.server_close()
 
 
 def fetch(server, out, **options):

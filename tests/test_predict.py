@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from alstm_helpers.dataset import collate, read_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import build_model, score_batches
 from alstm_helpers.files import read_filelist
-from alstm_helpers.metrics import best_classes
-from alstm_helpers.predict import predict, read_class_names, write_predictions
+from alstm_helpers.metrics import YouTube8MMetrics, best_classes
+from alstm_helpers.predict import predict, read_class_names, read_thresholds, write_predictions
+from alstm_helpers.report import write_report
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import write_videos
 
@@ -235,3 +237,54 @@ def test_a_table_in_another_encoding_is_refused(tmp_path):
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(AlstmError, match=r"none\.csv: no such file; .*class_names"):
         read_class_names(tmp_path / "none.csv")
+
+
+# --- thresholds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, expected", [("0.25", 0.25), ("0", 0), ("1", 1)])
+def test_one_number_for_all_classes(text, expected):
+    assert read_thresholds(text, 3).tolist() == [expected] * 3
+
+
+def test_thresholds_that_eval_chose(tmp_path):
+    metrics = YouTube8MMetrics(3, 3)
+    metrics.update(np.array([[0.9, 0.2, 0.1], [0.8, 0.3, 0.2]], np.float32), [[0], [1]])
+    report = write_report(metrics, 1.0, tmp_path / "metrics.json", batch_size=2, resamples=0)
+    chosen = report["best_f1"]["threshold"]
+    assert read_thresholds(str(tmp_path / "report.json"), 3).tolist() == [chosen] * 3
+    limits = read_thresholds(str(tmp_path / "classes.csv"), 3)
+    assert limits == pytest.approx([0.9, 0.3, np.inf])
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.5", "half", "nan", "wrong.json", "null.json", "wrong.csv", "more.csv"])
+def test_what_holds_no_thresholds_is_refused(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.json").write_text("{}", encoding="utf-8")
+    Path("null.json").write_text('{"best_f1": {"threshold": null}}', encoding="utf-8")
+    Path("wrong.csv").write_text("index,name\n0,a\n", encoding="utf-8")
+    Path("more.csv").write_text("index,threshold\n7,0.5\n", encoding="utf-8")
+    with pytest.raises(AlstmError, match=rf"--threshold {text}: no thresholds for these classes; pass a number"):
+        read_thresholds(text, 3)
+    with pytest.raises(AlstmError, match=r"missing\.json: no such file"):
+        read_thresholds("missing.json", 3)
+
+
+def test_only_labels_that_reach_their_threshold(net, shards):
+    whole = {row["video"]: row["labels"] for row in predict(net, read_batches(shards, 7, 20), top_k=20)}
+    limits = np.full(20, np.inf)
+    fives = [label["score"] for labels in whole.values() for label in labels if label["index"] == 5]
+    limits[[3, 5]] = 0.0, np.median(fives)
+    rows = list(predict(net, read_batches(shards, 7, 20), top_k=20, thresholds=limits))
+    assert [row["video"] for row in rows] == list(whole)
+    for row in rows:
+        assert row["labels"] == [label for label in whole[row["video"]] if label["score"] >= limits[label["index"]]]
+    assert sum(label["index"] == 5 for row in rows for label in row["labels"]) == len(fives) // 2
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129])
+def test_every_video_of_the_list_exactly_once(net, tmp_path, count):
+    shards = write_shards(tmp_path, [[a_video(f"v{number:05d}", 1 + number % 3) for number in range(count)], []])
+    rows = write_predictions(predict(net, read_batches(shards, 128, 20), top_k=2), tmp_path)
+    assert [row["video"] for row in rows] == [f"v{number:05d}" for number in range(count)]
+    assert len((tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()) == count + 1
