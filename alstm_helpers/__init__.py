@@ -3,7 +3,7 @@
 The flow, one module a step::
 
     download → tfrecord → convert → pickles → lists ┐
-    flashdigits ─ writes ─┘                         ├→ dataset → model → train → evaluate → predict → export
+    flashdigits ─ writes ─┘                         ├→ dataset → model → train → evaluate → predict → export → deploy
     (your videos → features)────────────────────────┘
     cli · config · runtime · metrics · plots · progress · course
 
