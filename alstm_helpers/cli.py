@@ -515,9 +515,10 @@ def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
 @alstm.command()
 @click.option("--profile", default="tiny", show_default=True, help="tiny or small.")
 @click.option("--notebooks", multiple=True, metavar="NN", help="Only these: --notebooks 03 05.")
+@click.option("--answers", is_flag=True, help="Give the exercises wrong answers, then right ones, and see them judged.")
 @click.option("--out", default=None, metavar="D", help="Where executed copies go. [default: build/course of the clone]")
 @click.argument("more", nargs=-1, metavar="")
-def course(profile: str, notebooks: tuple[str, ...], out: str | None, more: tuple[str, ...]) -> None:
+def course(profile: str, notebooks: tuple[str, ...], answers: bool, out: str | None, more: tuple[str, ...]) -> None:
     """Run the notebooks headless; write executed copies, HTML and summary.json."""
     if more and not notebooks:
         raise click.UsageError(f"unexpected {' '.join(more)}; select notebooks with --notebooks")
@@ -525,11 +526,25 @@ def course(profile: str, notebooks: tuple[str, ...], out: str | None, more: tupl
     from alstm_helpers.paths import project_root
 
     folder = Path(out) if out else project_root() / "build" / "course"
-    done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], report=_line)
+    done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], answers=answers, report=_line)
     good = [row for row in done["notebooks"] if row["status"] == "ok"]
     click.echo(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")
     if len(good) < len(done["notebooks"]):
         sys.exit(1)
+
+
+@alstm.command()
+def progress() -> None:
+    """Show which exercises of the course are done; kept on this machine alone."""
+    from alstm_helpers.exercises import CHAPTERS, exercises_of
+    from alstm_helpers.exercises.progress import Progress
+
+    done = Progress.load()
+    for chapter in CHAPTERS:
+        marks = {"correct": "✓", "not yet": "…", "not attempted": "·"}
+        shown = [f"{item.name} {marks[done.status(item.name)]}" for item in exercises_of(chapter)]
+        click.echo(f"{chapter:02d}  {'  '.join(shown)}")
+    click.echo(f"{done.path}: ✓ correct, … tried, · not attempted")
 
 
 @alstm.command()

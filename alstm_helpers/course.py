@@ -7,12 +7,16 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
+from nbformat import NotebookNode
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.exercises import find
+from alstm_helpers.exercises.core import STRICT
 from alstm_helpers.files import atomic_write, write_json
 from alstm_helpers.lab import PROFILES, Lab
 from alstm_helpers.paths import project_root
@@ -46,13 +50,15 @@ def run_course(
     *,
     profile: str = "tiny",
     notebooks: Sequence[str] = (),
+    answers: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Run notebooks through papermill in ``out``: those that only train side by side, then the others alone.
 
     ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, and below ``run/`` the
     data, checkpoints and figures. A notebook fails when a cell raises or an expected result is outside its
-    tolerance; the others still run.
+    tolerance; the others still run. With ``answers`` every exercise is first given its typical wrong answers, then the
+    model answer, and one that judges any of them otherwise than it says fails the notebook.
 
     Returns:
         ``{"notebooks": [{"name", "status", "seconds"}, …], "seconds"}``, as ``summary.json`` holds it.
@@ -69,7 +75,7 @@ def run_course(
     together = [path for path in selected if path.stem in TOGETHER]
     alone = [path for path in selected if path.stem not in TOGETHER]
     for group, workers in ((together, min(usable_cores(), len(together))), (alone, 1)):
-        jobs = (delayed(_run_one)(path, out, work, profile) for path in group)
+        jobs = (delayed(_run_one)(path, out, work, profile, answers) for path in group)
         for name, seconds, problem in Parallel(n_jobs=max(1, workers), return_as="generator_unordered")(jobs):
             rows.append({"name": name, "status": "failed" if problem else "ok", "seconds": seconds})
             report(f"{name:<28} {rows[-1]['status']:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
@@ -97,20 +103,46 @@ def to_html(executed: Path) -> str:
     return str(html)
 
 
-def _run_one(path: Path, out: Path, work: Path, profile: str) -> tuple[str, float, str]:
+def with_answers(notebook: NotebookNode) -> NotebookNode:
+    """A copy in which each exercise is proven and then answered."""
+    import nbformat
+
+    copy = deepcopy(notebook)
+    cells = []
+    for cell in copy.cells:
+        name = cell.id.removesuffix("-answer")
+        if cell.cell_type == "code" and name != cell.id:
+            proof = nbformat.v4.new_code_cell(f'from alstm_helpers.exercises import prove\n\nprove("{name}")')
+            proof.id = f"{name}-prove"
+            cells.append(proof)
+            cell.source = find(name).solution
+        cells.append(cell)
+    copy.cells = cells
+    return copy
+
+
+def _run_one(path: Path, out: Path, work: Path, profile: str, answers: bool) -> tuple[str, float, str]:
     """Run one notebook; return its name, its seconds, and what went wrong, or nothing."""
     start = time.perf_counter()
+    import nbformat
     import papermill
 
     logging.getLogger("papermill").setLevel(logging.WARNING)  # one row a notebook is enough
     executed = out / path.name
     expected = work / "out" / "expected" / f"{path.stem}.json"
     expected.unlink(missing_ok=True)
+    os.environ["ALSTM_PROGRESS"] = str(work / "progress.json")  # a learner's own stays as it is
+    os.environ[STRICT] = str(int(answers))
+    source = path
+    if answers:
+        source = work / "answers" / path.name
+        source.parent.mkdir(exist_ok=True)
+        nbformat.write(with_answers(nbformat.read(path, as_version=4)), source)
     parameters = {"PROFILE": profile, "DATA_DIR": str(work / "data"), "OUT_DIR": str(work / "out")}
     problem = ""
     try:
         papermill.execute_notebook(
-            str(path),
+            str(source),
             str(executed),
             parameters,
             cwd=str(work),

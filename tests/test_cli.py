@@ -19,6 +19,7 @@ from support import ids_of, write_list, write_shards
 from alstm_helpers import __version__, cli
 from alstm_helpers.doctor import Check
 from alstm_helpers.evaluate import build_model
+from alstm_helpers.exercises import check
 from alstm_helpers.files import read_filelist
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
@@ -342,6 +343,15 @@ def test_weights_by_address(alstm, trained, elsewhere, server, monkeypatch):
     server.files.clear()
     result = alstm("eval", *trained[:2], f"--weights={server.url}/no.pdparams")
     assert_one_line_error(result, f"{server.url}/no.pdparams: the server answers 404")
+
+
+def test_progress(alstm, elsewhere, monkeypatch):
+    monkeypatch.setenv("ALSTM_PROGRESS", str(elsewhere / "progress.json"))
+    check("ex-1-1", 2.2)
+    check("ex-1-2", 5)
+    result = alstm("progress")
+    assert result.out.splitlines()[0] == "01  ex-1-1 ✓  ex-1-2 …  ex-1-3 ·"
+    assert str(elsewhere / "progress.json") in result.last and result.code == 0
 
 
 def test_serve_without_a_model(alstm, elsewhere):

@@ -1,0 +1,96 @@
+"""Notebook 04: padding, a card's own rate, why a resumed cosine is another training."""
+
+from __future__ import annotations
+
+import math
+
+from alstm_helpers.exercises.core import Exercise, Names, equals
+
+
+def shares(names: Names, *, longest: int = 0) -> tuple[float, float]:
+    """Share of padding in random batches of 64 and of 2."""
+    mixed = names.mixed
+    of_64, of_2 = ([mixed[first : first + size] for first in range(0, len(mixed), size)] for size in (64, 2))
+    return names.padding_share(of_64, longest), names.padding_share(of_2, longest)
+
+
+def rates(names: Names, step: int = 99) -> tuple[float, float]:
+    """The rate of a step in cosine plans of one epoch and of two, 100 steps each."""
+    from alstm_helpers.train import learning_rate_at
+
+    one, two = (learning_rate_at(step, 100, names.lab.config(TRAIN__epoch=epochs).TRAIN) for epochs in (1, 2))
+    return one, two
+
+
+RATE, STEPS = 1e-3 * 48 / 1024, math.ceil(3_888_919 / 48)
+
+EXERCISES = [
+    Exercise(
+        "ex-4-1",
+        equals(shares, within=0.01),
+        hints=(
+            "The cell above cuts `mixed` into batches of `size`; do the same with 64, and with 2.",
+            "padding_share([mixed[first : first + 2] for first in range(0, len(mixed), 2)])",
+            "Put both shares into a pair, that of 64 first.",
+        ),
+        solution=(
+            "answer = tuple(\n"
+            "    padding_share([mixed[first : first + n] for first in range(0, len(mixed), n)]) for n in (64, 2)\n"
+            ")"
+        ),
+        note="The longest of 64 is nearly always a long one; the longer of 2 is not. Larger batches waste more.",
+        mistakes=(
+            (lambda names: shares(names)[::-1], "the order is 64 first, then 2"),
+            (
+                lambda names: shares(names, longest=60),
+                "without a fixed length of 60: each batch is padded to its own longest",
+            ),
+            (
+                lambda names: tuple(1 - share for share in shares(names)),
+                "that is the share of real seconds; padding is the rest",
+            ),
+        ),
+    ),
+    Exercise(
+        "ex-4-2",
+        equals(lambda names: (RATE, STEPS), within=(1e-7, 0.5)),
+        hints=(
+            "The rate is proportional to the batch: it stands in the column lr / batch of the table above.",
+            "1e-3 / 1024 for each video of the batch.",
+            "The last batch of an epoch may be smaller; it is a step, too: round up.",
+        ),
+        solution="import math\n\nanswer = (1e-3 * 48 / 1024, math.ceil(3_888_919 / 48))",
+        note="4.7e-5 and 81,020 steps: a small card takes many small steps.",
+        mistakes=(
+            (lambda names: (RATE, STEPS - 1), "the last, smaller batch is a step, too: round up"),
+            (lambda names: (1e-3, STEPS), "1e-3 belongs to a batch of 1024; a smaller batch takes a smaller rate"),
+            (
+                lambda names: (1e-3 * math.sqrt(48 / 1024), STEPS),
+                "the published recipes go in proportion, not with the root",
+            ),
+            (lambda names: (1e-3 * 1024 / 48, STEPS), "that is larger than 1e-3: the ratio is the other way round"),
+        ),
+    ),
+    Exercise(
+        "ex-4-3",
+        equals(rates, within=(1e-6, 1e-6)),
+        hints=(
+            "lab.config(TRAIN__epoch=1).TRAIN is the section of a plan of one epoch; its schedule is the cosine.",
+            "learning_rate_at(99, 100, section) is its last rate.",
+            "The same step in the plan of two epochs: lab.config(TRAIN__epoch=2).TRAIN.",
+        ),
+        solution=(
+            "from alstm_helpers.train import learning_rate_at\n\n"
+            "answer = tuple(learning_rate_at(99, 100, lab.config(TRAIN__epoch=n).TRAIN) for n in (1, 2))"
+        ),
+        note="A cosine of one epoch has come down by then, one of two is half-way: a longer plan is another training.",
+        mistakes=(
+            (lambda names: rates(names)[::-1], "the plan of one epoch comes first"),
+            (lambda names: rates(names, 100), "that is step 100, the first of the second epoch; steps count from 0"),
+            (
+                lambda names: (rates(names)[0], rates(names)[0]),
+                "the second plan has two epochs: lab.config(TRAIN__epoch=2)",
+            ),
+        ),
+    ),
+]
