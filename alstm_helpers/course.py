@@ -24,6 +24,7 @@ from alstm_helpers.runtime import usable_cores
 
 # These spend their time in training steps so small that one core is as fast as two, so they share the cores
 # (joblib gives each its part of the threads). The others measure speeds, or need the model of notebook 04.
+LONGEST_CELL = 60  # seconds, in tiny
 TOGETHER = ("01_model", "04_training", "07_configuration", "08_recommended_parameters")
 
 
@@ -55,9 +56,9 @@ def run_course(
 ) -> dict[str, Any]:
     """Run notebooks through papermill in ``out``: those that only train side by side, then the others alone.
 
-    ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, and below ``run/`` the
-    data, checkpoints and figures. A notebook fails when a cell raises or an expected result is outside its
-    tolerance; the others still run. With ``answers`` every exercise is first given its typical wrong answers, then the
+    ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, ``durations.json`` (seconds of each
+    section), and below ``run/`` the data, checkpoints and figures. A notebook fails when a cell raises, an expected
+    result is outside its tolerance, or it takes longer than its budget; the others still run. With ``answers`` every exercise is first given its typical wrong answers, then the
     model answer, and one that judges any of them otherwise than it says fails the notebook.
 
     Returns:
@@ -82,7 +83,24 @@ def run_course(
     rows.sort(key=lambda row: str(row["name"]))
     summary = {"notebooks": rows, "seconds": round(time.perf_counter() - start, 1)}
     write_json(out / "summary.json", summary)
+    ran = [out / path.name for path in selected if (out / path.name).exists()]
+    write_json(out / "durations.json", {path.stem: durations(path) for path in ran})
     return summary
+
+
+def durations(executed: Path) -> dict[str, float]:
+    """Seconds that the cells under each heading of the second level took; what comes before the first is ``start``."""
+    import nbformat
+
+    found: dict[str, float] = {}
+    section = "start"
+    for cell in nbformat.read(executed, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            headings = [line[3:].strip() for line in cell.source.splitlines() if line.startswith("## ")]
+            section = headings[-1] if headings else section
+        seconds = cell.metadata.get("papermill", {}).get("duration") or 0.0
+        found[section] = round(found.get(section, 0.0) + seconds, 2)
+    return found
 
 
 # nbconvert's own template drops the descriptions that Lab.show gives its figures.
@@ -161,4 +179,22 @@ def _run_one(path: Path, out: Path, work: Path, profile: str, answers: bool) -> 
         found = json.loads(expected.read_text(encoding="utf-8")) if expected.exists() else []
         outside = [row["name"] for row in found if not row["ok"]]
         problem = f"outside the tolerance: {', '.join(outside)}" if outside else "" if found else "no expected results"
-    return path.stem, round(time.perf_counter() - start, 1), " ".join(problem.split())
+    seconds = round(time.perf_counter() - start, 1)
+    if not problem and not answers:
+        problem = over_budget(executed, profile, seconds)
+    return path.stem, seconds, " ".join(problem.split())
+
+
+def over_budget(executed: Path, profile: str, seconds: float) -> str:
+    """What took longer than the notebook's metadata allow, or, in tiny, a cell longer than a minute; or nothing."""
+    import nbformat
+
+    notebook = nbformat.read(executed, as_version=4)
+    budget = notebook.metadata.get("alstm", {}).get("budget_seconds", {}).get(profile)
+    if budget is not None and seconds > budget:
+        return f"over its budget of {budget} s"
+    for cell in notebook.cells:
+        took = cell.metadata.get("papermill", {}).get("duration") or 0.0
+        if profile == "tiny" and took > LONGEST_CELL:
+            return f"cell {cell.get('id')} took {took:.0f} s, more than the {LONGEST_CELL} of a cell"
+    return ""

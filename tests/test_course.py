@@ -82,13 +82,17 @@ def run_one(clone, tmp_path, monkeypatch):
     """Run 03_data with papermill replaced: it leaves an executed copy, and these expected results."""
     seen = {}
 
-    def run(expected=None, error=None, profile="tiny"):
+    def run(expected=None, error=None, profile="tiny", budget=1000.0, took=1.0):
         def execute(source, target, parameters, **settings):
             seen.update(parameters, source=source, **settings)
             cell = nbformat.v4.new_code_cell(
-                "1 + 1", outputs=[nbformat.v4.new_output("stream", text="it printed this")]
+                "1 + 1",
+                id="sum",
+                outputs=[nbformat.v4.new_output("stream", text="it printed this")],
+                metadata={"papermill": {"duration": took}},
             )
-            nbformat.write(nbformat.v4.new_notebook(cells=[cell]), target)
+            metadata = {"alstm": {"budget_seconds": {"tiny": budget, "small": 1000}}}
+            nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), target)
             if expected is not None:
                 path = Path(parameters["OUT_DIR"], "expected", "03_data.json")
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,3 +161,41 @@ def test_a_notebook_that_raises_has_failed_but_is_kept(run_one, tmp_path, error,
     status, line, _ = run_one([GOOD], error)
     assert status == "failed" and said in line
     assert "it printed this" in (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")
+
+
+def test_a_notebook_over_its_budget_has_failed(run_one):
+    status, line, _ = run_one([GOOD], budget=-1)
+    assert status == "failed" and "over its budget of -1 s" in line
+    assert run_one([GOOD], budget=-1, profile="small")[0] == "ok"  # the budget is that of the profile
+    assert "outside" in run_one([OUTSIDE], budget=-1)[1]  # what is wrong comes before what is slow
+
+
+@pytest.mark.parametrize("took, profile, expected", [(61, "tiny", "failed"), (59, "tiny", "ok"), (61, "small", "ok")])
+def test_a_cell_longer_than_a_minute_has_failed_in_tiny(run_one, took, profile, expected):
+    status, line, _ = run_one([GOOD], took=took, profile=profile)
+    assert status == expected
+    assert status == "ok" or "cell sum took 61 s" in line
+
+
+def test_durations_by_section(run_one, tmp_path):
+    def cell(kind, source, seconds=None):
+        made = getattr(nbformat.v4, f"new_{kind}_cell")(source)
+        made.metadata["papermill"] = {"duration": seconds}
+        return made
+
+    cells = [
+        cell("markdown", "# Title"),
+        cell("code", "1", 0.5),
+        cell("markdown", "## One\n\ntext"),
+        cell("code", "2", 2),
+    ]
+    cells += [
+        cell("markdown", "### part of it"),
+        cell("code", "3", 1.25),
+        cell("markdown", "## Two"),
+        cell("code", "4"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "x.ipynb")
+    assert course.durations(tmp_path / "x.ipynb") == {"start": 0.5, "One": 3.25, "Two": 0.0}
+    run_one([GOOD], took=7)
+    assert json.loads((tmp_path / "out" / "durations.json").read_text(encoding="utf-8")) == {"03_data": {"start": 7}}
