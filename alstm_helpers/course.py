@@ -58,8 +58,9 @@ def run_course(
 
     ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, ``durations.json`` (seconds of each
     section), and below ``run/`` the data, checkpoints and figures. A notebook fails when a cell raises, an expected
-    result is outside its tolerance, or it takes longer than its budget; the others still run. With ``answers`` every exercise is first given its typical wrong answers, then the
-    model answer, and one that judges any of them otherwise than it says fails the notebook.
+    result is outside its tolerance, or it takes longer than its budget; the others still run. With ``answers`` every
+    exercise is first given its typical wrong answers, then the model answer, and one that judges any of them otherwise
+    than it says fails the notebook.
 
     Returns:
         ``{"notebooks": [{"name", "status", "seconds"}, …], "seconds"}``, as ``summary.json`` holds it.
