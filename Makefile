@@ -17,7 +17,7 @@ PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements
 # Paddle's own page of GPU wheels; PyPI has only old ones.
 PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepaddle-gpu/
 
-.PHONY: course answers test lab lint setup gpu-check lock notebooks figures clean
+.PHONY: course answers site test lab lint setup gpu-check lock notebooks figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -64,6 +64,10 @@ notebooks: setup
 
 answers: setup
 	$(RUN) -m alstm_helpers course --answers --profile $(PROFILE) --out build/answers
+
+site: setup
+	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
+	$(RUN) tools/site.py "$(OUT)" build/site
 
 figures: setup
 	$(RUN) -m alstm_helpers course --notebooks 01 --out build/figures

@@ -11,12 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import find_browser, screenshot
+from browser import window
 from matplotlib import colormaps
 from PIL import Image
 from visualdl import LogReader
@@ -309,15 +309,7 @@ def falls(pixels: np.ndarray) -> bool:
     return bool(np.corrcoef(places, heights)[0, 1] > 0.9)  # rows count from above
 
 
-@pytest.fixture(scope="module")
-def browser() -> str:
-    found = find_browser()
-    if found is None:
-        pytest.skip("no Chrome or Chromium is installed; ALSTM_BROWSER can name one")
-    return found
-
-
-def test_a_browser_draws_the_curves(browser, tmp_path):
+def test_a_browser_draws_the_curves(tmp_path):
     curves = Curves(tmp_path / "visualdl")
     curves.add_text("config", "text", 0)
     for step in range(1, 51):
@@ -327,23 +319,18 @@ def test_a_browser_draws_the_curves(browser, tmp_path):
     curves.add_scores(50, *COUNTS)
     curves.close()
 
-    def shows(page: str, seen: Callable[[np.ndarray], bool]) -> bool:
-        for _ in range(3):  # the page computes in a worker, which once in a hundred times is late for the photograph
-            pixels, hosts = screenshot(browser, f"{url}/app/{page}", tmp_path)
-            assert hosts == {url.removeprefix("http://")}
-            if seen(pixels):
-                return True
-        return False
-
-    with served(tmp_path / "visualdl") as url:
-        assert shows("scalar", falls)
-        assert shows("pr-curve", falls)
-        brightest = colormaps["viridis"](1.0, bytes=True)[:3]
-        assert shows("image", lambda pixels: (pixels == brightest).all(axis=2).sum() > 1000)
+    brightest = colormaps["viridis"](1.0, bytes=True)[:3]
+    looks = {"scalar": falls, "pr-curve": falls}
+    looks["image"] = lambda pixels: bool((pixels == brightest).all(axis=2).sum() > 1000)
+    with served(tmp_path / "visualdl") as url, window() as seen:
+        for page, look in looks.items():
+            seen.page.goto(f"{url}/app/{page}")
+            assert seen.shows(look), page
+        assert {host for host in seen.hosts if host} == {url.removeprefix("http://")}
 
 
-def test_a_browser_draws_no_curve_without_points(browser, tmp_path):
+def test_a_browser_draws_no_curve_without_points(tmp_path):
     (tmp_path / "visualdl").mkdir()
-    with served(tmp_path / "visualdl") as url:
-        pixels, _ = screenshot(browser, f"{url}/app/scalar", tmp_path)
-    assert pixels.shape == (1000, 1400, 3) and not falls(pixels)
+    with served(tmp_path / "visualdl") as url, window() as seen:
+        seen.page.goto(f"{url}/app/scalar", wait_until="networkidle")
+        assert not seen.shows(falls, seconds=2) and seen.pixels().shape == (1000, 1400, 3)

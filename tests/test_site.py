@@ -1,0 +1,131 @@
+"""The site: every page in a browser, wide and as on a phone; glossary and timetables."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from browser import window
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+GLOSSARY = yaml.safe_load((ROOT / "docs" / "glossary.yml").read_text(encoding="utf-8"))
+
+spec = importlib.util.spec_from_file_location("site_tool", ROOT / "tools" / "site.py")
+site_tool = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(site_tool)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site of an executed course that ``ALSTM_SITE`` names; else of the notebooks as they are, without outputs."""
+    if "ALSTM_SITE" in os.environ:
+        return Path(os.environ["ALSTM_SITE"]).resolve()
+    folder = tmp_path_factory.mktemp("site") / "my site 网站"
+    command = [sys.executable, str(ROOT / "tools" / "site.py"), str(ROOT / "notebooks"), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_notebook_and_text_has_a_page(site):
+    pages = {path.stem for path in site.glob("*.html")}
+    assert {path.stem for path in NOTEBOOKS} | {"index", "workshop", "glossary", "search"} <= pages
+
+
+@pytest.mark.parametrize("width", [1300, 390])
+def test_every_page_in_a_browser(site, width):
+    """Opened from the file system: no complaint, no broken or undescribed picture, nothing wider than the window."""
+    with window(width, 900) as seen:
+        for path in sorted(site.glob("*.html")):
+            seen.page.goto(path.as_uri())
+            assert seen.ask("document.documentElement.scrollWidth") <= width, path.name
+            assert seen.ask("[...document.images].every(image => image.naturalWidth > 0)"), path.name
+            described = "[...document.images].every(image => image.alt && !image.alt.includes('/'))"
+            assert seen.ask(described), path.name
+            assert seen.complaints == [], path.name
+        assert seen.hosts <= {""}, "a page asks the network"
+
+
+def test_formulas_are_drawn(site):
+    with window() as seen:
+        seen.page.goto((site / "07_configuration.html").as_uri())
+        assert seen.ask("document.querySelectorAll('math').length") > 3
+        assert seen.ask("[...document.querySelectorAll('math')].every(math => math.getBoundingClientRect().height > 5)")
+        assert "$$" not in seen.page.inner_text("article")
+
+
+def test_search_finds_a_word(site):
+    with window() as seen:
+        seen.page.goto(f"{(site / 'search.html').as_uri()}?q=peepholes")
+        seen.page.wait_for_selector("ul.search li a", timeout=10_000)
+        assert "01_model.html" in seen.page.locator("ul.search").inner_html()
+
+
+def test_nothing_of_a_run_s_folders_is_left(site):
+    for path in site.glob("0*.html"):
+        assert "injected-parameters" not in path.read_text(encoding="utf-8")
+
+
+# --- the parts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_page_of_a_notebook(tmp_path):
+    output = nbformat.v4.new_output("display_data", {"image/png": "AA=="}, metadata={"image/png": {"alt": "A line."}})
+    cells = [
+        nbformat.v4.new_code_cell("PROFILE = 'x'", metadata={"tags": ["injected-parameters"]}),
+        nbformat.v4.new_markdown_cell("[a](../README.md) [b](01_model.ipynb#Some-heading) [c](../docs/glossary.yml)"),
+        nbformat.v4.new_code_cell("show()", outputs=[output]),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "x.ipynb")
+    text, figure = site_tool.page(tmp_path / "x.ipynb").cells
+    assert text.source == "a [b](01_model.ipynb) [c](glossary.md)"
+    assert figure.metadata["mystnb"] == {"image": {"alt": "A line."}}
+
+
+def test_a_timetable_has_a_break_before_ninety_minutes_are_over():
+    rows = site_tool.timetable([("a", 50, ""), ("b", 45, "x"), ("c", 40, ""), ("d", 60, "")]).splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["0:00", "0:50", "1:05", "1:50", "2:30", "2:45"]
+    assert [row.split("|")[2].strip() for row in rows] == ["a", "break", "b", "c", "break", "d"]
+
+
+def test_no_executed_notebook_is_one_sentence(tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "site.py"), str(tmp_path), str(tmp_path / "site")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.strip().endswith("no executed notebook here; run `make course` first")
+    assert not (tmp_path / "site").exists()
+
+
+def test_the_glossary_is_whole():
+    terms = [row["en"].lower() for row in GLOSSARY]
+    assert len(set(terms)) == len(terms) >= 40
+    for row in GLOSSARY:
+        assert set(row) == {"en", "zh", "in", "means"}
+        assert re.search(r"[\u4e00-\u9fff]", row["zh"]), row["en"]
+        assert row["means"].endswith(".") and len(row["means"]) > 15, row["en"]
+
+
+@pytest.mark.parametrize("row", GLOSSARY, ids=[row["en"] for row in GLOSSARY])
+def test_a_term_occurs_in_its_notebook(row):
+    notebook = nbformat.read(ROOT / "notebooks" / f"{row['in']}.ipynb", as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert re.search(rf"(?i)(?<!\w){re.escape(row['en'])}", text)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_a_notebook_links_to_the_glossary(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert any("](../docs/glossary.yml)" in cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_the_sections_that_the_workshop_names_exist():
+    data = (ROOT / "notebooks" / "03_data.ipynb").read_text(encoding="utf-8")
+    assert "## A record, byte by byte" in data and any("A record, byte by byte" in why for _, why in site_tool.HALF_DAY)
+    assert {name for name, _ in site_tool.HALF_DAY} <= {path.stem for path in NOTEBOOKS}
