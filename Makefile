@@ -17,6 +17,9 @@ PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements
 # Paddle's own page of GPU wheels; PyPI has only old ones.
 PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepaddle-gpu/
 
+# JupyterLab asks the network for its news and for its own updates; this one does not.
+QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
+
 .PHONY: course answers site test lab lint setup gpu-check lock notebooks figures clean
 
 course: setup
@@ -26,7 +29,7 @@ test: setup
 	$(RUN) -m pytest
 
 lab: setup
-	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1
+	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1 $(QUIET)
 
 lint: setup
 	$(RUN) -m ruff check .
