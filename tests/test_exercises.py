@@ -6,6 +6,8 @@ themselves: ``alstm course --answers``.
 
 from __future__ import annotations
 
+import csv
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -20,6 +22,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.exercises import CHAPTERS, check, exercises_of, find, hint, prove, solution
 from alstm_helpers.exercises.core import Exercise, Names, equals, is_text
 from alstm_helpers.exercises.progress import Progress, progress_file
+from alstm_helpers.metrics import YouTube8MMetrics
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 EVERY = [exercise for chapter in CHAPTERS for exercise in exercises_of(chapter)]
@@ -106,7 +109,8 @@ def test_any_answer_is_told_something_in_one_line(exercise):
 
 # --- exercises that need no notebook ------------------------------------------------------------------------------
 
-ALONE = ["ex-1-1", "ex-1-2", "ex-2-2", "ex-3-3", "ex-4-2", "ex-5-1", "ex-7-1", "ex-8-2"]
+GALLERY = ["ex-1-4", "ex-3-4", "ex-4-4", "ex-5-4", "ex-6-4", "ex-8-4"]
+ALONE = ["ex-1-1", "ex-1-2", "ex-2-2", "ex-3-3", "ex-4-2", "ex-5-1", "ex-7-1", "ex-8-2", *GALLERY]
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -114,11 +118,25 @@ def test_typical_wrong_answers_are_told_their_own_message(name):
     assert prove(name, {}) == f"{name}: {len(find(name).mistakes)} typical wrong answers, each told why"
 
 
-@pytest.mark.parametrize("name", ["ex-1-1", "ex-2-2", "ex-4-2", "ex-5-1", "ex-8-2"])
+@pytest.mark.parametrize("name", ["ex-1-1", "ex-2-2", "ex-4-2", "ex-5-1", "ex-8-2", *GALLERY])
 def test_the_model_answer_is_right(name):
-    space = {}
+    space = {"np": np, "csv": csv, "hashlib": hashlib, "YouTube8MMetrics": YouTube8MMetrics}
     exec(compile(find(name).solution, name, "exec"), space)  # noqa: S102 - our own text
     assert check(name, space["answer"]).status == "correct"
+
+
+@pytest.mark.parametrize("name", GALLERY[:-1])
+def test_the_broken_function_of_the_gallery_is_not_taken_for_right(name):
+    """As it stands in the notebook: the cell that shows the symptom."""
+    notebook = nbformat.read(NOTEBOOKS[int(name[3]) - 1], as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.id == "gallery-broken")
+    broken = re.match(r"(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL)[1]
+    space = {"np": np, "csv": csv, "hashlib": hashlib}
+    exec(broken, space)  # noqa: S102
+    space["gap_of"] = exercises.chapter_05.gap
+    function = next(value for key, value in space.items() if key.startswith("broken_"))
+    verdict = find(name).check(function, {})
+    assert verdict.status == "not yet" and "cannot be used" not in verdict.why
 
 
 @pytest.mark.parametrize("answer", [2.197, np.float32(2.2), np.array([2.2]), [2.2], 2.19])
@@ -265,7 +283,7 @@ def test_with_answers_proves_and_answers_each_exercise():
         assert changed.cells[place].source.endswith(f'prove("{exercise.name}")')
         assert ids[place + 1 : place + 3] == [f"{exercise.name}-answer", f"{exercise.name}-check"]
         assert changed.cells[place + 1].source == exercise.solution
-    assert len(changed.cells) == len(notebook.cells) + 3
+    assert len(changed.cells) == len(notebook.cells) + len(exercises_of(1))
     nbformat.validate(changed)
 
 

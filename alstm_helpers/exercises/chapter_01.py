@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,47 @@ def mean_scores(names: Names, pooling: str, *, true: bool = True) -> tuple[float
     chosen = np.concatenate([batch.labels for batch, _, _ in found]) > 0 if true else np.ones(scores.shape, bool)
     see, hear = (float(scores[:, part][chosen[:, part]].mean()) for part in (slice(0, 10), slice(10, 20)))
     return see, hear
+
+
+def right_softmax(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    scores = np.where(mask > 0, scores, -np.inf)
+    largest = np.maximum(scores.max(axis=1, keepdims=True), np.finfo(np.float32).min)
+    exponents = np.exp(scores - largest) * mask
+    return np.asarray(exponents / np.maximum(exponents.sum(axis=1, keepdims=True), 1e-30))
+
+
+def judge_softmax(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A function of scores and mask, tried on what breaks the naive one."""
+    if not callable(answer):
+        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+    rng = np.random.default_rng(0)
+    mask = (np.arange(6) < np.array([[6], [4], [1], [0]])).astype(np.float32)
+    scores = rng.normal(0, 3, (4, 6)).astype(np.float32)
+    with np.errstate(all="ignore"):
+        plain, high, low = (np.asarray(answer(scores + shift, mask)) for shift in (0, 100, -1e4))
+    if plain.shape != scores.shape:
+        return f"for scores {scores.shape} it gives an array {plain.shape}"
+    if not np.isfinite(high[:3]).all() or not np.isfinite(low[:3]).all():
+        return "a score of 100 gives NaN: subtract the largest score of the row first"
+    if np.abs(plain[:3] * (1 - mask[:3])).max() > 0:
+        return "padding gets weight: multiply by the mask before you divide by the sum"
+    if not np.isfinite(plain[3]).all() or plain[3].any():
+        return "a row that is all padding should give zeros"
+    if np.abs(plain - right_softmax(scores, mask)).max() > 1e-5 or np.abs(high - plain).max() > 1e-3:
+        return "the weights of a row should sum to 1, and not change when all scores grow by the same"
+    return ""
+
+
+def _naive(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return np.asarray(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True))
+
+
+def _without_mask(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return _naive(scores - scores.max(axis=1, keepdims=True), mask)
+
+
+def _large_negative(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    return _without_mask(np.where(mask > 0, scores, -1e9), mask)
 
 
 EXERCISES = [
@@ -94,6 +136,28 @@ EXERCISES = [
                 lambda names: mean_scores(names, "last", true=False),
                 "that is the mean over all classes; take only those that are true for the video",
             ),
+        ),
+    ),
+    Exercise(
+        "ex-1-4",
+        judge_softmax,
+        hints=(
+            "Two faults: exp of a large number is infinite, and nobody looks at the mask.",
+            "Subtract the largest score of each row; multiply the exponents by the mask.",
+            "Divide by the sum, but never by 0: np.maximum(sum, 1e-30).",
+        ),
+        solution=(
+            "def softmax(scores, mask):\n"
+            "    exponents = np.exp(scores - scores.max(axis=1, keepdims=True)) * mask\n"
+            "    return exponents / np.maximum(exponents.sum(axis=1, keepdims=True), 1e-30)\n\n\n"
+            "answer = softmax"
+        ),
+        note="Try it on the scores above: no NaN, no weight on padding. `masked_softmax` does the same.",
+        mistakes=(
+            (lambda names: _naive, "a score of 100 gives NaN: subtract the largest score of the row first"),
+            (lambda names: _without_mask, "padding gets weight: multiply by the mask before you divide by the sum"),
+            (lambda names: _large_negative, "a row that is all padding should give zeros"),
+            (lambda names: 0.5, "that is a float; give the function itself, without calling it"),
         ),
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import tempfile
 from collections import Counter
@@ -87,6 +88,42 @@ def _value(make: Callable[..., Any]) -> Callable[[Names], Any]:
     return lambda names: make
 
 
+def judge_split(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A function from a clip to its side, tried on many clips of many persons."""
+    if not callable(answer):
+        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+    sides: dict[str, set[str]] = {}
+    for person in range(200):
+        for clip in range(5):
+            name = f"person{person}_{clip:02d}.mp4"
+            side = answer(name)
+            if side not in ("train", "val"):
+                return f"for {name} it gives {side!r}; train or val is asked for"
+            if answer(name) != side:
+                return f"asked twice about {name} it gives two answers; nothing may be random"
+            sides.setdefault(f"person{person}", set()).add(side)
+    both = [person for person, found in sides.items() if len(found) > 1]
+    if both:
+        return f"{len(both)} of 200 persons are on both sides"
+    share = sum(found == {"val"} for found in sides.values()) / 200
+    if not 0.1 <= share <= 0.4:
+        return f"{share:.0%} of the persons are in validation; about a quarter should be"
+    return ""
+
+
+def _by_clip(clip: str) -> str:
+    return "val" if int(hashlib.md5(clip.encode()).hexdigest(), 16) % 4 == 0 else "train"
+
+
+def _all_train(clip: str) -> str:
+    return "train"
+
+
+def _at_random(clip: str, _asked: list[str] = []) -> str:  # noqa: B006 - a stand-in for random: it must change
+    _asked.append(clip)
+    return ("train", "val")[len(_asked) % 2]
+
+
 EXERCISES = [
     Exercise(
         "ex-3-1",
@@ -157,6 +194,31 @@ EXERCISES = [
             (_value(_all_lines), "for the lines ['a.pkl', 'b.pkl'] it gives ['a.pkl', 'b.pkl'], not []"),
             (_value(_whether), "for a list it gives a bool; it should name the lines"),
             (lambda names: [], "that is a list; give the function itself, without calling it"),
+        ),
+    ),
+    Exercise(
+        "ex-3-4",
+        judge_split,
+        hints=(
+            "What the function hashes decides what stays together.",
+            "The person is the part of the name before the underscore.",
+            'Hash clip.split("_")[0] instead of clip; the rest can stay.',
+        ),
+        solution=(
+            "def part_of_person(clip):\n"
+            '    person = clip.split("_")[0]\n'
+            '    return "val" if int(hashlib.md5(person.encode()).hexdigest(), 16) % 4 == 0 else "train"\n\n\n'
+            "answer = part_of_person"
+        ),
+        note="Run the cell above with it: nobody is on both sides. `alstm split --group` does the same.",
+        mistakes=(
+            (_value(_by_clip), "158 of 200 persons are on both sides"),
+            (_value(_all_train), "0% of the persons are in validation; about a quarter should be"),
+            (
+                _value(_at_random),
+                "asked twice about person0_00.mp4 it gives two answers; nothing may be random",
+            ),
+            (lambda names: "val", "that is a str; give the function itself, without calling it"),
         ),
     ),
 ]

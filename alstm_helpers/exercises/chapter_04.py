@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from alstm_helpers.exercises.core import Exercise, Names, equals
+from alstm_helpers.exercises.core import Exercise, Names, as_number, equals
 
 
 def shares(names: Names, *, longest: int = 0) -> tuple[float, float]:
@@ -23,6 +24,28 @@ def rates(names: Names, step: int = 99) -> tuple[float, float]:
 
 
 RATE, STEPS = 1e-3 * 48 / 1024, math.ceil(3_888_919 / 48)
+
+
+def judge_warm_up(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A function of the step, beside the package's warm-up."""
+    if not callable(answer):
+        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+    if as_number(answer(0)) == 0:
+        return "the first step has a rate of 0: it computes, and learns nothing"
+    for step in (0, 1, 10, 24, 48, 49, 50, 1000):
+        found, right = as_number(answer(step)), 0.002 * min(1, (step + 1) / 50)
+        if found is None or abs(found - right) > 1e-9:
+            return f"step {step} has a rate of {found}; a line from 0 that reaches 0.002 in step 49 gives {right:.6g}"
+    return ""
+
+
+def _jumps(step: int, base: float = 0.002, warmup: int = 50) -> float:
+    return base * min(1, step // warmup)
+
+
+def _goes_on(step: int, base: float = 0.002, warmup: int = 50) -> float:
+    return base * (step + 1) / warmup
+
 
 EXERCISES = [
     Exercise(
@@ -91,6 +114,27 @@ EXERCISES = [
                 lambda names: (rates(names)[0], rates(names)[0]),
                 "the second plan has two epochs: lab.config(TRAIN__epoch=2)",
             ),
+        ),
+    ),
+    Exercise(
+        "ex-4-4",
+        judge_warm_up,
+        hints=(
+            "Print step // 50 for steps 0, 25, 49, 50: it is a whole number.",
+            "With / instead of // it is a line, but the first step still has a rate of 0.",
+            "base * min(1, (step + 1) / warmup)",
+        ),
+        solution=(
+            "def rate(step, base=0.002, warmup=50):\n    return base * min(1, (step + 1) / warmup)\n\n\nanswer = rate"
+        ),
+        note="The package's `learning_rate_at` gives the same: the first step already learns a little.",
+        mistakes=(
+            (lambda names: _jumps, "the first step has a rate of 0: it computes, and learns nothing"),
+            (
+                lambda names: _goes_on,
+                "step 50 has a rate of 0.00204; a line from 0 that reaches 0.002 in step 49 gives 0.002",
+            ),
+            (lambda names: 0.002, "that is a float; give the function itself, without calling it"),
         ),
     ),
 ]

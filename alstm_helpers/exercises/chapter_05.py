@@ -68,6 +68,28 @@ def whole_gap(names: Names) -> float:
     return gap(names.val_scores, names.val_truth)
 
 
+Batches = list[tuple[np.ndarray, np.ndarray]]
+
+
+def judge_gap(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A function of batches, tried on the same videos cut in several ways."""
+    if not callable(answer):
+        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+    rng = np.random.default_rng(0)
+    truth = rng.random((24, 6)) < 0.3
+    scores = rng.random((24, 6)) + 0.2 * truth
+    for size in (24, 8, 3, 10):
+        cuts = [slice(first, first + size) for first in range(0, 24, size)]
+        found = as_number(answer([(scores[cut], truth[cut]) for cut in cuts]))
+        if found is None or abs(found - gap(scores, truth)) > 1e-6:
+            return f"24 videos in batches of {size} do not have the GAP that they have at once"
+    return ""
+
+
+def _mean_of_batches(batches: Batches) -> float:
+    return float(np.mean([gap(scores, truth) for scores, truth in batches]))
+
+
 EXERCISES = [
     Exercise(
         "ex-5-1",
@@ -132,6 +154,35 @@ EXERCISES = [
                 "the sign is the other way round: batch mean minus global",
             ),
             (whole_gap, "that is the global GAP; compare the mean over batches with it"),
+        ),
+    ),
+    Exercise(
+        "ex-5-4",
+        judge_gap,
+        hints=(
+            "A mean of GAPs is no GAP: predictions of different batches are never compared.",
+            "YouTube8MMetrics takes batch after batch; or join them with np.concatenate.",
+            "Make one YouTube8MMetrics, update it with every batch, and ask once, at the end.",
+        ),
+        solution=(
+            "def pooled_gap(batches):\n"
+            "    metrics = YouTube8MMetrics(batches[0][0].shape[1])\n"
+            "    for s, t in batches:\n"
+            "        metrics.update(s, t)\n"
+            '    return metrics.result()["gap"]\n\n\n'
+            "answer = pooled_gap"
+        ),
+        note="Run the cell above with it: the same number for every batch size.",
+        mistakes=(
+            (
+                lambda names: _mean_of_batches,
+                "24 videos in batches of 8 do not have the GAP that they have at once",
+            ),
+            (
+                lambda names: lambda batches: gap(*batches[0]) + 1,
+                "24 videos in batches of 24 do not give the GAP that all of them give at once",
+            ),
+            (lambda names: 0.9, "that is a float; give the function itself, without calling it"),
         ),
     ),
 ]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import tempfile
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from alstm_helpers.exercises.core import Exercise, Names, equals
@@ -36,6 +41,51 @@ def error_without_lengths(names: Names) -> float:
     batch = names.batch
     full = np.full(len(batch.ids), batch.rgb.shape[1])
     return float(np.abs(names.predictor(batch.rgb, batch.audio, full).scores - names.trainer_scores).max())
+
+
+VOCABULARY = 'Index,TrainVideoCount,Name\n11,3,Food\n0,9,"Made up, with a comma"\n5,2,\n2,1, A blank\n'
+NAMES = {0: "Made up, with a comma", 2: "A blank", 5: "class 5", 11: "Food"}
+
+
+def judge_names(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A function of a vocabulary's path, tried on one with the three traps."""
+    if not callable(answer):
+        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "vocabulary.csv")
+        path.write_text(VOCABULARY, encoding="utf-8")
+        found = answer(path)
+    if not isinstance(found, dict):
+        return f"it gives a {type(found).__name__}, in which names stand by row; give a dict by the column Index"
+    if not all(isinstance(index, int) for index in found):
+        return "the classes are numbers: turn Index into an int"
+    for index, right in NAMES.items():
+        if index not in found:
+            return f"class {index} is missing; an empty name is a class, too"
+        if found[index] != right:
+            return f"class {index} is named {found[index]!r} instead of {right!r}"
+    return ""
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _by_row(path: Path) -> list[str]:
+    return [row["Name"] for row in _rows(path)]
+
+
+def _as_they_are(path: Path) -> dict[int, str]:
+    return {int(row["Index"]): row["Name"] for row in _rows(path)}
+
+
+def _without_empty(path: Path) -> dict[int, str]:
+    return {int(row["Index"]): row["Name"].strip() for row in _rows(path) if row["Name"]}
+
+
+def _texts(path: Path) -> dict[str, str]:
+    return {row["Index"]: row["Name"].strip() for row in _rows(path)}
 
 
 EXERCISES = [
@@ -99,6 +149,29 @@ EXERCISES = [
         mistakes=(
             (lambda names: float(names.error.max()), "that is the error of the bare conversion, from above"),
             (lambda names: 0.0, "0 would mean that lengths do not matter; did you pass T for every video?"),
+        ),
+    ),
+    Exercise(
+        "ex-6-4",
+        judge_names,
+        hints=(
+            "csv.DictReader gives each row as a dict: the class is int(row['Index']), wherever the row stands.",
+            "strip() takes the blank away; an empty text is False.",
+            "{int(row['Index']): row['Name'].strip() or f\"class {row['Index']}\" for row in …}",
+        ),
+        solution=(
+            "def names_of(path):\n"
+            '    with path.open(encoding="utf-8", newline="") as file:\n'
+            "        rows = list(csv.DictReader(file))\n"
+            "    return {int(row['Index']): row['Name'].strip() or f\"class {row['Index']}\" for row in rows}\n\n\n"
+            "answer = names_of"
+        ),
+        note="Call it on the miniature above: 0 is what it says, and 11 is Food. `read_class_names` does the same.",
+        mistakes=(
+            (lambda names: _by_row, "it gives a list, in which names stand by row; give a dict by the column Index"),
+            (lambda names: _as_they_are, "class 2 is named ' A blank' instead of 'A blank'"),
+            (lambda names: _without_empty, "class 5 is missing; an empty name is a class, too"),
+            (lambda names: _texts, "the classes are numbers: turn Index into an int"),
         ),
     ),
 ]

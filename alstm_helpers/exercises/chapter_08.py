@@ -47,6 +47,7 @@ def judge_no_ramp(answer: Any, names: Names, exercise: Exercise) -> str:
 
 RATE = 1e-3 * 32 / 1024
 
+
 EXERCISES = [
     Exercise(
         "ex-8-1",
@@ -97,5 +98,21 @@ EXERCISES = [
         solution='answer = outcome(measure("low_rate_no_warmup", warmup_iters=0))[1]',
         note="At this rate the ramp costs steps and saves nothing that shows: leave it out where steps are few.",
         mistakes=((lambda names: 0.5, NO_RUN),),
+    ),
+    Exercise(
+        "ex-8-4",
+        equals(lambda names: 3_888_919, within=0.5),
+        hints=(
+            "The schedule counts its epochs in num_samples / batch_size steps.",
+            "How many training videos has the 2018 set? Notebook 03 says it, and so does configs/attention_lstm.yaml.",
+            "3,888,919",
+        ),
+        solution="answer = 3_888_919",
+        note="With it the rate falls at step 18,990, where the fifth epoch really ends. Null counts the videos itself.",
+        mistakes=(
+            (lambda names: 5_000_000, "that is the number of the 2017 set, the fault itself"),
+            (lambda names: 1_112_356, "those are the validation videos"),
+            (lambda names: 3844, "that is the number of shards"),
+        ),
     ),
 ]
