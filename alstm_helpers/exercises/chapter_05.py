@@ -180,7 +180,7 @@ EXERCISES = [
             ),
             (
                 lambda names: lambda batches: gap(*batches[0]) + 1,
-                "24 videos in batches of 24 do not give the GAP that all of them give at once",
+                "24 videos in batches of 24 do not have the GAP that they have at once",
             ),
             (lambda names: 0.9, "that is a float; give the function itself, without calling it"),
         ),
