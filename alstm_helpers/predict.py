@@ -65,7 +65,7 @@ def read_thresholds(given: str, num_classes: int) -> np.ndarray:
             report = json.loads(require_file(given, remedy).read_text(encoding="utf-8"))
             limits[:] = float(report["best_f1"]["threshold"])
         elif given.endswith(".csv"):
-            with require_file(given, remedy).open(encoding="utf-8", newline="") as file:
+            with require_file(given, remedy).open(encoding="utf-8-sig", newline="") as file:
                 rows = [(int(row["index"]), row["threshold"]) for row in csv.DictReader(file)]
             for index, text in rows:
                 limits[index] = float(text or "inf")

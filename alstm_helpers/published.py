@@ -53,7 +53,9 @@ def fetch_weights(address: str, *, attempts: int = 3, timeout: float = 30.0, pau
         AlstmError: there is no answer, or the content is not what it should be; then the cache stays without it.
     """
     url, fragment = urldefrag(PUBLISHED_WEIGHTS if address == "published" else address)
-    pinned = fragment.removeprefix("sha256=") if fragment else None
+    pinned = fragment.lower().removeprefix("sha256=") if fragment else None
+    if pinned is not None and not re.fullmatch(r"[0-9a-f]{64}", pinned):
+        raise AlstmError(address, "what stands behind the # is no checksum", "write #sha256= and 64 hexadecimal digits")
     name = Path(urlsplit(url).path).name or "weights.pdparams"
     # Two files of one name from two servers are two files.
     folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:12]
@@ -81,7 +83,7 @@ def fetch_weights(address: str, *, attempts: int = 3, timeout: float = 30.0, pau
 
 
 def _check(url: str, found: str, pinned: str | None) -> None:
-    if pinned and found != pinned.lower():
+    if pinned and found != pinned:
         raise AlstmError(url, f"its SHA-256 is {found}, not that after the #", "correct the address, or do not use it")
 
 
@@ -91,6 +93,8 @@ def _md5_told(session: requests.Session, url: str, timeout: float) -> str | None
         answer = session.head(url, timeout=timeout, allow_redirects=True)
     except requests.RequestException as error:
         raise AlstmError(url, f"no answer ({type(error).__name__})", _BY_HAND) from None
+    if answer.status_code in (405, 501):  # it does not say anything about a file without sending it
+        return None
     if answer.status_code != 200:
         raise AlstmError(url, f"the server answers {answer.status_code}", _BY_HAND)
     tag = answer.headers.get("ETag", "").strip('"').lower()

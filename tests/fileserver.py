@@ -23,6 +23,7 @@ class Server(ThreadingHTTPServer):
         self.gets: list[str] = []
         self.announced_size: int | None = None
         self.etags: dict[str, str] = {}
+        self.head_status: int | None = None
 
     @property
     def url(self):
@@ -36,7 +37,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self):
         name = self.path.rsplit("/", 1)[-1]
         data = self.server.files.get(name)
-        self.send_response(404 if data is None else 200)
+        self.send_response(self.server.head_status or (404 if data is None else 200))
         self.send_header("Content-Length", str(self.server.announced_size or len(data or b"")))
         if name in self.server.etags:
             self.send_header("ETag", self.server.etags[name])

@@ -253,8 +253,10 @@ def test_thresholds_that_eval_chose(tmp_path):
     report = write_report(metrics, 1.0, tmp_path / "metrics.json", batch_size=2, resamples=0)
     chosen = report["best_f1"]["threshold"]
     assert read_thresholds(str(tmp_path / "report.json"), 3).tolist() == [chosen] * 3
-    limits = read_thresholds(str(tmp_path / "classes.csv"), 3)
-    assert limits == pytest.approx([0.9, 0.3, np.inf])
+    content = (tmp_path / "classes.csv").read_bytes()
+    for edited in (content, b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")):  # as spreadsheets write it
+        (tmp_path / "classes.csv").write_bytes(edited)
+        assert read_thresholds(str(tmp_path / "classes.csv"), 3) == pytest.approx([0.9, 0.3, np.inf])
 
 
 @pytest.mark.parametrize("text", ["-0.1", "1.5", "half", "nan", "wrong.json", "null.json", "wrong.csv", "more.csv"])

@@ -129,3 +129,15 @@ def test_the_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "alstm_helpers"
+
+
+def test_a_server_that_knows_no_head(server, cache, content):
+    server.head_status = 405
+    assert fetch(server).read_bytes() == content
+
+
+@pytest.mark.parametrize("fragment", ["#abc", "#sha256=abc", "#md5=" + "0" * 32])
+def test_a_checksum_that_is_none_is_refused_before_anything_is_fetched(server, cache, content, fragment):
+    with pytest.raises(AlstmError, match=r"what stands behind the # is no checksum; write #sha256="):
+        fetch(server, fragment)
+    assert server.gets == []
