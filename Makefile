@@ -7,11 +7,13 @@ PROFILE ?= tiny
 GPU ?=
 OUT ?= build/course
 # The first Python that is new enough and can make virtual environments.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10 python3.13; do \
-	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+# An unpacked bundle brings its packages along: there nothing is asked of the network.
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(if $(wildcard wheels),--no-index --find-links wheels)
 READY := $(VENV)/ready-$(or $(GPU),cpu)
 PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements.lock)
 # Paddle's own page of GPU wheels; PyPI has only old ones.
@@ -20,7 +22,7 @@ PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepad
 # JupyterLab asks the network for its news and for its own updates; this one does not.
 QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-.PHONY: course answers site test lab lint setup gpu-check lock notebooks figures clean
+.PHONY: course answers site bundle test lab lint setup gpu-check lock notebooks figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -39,17 +41,17 @@ lint: setup
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "error: python3: none of version 3.10 to 3.13 with venv was found; install one (on Debian and Ubuntu also python3-venv), or pass PYTHON=/path/to/python" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: python3: none of version 3.10 to 3.12 with venv was found; install one (on Debian and Ubuntu also python3-venv), or pass PYTHON=/path/to/python" >&2; exit 1; }
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(GPU),)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PIP) --require-hashes -r requirements.lock
 else
 	sed '/^paddlepaddle==/,/^    # /d' requirements.lock > $(VENV)/without-paddle.lock
-	$(RUN) -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/without-paddle.lock
-	$(RUN) -m pip install --quiet --disable-pip-version-check "paddlepaddle-gpu==$(PADDLE_VERSION)" --find-links $(PADDLE_WHEELS)
+	$(PIP) --require-hashes -r $(VENV)/without-paddle.lock
+	$(PIP) "paddlepaddle-gpu==$(PADDLE_VERSION)" --find-links $(PADDLE_WHEELS)
 endif
-	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 # On a machine with a GPU: make GPU=cu126 gpu-check
@@ -71,6 +73,15 @@ answers: setup
 site: setup
 	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
 	$(RUN) tools/site.py "$(OUT)" build/site
+
+# The course, its data and every package it needs, in one archive for a room without a network: unpack, make course.
+BUNDLE = attention-lstm-course
+bundle: setup
+	rm -rf build/bundle && mkdir -p build/bundle
+	git archive --prefix=$(BUNDLE)/ HEAD | tar x -C build/bundle
+	$(RUN) -m pip download --quiet --disable-pip-version-check --require-hashes -r requirements.lock --dest build/bundle/$(BUNDLE)/wheels
+	$(RUN) -c "from alstm_helpers.lab import Lab; Lab('bundle', profile='tiny', seed=0, data_dir='build/bundle/$(BUNDLE)/data/course/tiny').ensure_data()"
+	tar cf build/$(BUNDLE).tar -C build/bundle $(BUNDLE)
 
 figures: setup
 	$(RUN) -m alstm_helpers course --notebooks 01 --out build/figures
