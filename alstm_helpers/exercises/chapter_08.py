@@ -62,7 +62,7 @@ EXERCISES = [
             'eight = measure("large_8", batch_size=64, learning_rate=0.008, epoch=8)\n'
             "answer = (outcome(three)[1], outcome(eight)[1])"
         ),
-        note="With its own rate and more epochs the large batch comes near: it needed steps, not another size.",
+        note="In three epochs it hardly leaves the floor; in eight it reaches the batch of 16. It needed steps.",
         mistakes=(
             (lambda names: (0.9, names.floor_gap), "eight epochs should end above three; the pair is (three, eight)"),
             (lambda names: (7.9, 6.5), "a GAP is at most 1; is that the loss?"),
