@@ -258,10 +258,11 @@ class YouTube8MMetrics:
             return labels.astype(bool)
         truth = np.zeros((len(labels), self.num_classes), dtype=bool)
         for row, classes in enumerate(labels):
-            wrong = [label for label in classes if not 0 <= label < self.num_classes]
+            valid = range(self.num_classes)
+            wrong = [label for label in classes if label not in valid]
             if wrong:
                 where = f"labels of video {names[row] if row < len(names) else row}"
-                raise AlstmError(where, f"{wrong[0]} is not one of {self.num_classes} classes", "set num_classes")
+                raise AlstmError(where, f"{wrong[0]!r} is not one of {self.num_classes} classes", "set num_classes")
             truth[row, list(classes)] = True
         return truth
 

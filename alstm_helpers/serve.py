@@ -104,7 +104,7 @@ def parse(body: bytes, kind: str) -> dict[str, np.ndarray]:
     Raises:
         AlstmError: it is neither JSON nor npz, lacks an array, or an array has another type or shape.
     """
-    is_json = kind.partition(";")[0].strip() == "application/json"
+    is_json = kind.partition(";")[0].strip().lower() == "application/json"
     try:
         arrays = _from_json(body) if is_json else _from_npz(body)
     except Exception as error:  # json, zipfile, zlib and NumPy have exceptions of their own

@@ -244,7 +244,7 @@ def test_shapes_that_do_not_fit_are_refused(scores, labels):
         YouTube8MMetrics(3, 2).update(scores, labels)
 
 
-@pytest.mark.parametrize("label", [3, -1])
+@pytest.mark.parametrize("label", [3, -1, "cat", 0.5])
 def test_a_label_that_is_no_class_is_refused(label):
     with pytest.raises(AlstmError, match=str(label)):
         YouTube8MMetrics(3, 2).update(np.ones((1, 3)), [[label]])
