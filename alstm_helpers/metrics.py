@@ -262,7 +262,7 @@ class YouTube8MMetrics:
             wrong = [label for label in classes if label not in valid]
             if wrong:
                 where = f"labels of video {names[row] if row < len(names) else row}"
-                raise AlstmError(where, f"{wrong[0]!r} is not one of {self.num_classes} classes", "set num_classes")
+                raise AlstmError(where, f"{wrong[0]} is not one of {self.num_classes} classes", "set num_classes")
             truth[row, list(classes)] = True
         return truth
 
