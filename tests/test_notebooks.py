@@ -348,3 +348,10 @@ def test_code_is_lint_free(path):
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_tells_its_minutes(path):
+    """They are counted from the notebook's text; the seconds of the machine stand on the site."""
+    minutes = nbformat.read(path, as_version=4).metadata.alstm.minutes
+    readme = (path.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"| [{path.stem}](notebooks/{path.name}) | {minutes} | " in readme
