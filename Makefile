@@ -22,7 +22,7 @@ PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepad
 # JupyterLab asks the network for its news and for its own updates; this one does not.
 QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-.PHONY: course answers site bundle test lab lint setup gpu-check lock notebooks figures clean
+.PHONY: course answers behind site bundle test lab lint setup gpu-check lock notebooks measured figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -67,8 +67,12 @@ lock:
 notebooks: setup
 	$(RUN) -m alstm_helpers.notebooks
 
+# For instructors: notes and answers shown. For CI: also each notebook from its cell for who is behind.
 answers: setup
 	$(RUN) -m alstm_helpers course --answers --profile $(PROFILE) --out build/answers
+
+behind: setup
+	$(RUN) -m alstm_helpers course --behind --profile $(PROFILE) --out build/behind
 
 site: setup
 	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -83,7 +87,13 @@ bundle: setup
 	$(RUN) -c "from alstm_helpers.lab import Lab; Lab('bundle', profile='tiny', seed=0, data_dir='build/bundle/$(BUNDLE)/data/course/tiny').ensure_data()"
 	tar cf build/$(BUNDLE).tar -C build/bundle $(BUNDLE)
 
+# After a run of the whole course on an idle machine: its seconds, for the README.
+measured: setup
+	cp "$(OUT)/summary.json" docs/measured.json
+	$(RUN) -m alstm_helpers.notebooks
+
 figures: setup
+	$(RUN) -m alstm_helpers.drawings
 	$(RUN) -m alstm_helpers course --notebooks 01 --out build/figures
 	cp build/figures/run/out/figures/01_model-attention.png figures/attention.png
 	cp build/figures/run/out/figures/01_model-compare.png figures/three_models.png

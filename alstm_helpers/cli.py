@@ -513,12 +513,15 @@ def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
 
 
 @alstm.command()
-@click.option("--profile", default="tiny", show_default=True, help="tiny or small.")
+@click.option("--profile", default="tiny", show_default=True, help="tiny, small, or full: also the real data set.")
 @click.option("--notebooks", multiple=True, metavar="NN", help="Only these: --notebooks 03 05.")
-@click.option("--answers", is_flag=True, help="Give the exercises wrong answers, then right ones, and see them judged.")
+@click.option("--answers", "variant", flag_value="answers", help="For instructors: notes, and every exercise answered.")
+@click.option("--behind", "variant", flag_value="behind", help="Start each notebook at its cell for who is behind.")
 @click.option("--out", default=None, metavar="D", help="Where executed copies go. [default: build/course of the clone]")
 @click.argument("more", nargs=-1, metavar="")
-def course(profile: str, notebooks: tuple[str, ...], answers: bool, out: str | None, more: tuple[str, ...]) -> None:
+def course(
+    profile: str, notebooks: tuple[str, ...], variant: str | None, out: str | None, more: tuple[str, ...]
+) -> None:
     """Run the notebooks headless; write executed copies, HTML and summary.json."""
     if more and not notebooks:
         raise click.UsageError(f"unexpected {' '.join(more)}; select notebooks with --notebooks")
@@ -526,7 +529,7 @@ def course(profile: str, notebooks: tuple[str, ...], answers: bool, out: str | N
     from alstm_helpers.paths import project_root
 
     folder = Path(out) if out else project_root() / "build" / "course"
-    done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], answers=answers, report=_line)
+    done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], variant=variant or "", report=_line)
     good = [row for row in done["notebooks"] if row["status"] == "ok"]
     click.echo(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")
     if len(good) < len(done["notebooks"]):

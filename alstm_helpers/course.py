@@ -11,6 +11,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import yaml
 from joblib import Parallel, delayed
 from nbformat import NotebookNode
 
@@ -51,16 +52,15 @@ def run_course(
     *,
     profile: str = "tiny",
     notebooks: Sequence[str] = (),
-    answers: bool = False,
+    variant: str = "",
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Run notebooks through papermill in ``out``: those that only train side by side, then the others alone.
 
     ``out`` gets ``<name>.ipynb`` and ``<name>.html`` (executed), ``summary.json``, ``durations.json`` (seconds of each
     section), and below ``run/`` the data, checkpoints and figures. A notebook fails when a cell raises, an expected
-    result is outside its tolerance, or it takes longer than its budget; the others still run. With ``answers`` every
-    exercise is first given its typical wrong answers, then the model answer, and one that judges any of them otherwise
-    than it says fails the notebook.
+    result is outside its tolerance, or it takes longer than its budget; the others still run. ``variant`` is one of
+    :data:`VARIANTS`, or empty for the notebooks as they are.
 
     Returns:
         ``{"notebooks": [{"name", "status", "seconds"}, …], "seconds"}``, as ``summary.json`` holds it.
@@ -77,7 +77,7 @@ def run_course(
     together = [path for path in selected if path.stem in TOGETHER]
     alone = [path for path in selected if path.stem not in TOGETHER]
     for group, workers in ((together, min(usable_cores(), len(together))), (alone, 1)):
-        jobs = (delayed(_run_one)(path, out, work, profile, answers) for path in group)
+        jobs = (delayed(_run_one)(path, out, work, profile, variant) for path in group)
         for name, seconds, problem in Parallel(n_jobs=max(1, workers), return_as="generator_unordered")(jobs):
             rows.append({"name": name, "status": "failed" if problem else "ok", "seconds": seconds})
             report(f"{name:<28} {rows[-1]['status']:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
@@ -123,24 +123,61 @@ def to_html(executed: Path) -> str:
 
 
 def with_answers(notebook: NotebookNode) -> NotebookNode:
-    """A copy in which each exercise is proven and then answered."""
+    """For instructors: notes beside the text, and each exercise given its typical wrong answers, then the model answer.
+
+    An exercise that judges any of them otherwise than it says fails the notebook.
+    """
     import nbformat
 
     copy = deepcopy(notebook)
+    number = copy.metadata.get("alstm", {}).get("title", "")[:2]
+    notes = instructor_notes().get(number, {})
     cells = []
     for cell in copy.cells:
+        if cell.id in notes:
+            cells.append(_markdown(f"{cell.id}-note-for-instructors", f"> **For instructors.** {notes[cell.id]}"))
         name = cell.id.removesuffix("-answer")
         if cell.cell_type == "code" and name != cell.id:
+            exercise = find(name)
+            told = "\n".join(f"> - {message}" for _, message in exercise.mistakes)
+            about = f"> **For instructors.** Typical wrong answers are told:\n>\n{told}\n>\n> The model answer follows."
+            cells.append(_markdown(f"{name}-told", about))
             proof = nbformat.v4.new_code_cell(f'from alstm_helpers.exercises import prove\n\nprove("{name}")')
             proof.id = f"{name}-prove"
             cells.append(proof)
-            cell.source = find(name).solution
+            cell.source = exercise.solution
         cells.append(cell)
     copy.cells = cells
     return copy
 
 
-def _run_one(path: Path, out: Path, work: Path, profile: str, answers: bool) -> tuple[str, float, str]:
+def instructor_notes() -> dict[str, dict[str, str]]:
+    """Notes for instructors: number of the notebook → cell → note."""
+    notes = yaml.safe_load((project_root() / "docs" / "notes.yml").read_text(encoding="utf-8"))
+    return {name[:2]: found for name, found in notes.items()}
+
+
+def _markdown(name: str, text: str) -> NotebookNode:
+    import nbformat
+
+    cell = nbformat.v4.new_markdown_cell(text)
+    cell.id = name[:64]
+    return cell
+
+
+def from_catch_up(notebook: NotebookNode) -> NotebookNode:
+    """A copy as somebody has it who is behind: nothing has run but the parameters, and then the cell to catch up."""
+    copy = deepcopy(notebook)
+    place = [cell.id for cell in copy.cells].index("catch-up")
+    first = [cell for cell in copy.cells[:place] if "parameters" in cell.metadata.get("tags", [])]
+    copy.cells = [*first, *copy.cells[place:]]
+    return copy
+
+
+VARIANTS: dict[str, Callable[[NotebookNode], NotebookNode]] = {"answers": with_answers, "behind": from_catch_up}
+
+
+def _run_one(path: Path, out: Path, work: Path, profile: str, variant: str) -> tuple[str, float, str]:
     """Run one notebook; return its name, its seconds, and what went wrong, or nothing."""
     start = time.perf_counter()
     import nbformat
@@ -151,13 +188,16 @@ def _run_one(path: Path, out: Path, work: Path, profile: str, answers: bool) -> 
     expected = work / "out" / "expected" / f"{path.stem}.json"
     expected.unlink(missing_ok=True)
     os.environ["ALSTM_PROGRESS"] = str(work / "progress.json")  # a learner's own stays as it is
-    os.environ[STRICT] = str(int(answers))
+    os.environ[STRICT] = str(int(variant == "answers"))
     source = path
-    if answers:
-        source = work / "answers" / path.name
+    if variant:
+        source = work / variant / path.name
         source.parent.mkdir(exist_ok=True)
-        nbformat.write(with_answers(nbformat.read(path, as_version=4)), source)
-    parameters = {"PROFILE": profile, "DATA_DIR": str(work / "data"), "OUT_DIR": str(work / "out")}
+        nbformat.write(VARIANTS[variant](nbformat.read(path, as_version=4)), source)
+    # The real data set wants a card, if there is one; FlashDigits is faster without.
+    device = "auto" if profile == "full" else "cpu"
+    folders = {"DATA_DIR": str(work / "data"), "OUT_DIR": str(work / "out")}
+    parameters = {"PROFILE": profile, "DEVICE": device, **folders}
     problem = ""
     try:
         papermill.execute_notebook(
@@ -181,7 +221,7 @@ def _run_one(path: Path, out: Path, work: Path, profile: str, answers: bool) -> 
         outside = [row["name"] for row in found if not row["ok"]]
         problem = f"outside the tolerance: {', '.join(outside)}" if outside else "" if found else "no expected results"
     seconds = round(time.perf_counter() - start, 1)
-    if not problem and not answers:
+    if not problem and not variant:
         problem = over_budget(executed, profile, seconds)
     return path.stem, seconds, " ".join(problem.split())
 

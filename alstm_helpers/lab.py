@@ -17,6 +17,7 @@ from alstm_helpers.files import atomic_write, write_json
 from alstm_helpers.flashdigits import make_data
 from alstm_helpers.lists import write_lists
 from alstm_helpers.paths import project_root
+from alstm_helpers.youtube8m import RealSet
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Profile:
 PROFILES = {
     "tiny": Profile(train=2000, val=400, epochs=8, compare_epochs=4),
     "small": Profile(train=2500, val=500, epochs=10, compare_epochs=10),
+    # FlashDigits as in small, and in the sections named "The real set" YouTube-8M itself.
+    "full": Profile(train=2500, val=500, epochs=10, compare_epochs=10),
 }
 
 
@@ -82,7 +85,7 @@ class Lab:
 
     Args:
         notebook: its name, as ``03_data``.
-        profile: ``tiny`` or ``small``.
+        profile: ``tiny``, ``small`` or ``full``.
         seed: of data and training.
         data_dir, out_dir: folders; empty takes ``data/course/<profile>`` and ``build/lab/<profile>`` of the clone.
         device: ``cpu``, ``gpu``, or ``auto`` for a GPU when there is one.
@@ -95,8 +98,7 @@ class Lab:
         self, notebook: str, *, profile: str, seed: int, data_dir: str = "", out_dir: str = "", device: str = "cpu"
     ) -> None:
         if profile not in PROFILES:
-            todo = "the real data set's profile is not yet built" if profile == "full" else f"{profile!r} is unknown"
-            raise ConfigError("PROFILE", todo, f"set it to one of {', '.join(PROFILES)}")
+            raise ConfigError("PROFILE", f"{profile!r} is unknown", f"set it to one of {', '.join(PROFILES)}")
         if device not in ("cpu", "gpu", "auto"):
             raise ConfigError("DEVICE", f"{device!r} is unknown", "set it to cpu, gpu or auto")
         self.notebook, self.seed, self.profile_name, self.device = notebook, seed, profile, device
@@ -140,11 +142,23 @@ class Lab:
         settings |= {key.replace("__", "."): value for key, value in overrides.items()}
         return load_config(project_root() / "configs" / "flashdigits.yaml", settings)
 
+    def real_set(self) -> RealSet | None:
+        """YouTube-8M, beside FlashDigits in the same folders, in the profile ``full``; None in the others."""
+        if self.profile_name != "full":
+            return None
+        folder, out = self.data_dir / "youtube8m", self.out_dir / "youtube8m"
+        return RealSet(folder, out, seed=self.seed, use_gpu=self.uses_gpu())
+
     def uses_gpu(self) -> bool:
         """Set the device and tell whether it is a GPU."""
         from alstm_helpers.runtime import set_device
 
         return set_device({"cpu": False, "gpu": True, "auto": None}[self.device]).startswith("gpu")
+
+    @property
+    def scale(self) -> str:
+        """``tiny`` or ``small``: which of the two reference numbers a FlashDigits result compares with."""
+        return "tiny" if self.profile == PROFILES["tiny"] else "small"
 
     @property
     def checkpoints(self) -> Path:

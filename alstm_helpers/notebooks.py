@@ -1,13 +1,16 @@
 """The form every notebook keeps: canonical bytes, the parameters cell, and metadata derived from its text.
 
 ``python -m alstm_helpers.notebooks`` rewrites the notebooks canonically after editing (drops outputs and
-execution counts, sorts keys, refreshes the metadata); the tests compare byte for byte.
+execution counts, sorts keys, refreshes the metadata) and fills in the README's minutes and seconds; the tests compare
+byte for byte. The seconds are those of ``docs/measured.json``, which ``make measured`` takes from a run.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +81,29 @@ def rewrite(path: Path) -> bool:
     return before != after
 
 
+def with_minutes(readme: str, about: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float]) -> str:
+    """The README with each notebook's minutes to read, from its metadata, and seconds of the machine, as measured."""
+    for name, told in about.items():
+        took = f"{seconds[name]:.0f}" if name in seconds else "–"
+        row = rf"(\| \[{name}\]\([^)]*\) \| )[^|]*\|[^|]*\|"
+        readme = re.sub(row, rf"\g<1>{told['minutes']} | {took} |", readme)
+    return readme
+
+
+def readme_as_it_should_be() -> tuple[Path, str]:
+    """The README's path, and its text with the minutes and seconds filled in."""
+    root = project_root()
+    paths = sorted((root / "notebooks").glob("*.ipynb"))
+    about = {path.stem: nbformat.read(path, as_version=4).metadata.alstm for path in paths}
+    rows = json.loads((root / "docs" / "measured.json").read_text(encoding="utf-8"))["notebooks"]
+    path = root / "README.md"
+    return path, with_minutes(path.read_text(encoding="utf-8"), about, {row["name"]: row["seconds"] for row in rows})
+
+
 if __name__ == "__main__":
     for notebook_path in sorted((project_root() / "notebooks").glob("*.ipynb")):
         if rewrite(notebook_path):
             print(f"rewrote {notebook_path}")
+    readme, text = readme_as_it_should_be()
+    with atomic_write(readme, "w") as target:
+        target.write(text)

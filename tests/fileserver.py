@@ -25,6 +25,11 @@ class Server(ThreadingHTTPServer):
         self.etags: dict[str, str] = {}
         self.head_status: int | None = None
 
+    def plan_of(self, split):
+        """The plan of ``train`` or ``validate``; a plan of names that belong to neither stays whole."""
+        own = {name: md5 for name, md5 in self.plan.items() if name.startswith(split)}
+        return own if any(name.startswith("validate") for name in self.plan) else self.plan
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_address[1]}"
@@ -45,7 +50,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if "download_plans" in self.path:
-            self._send(200, json.dumps({"files": self.server.plan}).encode())
+            split = self.path.rsplit("_", 1)[-1].removesuffix(".json")
+            self._send(200, json.dumps({"files": self.server.plan_of(split)}).encode())
             return
         name = self.path.rsplit("/", 1)[-1]
         self.server.gets.append(name)

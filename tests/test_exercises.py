@@ -10,6 +10,7 @@ import csv
 import hashlib
 import json
 import re
+import struct
 from pathlib import Path
 
 import nbformat
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from alstm_helpers import exercises
-from alstm_helpers.course import with_answers
+from alstm_helpers.course import instructor_notes, with_answers
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.exercises import CHAPTERS, check, exercises_of, find, hint, prove, solution
 from alstm_helpers.exercises.core import Exercise, Names, equals, is_text
@@ -109,8 +110,24 @@ def test_any_answer_is_told_something_in_one_line(exercise):
 
 # --- exercises that need no notebook ------------------------------------------------------------------------------
 
-GALLERY = ["ex-1-4", "ex-3-4", "ex-4-4", "ex-5-4", "ex-6-4", "ex-8-4"]
-ALONE = ["ex-1-1", "ex-1-2", "ex-2-2", "ex-3-3", "ex-4-2", "ex-5-1", "ex-7-1", "ex-8-2", *GALLERY]
+GALLERY = ["ex-1-5", "ex-3-6", "ex-4-6", "ex-5-4", "ex-6-4", "ex-8-4"]
+ALONE = [
+    *(
+        "ex-1-1",
+        "ex-1-2",
+        "ex-2-2",
+        "ex-3-1",
+        "ex-3-3",
+        "ex-3-5",
+        "ex-4-2",
+        "ex-4-3",
+        "ex-4-4",
+        "ex-5-1",
+        "ex-7-1",
+        "ex-8-2",
+    ),
+    *GALLERY,
+]
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -118,9 +135,11 @@ def test_typical_wrong_answers_are_told_their_own_message(name):
     assert prove(name, {}) == f"{name}: {len(find(name).mistakes)} typical wrong answers, each told why"
 
 
-@pytest.mark.parametrize("name", ["ex-1-1", "ex-2-2", "ex-4-2", "ex-5-1", "ex-8-2", *GALLERY])
+@pytest.mark.parametrize(
+    "name", [*("ex-1-1", "ex-2-2", "ex-3-1", "ex-3-3", "ex-4-2", "ex-4-3", "ex-4-4", "ex-5-1", "ex-8-2"), *GALLERY]
+)
 def test_the_model_answer_is_right(name):
-    space = {"np": np, "csv": csv, "hashlib": hashlib, "YouTube8MMetrics": YouTube8MMetrics}
+    space = {"np": np, "csv": csv, "hashlib": hashlib, "struct": struct, "YouTube8MMetrics": YouTube8MMetrics}
     exec(compile(find(name).solution, name, "exec"), space)  # noqa: S102 - our own text
     assert check(name, space["answer"]).status == "correct"
 
@@ -283,7 +302,10 @@ def test_with_answers_proves_and_answers_each_exercise():
         assert changed.cells[place].source.endswith(f'prove("{exercise.name}")')
         assert ids[place + 1 : place + 3] == [f"{exercise.name}-answer", f"{exercise.name}-check"]
         assert changed.cells[place + 1].source == exercise.solution
-    assert len(changed.cells) == len(notebook.cells) + len(exercises_of(1))
+    notes = instructor_notes()["01"]
+    assert len(changed.cells) == len(notebook.cells) + 2 * len(exercises_of(1)) + len(notes)
+    told = next(cell.source for cell in changed.cells if cell.id == "ex-1-1-told")
+    assert all(message in told for _, message in find("ex-1-1").mistakes)
     nbformat.validate(changed)
 
 

@@ -47,7 +47,6 @@ def test_folders(tmp_path, monkeypatch):
     "settings, start",
     [
         ({"profile": "huge"}, "PROFILE: 'huge' is unknown; "),
-        ({"profile": "full"}, "PROFILE: .*not yet built; "),
         ({"device": "tpu"}, "DEVICE: 'tpu' is unknown; "),
     ],
 )
@@ -67,6 +66,12 @@ def test_config_is_the_recipe_on_the_notebook_s_data(lab):
     assert lab.config(TRAIN__epoch=2).TRAIN.epoch == 2
     with pytest.raises(ConfigError, match=r"TRAIN\.epochs: unknown key"):
         lab.config(TRAIN__epochs=2)
+
+
+def test_only_full_has_the_real_set_and_it_compares_as_small(tmp_path):
+    benches = {name: Lab("x", profile=name, seed=0, out_dir=str(tmp_path)) for name in PROFILES}
+    assert [name for name, bench in benches.items() if bench.real_set()] == ["full"]
+    assert {name: bench.scale for name, bench in benches.items()} == {"tiny": "tiny", "small": "small", "full": "small"}
 
 
 @pytest.mark.parametrize("device, use_gpu", [("cpu", False), ("gpu", None), ("auto", False)])

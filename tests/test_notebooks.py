@@ -17,7 +17,14 @@ import papermill
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.notebooks import PARAMETERS, canonical, derive_metadata, rewrite
+from alstm_helpers.notebooks import (
+    PARAMETERS,
+    canonical,
+    derive_metadata,
+    readme_as_it_should_be,
+    rewrite,
+    with_minutes,
+)
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.ipynb"))
 LONG, TOO_LONG, EXCEPTIONS = 12, 20, 3  # lines of a code cell, and how many cells may be longer
@@ -350,8 +357,15 @@ def test_code_is_lint_free(path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_readme_tells_its_minutes(path):
-    """They are counted from the notebook's text; the seconds of the machine stand on the site."""
-    minutes = nbformat.read(path, as_version=4).metadata.alstm.minutes
-    readme = (path.parents[1] / "README.md").read_text(encoding="utf-8")
-    assert f"| [{path.stem}](notebooks/{path.name}) | {minutes} | " in readme
+def test_the_readme_tells_minutes_and_measured_seconds():
+    """After a change: ``make notebooks``; after a change of speed: ``make measured``."""
+    path, text = readme_as_it_should_be()
+    assert path.read_text(encoding="utf-8") == text
+    assert all(f"[{notebook.stem}](notebooks/{notebook.name})" in text for notebook in NOTEBOOKS)
+
+
+def test_with_minutes_fills_the_two_columns():
+    table = "| [01_x](n/01_x.ipynb) | 3 | – | this and that |\n| [02_y](n/02_y.ipynb) | | | more |"
+    about = {"01_x": {"minutes": 4}, "02_y": {"minutes": 5}}
+    filled = with_minutes(table, about, {"01_x": 7.6})
+    assert filled == "| [01_x](n/01_x.ipynb) | 4 | 8 | this and that |\n| [02_y](n/02_y.ipynb) | 5 | – | more |"

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from alstm_helpers.exercises.core import Exercise, Names, equals
+from alstm_helpers.exercises.core import Exercise, Names, as_number, equals
+from alstm_helpers.flashdigits import CLASS_NAMES
 
 
 def count(lstm_size: int, *, inputs_of_fc: int | None = None) -> int:
@@ -70,6 +71,35 @@ def _without_mask(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def _large_negative(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return _without_mask(np.where(mask > 0, scores, -1e9), mask)
+
+
+def _heard(names: Names) -> tuple[int, str]:
+    """The second of the sound's highest weight, and the label that sounds there."""
+    second = int(np.argmax(names.look_audio[0]))
+    events = [event for event in names.clip.events if event.label >= 10 and event.start <= second < event.stop]
+    return second, CLASS_NAMES[events[0].label] if events else "none"
+
+
+def judge_picture(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A second and a label, read from the picture."""
+    if isinstance(answer, str) or not isinstance(answer, list | tuple) or len(answer) != 2:
+        return "give both, as a pair: the second and the label's name"
+    second, label = as_number(answer[0]), answer[1]
+    if isinstance(answer[0], str) and not isinstance(label, str):
+        return "the second comes first, then the label"
+    if second is None or not isinstance(label, str):
+        return 'the pair is a number and a text, such as (12, "hear 3")'
+    right, name = _heard(names)
+    if not 0 <= second < len(names.look_audio[0]):
+        return "the video has no such second"
+    if label.strip().lower().startswith("see"):
+        return "that is a label of the pictures; the sound's labels begin with hear"
+    if abs(second - right) > 1:
+        upper = int(np.argmax(names.look_rgb[0]))
+        if abs(second - upper) <= 1:
+            return "that second belongs to the upper row, the pictures; the sound's bars are below"
+        return "the highest bar of the sound stands elsewhere"
+    return "" if " ".join(label.lower().split()) == name else "the second is right; the label there is another one"
 
 
 EXERCISES = [
@@ -140,6 +170,38 @@ EXERCISES = [
     ),
     Exercise(
         "ex-1-4",
+        judge_picture,
+        hints=(
+            "The lower row of bars is the sound's. Find its highest bar, and read the second below it.",
+            "Which band does the bar stand in? The table of events at the beginning has the seconds of each label.",
+            'The label is one of "hear 0" … "hear 9", or "none" if the bar stands in no band.',
+        ),
+        solution=(
+            "second = int(look_audio[0].argmax())\n"
+            "label = next((CLASS_NAMES[e.label] for e in clip.events\n"
+            '              if e.label >= 10 and e.start <= second < e.stop), "none")\n'
+            "answer = (second, label)"
+        ),
+        note="A picture of weights is read bar by bar: where is it high, and was something there?",
+        mistakes=(
+            (
+                lambda names: (int(np.argmax(names.look_rgb[0])), _heard(names)[1]),
+                "that second belongs to the upper row, the pictures; the sound's bars are below",
+            ),
+            (lambda names: _heard(names)[0], "give both, as a pair: the second and the label's name"),
+            (lambda names: _heard(names)[::-1], "the second comes first, then the label"),
+            (
+                lambda names: (_heard(names)[0], "see 0"),
+                "that is a label of the pictures; the sound's labels begin with hear",
+            ),
+            (
+                lambda names: (len(names.look_audio[0]) + 5, _heard(names)[1]),
+                "the video has no such second",
+            ),
+        ),
+    ),
+    Exercise(
+        "ex-1-5",
         judge_softmax,
         hints=(
             "Two faults: exp of a large number is infinite, and nobody looks at the mask.",

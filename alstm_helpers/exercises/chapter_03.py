@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import struct
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -13,7 +14,87 @@ from typing import Any
 import numpy as np
 
 from alstm_helpers.exercises.core import Exercise, Names, equals
-from alstm_helpers.tfrecord import Video
+from alstm_helpers.tfrecord import Video, dequantize, masked_crc
+
+
+def framed(*payloads: bytes) -> bytes:
+    """The bytes of a TFRecord file."""
+    whole = b""
+    for payload in payloads:
+        length = struct.pack("<Q", len(payload))
+        whole += length + struct.pack("<I", masked_crc(length))
+        whole += payload + struct.pack("<I", masked_crc(payload))
+    return whole
+
+
+FILES = (framed(b"abc"), framed(b"x" * 300, b"", b"yz", b"x" * 70_000), b"")
+
+
+def judge_framing(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A function of a file's bytes, tried on small files, whole and cut short."""
+    if not callable(answer):
+        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+    for content, right in zip(FILES, ([3], [300, 0, 2, 70_000], []), strict=True):
+        try:
+            found = answer(content)
+        except Exception as error:  # it is the learner's
+            return f"on a whole file of {len(content)} bytes it raises {type(error).__name__}: {str(error)[:80]}"
+        if not isinstance(found, list | tuple):
+            return f"it gives a {type(found).__name__}; a list of lengths is asked for"
+        if list(found) != right:
+            shown = f"{list(found)[:5]}" + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+            return f"for a file with payloads of {right} bytes it gives {shown}"
+    for cut in (len(FILES[1]) - 1, len(FILES[1]) - 100, 5):
+        try:
+            answer(FILES[1][:cut])
+        except ValueError:
+            continue
+        except Exception as error:
+            return f"for a file that is cut short it raises {type(error).__name__}; a ValueError is asked for"
+        return "a file that is cut short passes unseen; it must raise a ValueError"
+    return ""
+
+
+def _lengths(content: bytes, *, order: str = "<", after: int = 4, strict: bool = True) -> list[int]:
+    found, at = [], 0
+    while at < len(content):
+        (length,) = struct.unpack_from(f"{order}Q", content.ljust(at + 8, b"\0"), at)
+        at += 12 + length + after
+        found.append(length)
+        if len(found) > 20:  # a wrong walk may go on for long
+            break
+    if strict and at > len(content):
+        raise ValueError("the bytes end inside a record")
+    return found
+
+
+def judge_numbers(answer: Any, names: Names, exercise: Exercise) -> str:
+    """A function from stored bytes to numbers, on every byte there is."""
+    if not callable(answer):
+        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+    every = np.arange(256, dtype=np.uint8).reshape(2, 128)
+    with np.errstate(all="ignore"):
+        found = np.asarray(answer(every.copy()))
+    if found.shape != every.shape:
+        return f"an array {every.shape} becomes {found.shape}; the shape should stay"
+    if found.dtype != np.float32:
+        return f"it gives {found.dtype}; float32 is asked for"
+    right = dequantize(every)
+    if np.abs(found - right).max() < 1e-5:
+        return ""
+    if np.abs(found[0, :64] - right[0, :64]).max() < 1e-5:
+        return "from 64 on the numbers are wrong: 4 times that is more than a uint8 holds, and NumPy wraps around"
+    if np.ptp(found - right) < 1e-5:
+        return f"every number is {abs(float((found - right).mean())):.4f} off: look at the constant of the formula"
+    return f"0 and 255 become {found[0, 0]:.4f} and {found[-1, -1]:.4f}, not {right[0, 0]:.4f} and {right[-1, -1]:.4f}"
+
+
+def _numbers(stored: Any, *, constant: float = 4 / 512 - 2, steps: int = 255) -> Any:
+    return (np.asarray(stored, np.float32) * (4 / steps) + constant).astype(np.float32)
+
+
+def _wrapped(stored: Any) -> Any:
+    return (stored * np.uint8(4) / 255 + (4 / 512 - 2)).astype(np.float32)
 
 
 def wrapping(names: Names) -> tuple[float, float]:
@@ -127,6 +208,53 @@ def _at_random(clip: str, _asked: list[str] = []) -> str:  # noqa: B006 - a stan
 EXERCISES = [
     Exercise(
         "ex-3-1",
+        judge_framing,
+        hints=(
+            "A record is 8 bytes of length, 4 of checksum, the payload, 4 of checksum; then the next one begins.",
+            'struct.unpack_from("<Q", content, at) gives a tuple with the length that is stored at the byte `at`.',
+            "Go on with at += 12 + length + 4, while at < len(content).",
+            "Whoever ends beyond len(content) has seen a file that was cut short.",
+        ),
+        solution=(
+            "def payload_lengths(content):\n"
+            "    lengths, at = [], 0\n"
+            "    while at < len(content):\n"
+            "        if at + 12 > len(content):\n"
+            '            raise ValueError("the bytes end inside a record")\n'
+            '        lengths.append(struct.unpack_from("<Q", content, at)[0])\n'
+            "        at += 12 + lengths[-1] + 4\n"
+            "    if at > len(content):\n"
+            '        raise ValueError("the bytes end inside a record")\n'
+            "    return lengths\n\n\n"
+            "answer = payload_lengths"
+        ),
+        note="So a reader can hop over payloads: counting the videos of a shard reads 16 bytes of each record.",
+        mistakes=(
+            (
+                _value(lambda content: _lengths(content, after=0, strict=False)),
+                f"for a file with payloads of [3] bytes it gives [3, {masked_crc(b'abc')}]",
+            ),
+            (
+                _value(lambda content: _lengths(content, order=">", strict=False)),
+                "for a file with payloads of [3] bytes it gives [216172782113783808]",
+            ),
+            (
+                _value(lambda content: [length + 16 for length in _lengths(content)]),
+                "for a file with payloads of [3] bytes it gives [19]",
+            ),
+            (
+                _value(lambda content: _lengths(content, strict=False)),
+                "a file that is cut short passes unseen; it must raise a ValueError",
+            ),
+            (
+                _value(lambda content: len(_lengths(content))),
+                "it gives a int; a list of lengths is asked for",
+            ),
+            (lambda names: [3], "that is a list; give the function itself, without calling it"),
+        ),
+    ),
+    Exercise(
+        "ex-3-2",
         equals(wrapping, within=(0.5, 0.002)),
         hints=(
             "sum(video.num_frames for video in videos) is the number of seconds in the shard.",
@@ -152,7 +280,44 @@ EXERCISES = [
         ),
     ),
     Exercise(
-        "ex-3-2",
+        "ex-3-3",
+        judge_numbers,
+        hints=(
+            "np.uint8(200) * 4 is 32: a uint8 has no room for 800, and arrays say nothing.",
+            "Make float32 of it first: stored.astype(np.float32).",
+            "Then times STEP, plus the constant 4 / 512 - 2.",
+        ),
+        solution=(
+            "def to_numbers(stored):\n"
+            "    return stored.astype(np.float32) * np.float32(4 / 255) + np.float32(4 / 512 - 2)\n\n\n"
+            "answer = to_numbers"
+        ),
+        note="`dequantize` does the same, and the model does it on its device: uint8 travels, four times as small.",
+        mistakes=(
+            (
+                _value(_wrapped),
+                "from 64 on the numbers are wrong: 4 times that is more than a uint8 holds, and NumPy wraps around",
+            ),
+            (
+                _value(lambda stored: _numbers(stored, constant=-2)),
+                "every number is 0.0078 off: look at the constant of the formula",
+            ),
+            (
+                _value(lambda stored: _numbers(stored, steps=256)),
+                "0 and 255 become -1.9922 and 1.9922, not -1.9922 and 2.0078",
+            ),
+            (
+                _value(lambda stored: _numbers(stored).astype(float)),
+                "it gives float64; float32 is asked for",
+            ),
+            (
+                _value(lambda stored: _numbers(stored).ravel()),
+                "an array (2, 128) becomes (256,); the shape should stay",
+            ),
+        ),
+    ),
+    Exercise(
+        "ex-3-4",
         judge_videos,
         hints=(
             "{key.encode(): value for key, value in dicts[0].items()} has keys as bytes.",
@@ -174,7 +339,7 @@ EXERCISES = [
         ),
     ),
     Exercise(
-        "ex-3-3",
+        "ex-3-5",
         judge_function,
         hints=(
             "collections.Counter counts the lines of a list.",
@@ -197,7 +362,7 @@ EXERCISES = [
         ),
     ),
     Exercise(
-        "ex-3-4",
+        "ex-3-6",
         judge_split,
         hints=(
             "What the function hashes decides what stays together.",

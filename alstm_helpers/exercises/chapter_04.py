@@ -1,4 +1,4 @@
-"""Notebook 04: padding, a card's own rate, why a resumed cosine is another training."""
+"""Notebook 04: padding, the first step, a card's own rate, ways to go on, why a resumed cosine is another training."""
 
 from __future__ import annotations
 
@@ -21,6 +21,26 @@ def rates(names: Names, step: int = 99) -> tuple[float, float]:
 
     one, two = (learning_rate_at(step, 100, names.lab.config(TRAIN__epoch=epochs).TRAIN) for epochs in (1, 2))
     return one, two
+
+
+WAYS = ("resume", "pretrain", "pretrain", "anew")
+REASONS = (
+    "1: the training is there whole, and nothing about it changes: --resume goes on exactly",
+    "2: weights alone, and another last layer: --pretrain takes what fits",
+    "3: another rate and other videos are another training; --pretrain starts it from the weights",
+    "4: no array fits, so nothing is left to take over",
+)
+
+
+def judge_ways(answer: Any, names: Names, exercise: Exercise) -> str:
+    """One word for each of four situations."""
+    if isinstance(answer, str) or not isinstance(answer, list | tuple) or len(answer) != len(WAYS):
+        return "four words are asked for, as a tuple"
+    words = [str(word).strip().lower() for word in answer]
+    odd = [word for word in words if word not in WAYS]
+    if odd:
+        return f"{odd[0][:40]!r} is none of the three: resume, pretrain, anew"
+    return next((reason for word, way, reason in zip(words, WAYS, REASONS, strict=True) if word != way), "")
 
 
 RATE, STEPS = 1e-3 * 48 / 1024, math.ceil(3_888_919 / 48)
@@ -76,6 +96,23 @@ EXERCISES = [
     ),
     Exercise(
         "ex-4-2",
+        equals(lambda names: 1.0, within=0.005),
+        hints=(
+            "After one gradient g: m = (1 − ρ) g and r = (1 − ρ) g².",
+            "The root holds r − m² = (1 − ρ) g² − (1 − ρ)² g² = ρ (1 − ρ) g²: how does that grow with g?",
+            "The step is g divided by that root. g is above and below.",
+        ),
+        solution="answer = 1.0",
+        note="The gradient cancels: RMSProp takes its size away, and the learning rate alone decides the first step.",
+        mistakes=(
+            (lambda names: 100.0, "so it would be with plain SGD; here the step is divided by the gradient's own size"),
+            (lambda names: 10.0, "not the root of it: r grows with g², and its root with g"),
+            (lambda names: 0.01, "the other way round would need a root that grows faster than g"),
+            (lambda names: 1e4, "r grows with g², but the step is divided by its root"),
+        ),
+    ),
+    Exercise(
+        "ex-4-3",
         equals(lambda names: (RATE, STEPS), within=(1e-7, 0.5)),
         hints=(
             "The rate is proportional to the batch: it stands in the column lr / batch of the table above.",
@@ -95,7 +132,25 @@ EXERCISES = [
         ),
     ),
     Exercise(
-        "ex-4-3",
+        "ex-4-4",
+        judge_ways,
+        hints=(
+            "A resume needs everything to be as it was: plan, classes, sizes, data.",
+            "--pretrain takes every array whose name and shape fit, and starts a new plan.",
+            "Ask of each: may the plan stay as it is? If not: is there any array that fits?",
+        ),
+        solution='answer = ("resume", "pretrain", "pretrain", "anew")',
+        note="A resume is the same training, a fine-tuning another one with a better start.",
+        mistakes=(
+            (lambda names: ("pretrain", *WAYS[1:]), REASONS[0]),
+            (lambda names: ("resume", "resume", "pretrain", "anew"), REASONS[1]),
+            (lambda names: ("resume", "pretrain", "resume", "anew"), REASONS[2]),
+            (lambda names: ("resume", "pretrain", "pretrain", "pretrain"), REASONS[3]),
+            (lambda names: "resume", "four words are asked for, as a tuple"),
+        ),
+    ),
+    Exercise(
+        "ex-4-5",
         equals(rates, within=(1e-6, 1e-6)),
         hints=(
             "lab.config(TRAIN__epoch=1).TRAIN is the section of a plan of one epoch; its schedule is the cosine.",
@@ -117,7 +172,7 @@ EXERCISES = [
         ),
     ),
     Exercise(
-        "ex-4-4",
+        "ex-4-6",
         judge_warm_up,
         hints=(
             "Print step // 50 for steps 0, 25, 49, 50: it is a whole number.",
