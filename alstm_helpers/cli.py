@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def alstm(debug: bool) -> None:
     """AttentionLSTM on YouTube-8M: data, training, evaluation, prediction, export, and the course itself."""
 
 
-def common_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+def common_flags(command: Callable[..., Any], *, config_required: bool = True) -> Callable[..., Any]:
     """The flags that train, eval, predict and export share."""
     for option in (
         click.option(
@@ -48,7 +49,7 @@ def common_flags(command: Callable[..., Any]) -> Callable[..., Any]:
             "--use_gpu", type=bool, help="Compute on a GPU (True) or not (False). [default: the file's TRAIN.use_gpu]"
         ),
         click.option("--model_name", help="Prefix of checkpoint files. [default: the file's MODEL.name]"),
-        click.option("--config", "config_path", required=True, metavar="FILE", help="YAML configuration."),
+        click.option("--config", "config_path", required=config_required, metavar="FILE", help="YAML configuration."),
     ):
         command = option(command)
     return command
@@ -127,11 +128,8 @@ def download(partition: str, mirror: str, shard: str | None, out: str, base_url:
         report=_line,
         progress=progress_bar,
     )
-    for error in done.failed:
-        click.echo(f"error: {error}", err=True)
     click.echo(done.summary())
-    if done.failed:
-        sys.exit(1)
+    _fail_after(done.failed)
 
 
 @alstm.command()
@@ -156,17 +154,74 @@ def convert(source: str, target: str, workers: int, keys: str, keep_going: bool,
         scheduler=scheduler,
         progress=progress_bar,
     )
-    for error in done.failed:
-        click.echo(f"error: {error}", err=True)
     click.echo(done.summary())
-    if done.failed:
-        sys.exit(1)
+    _fail_after(done.failed)
 
 
 def _workers(count: int) -> int:
     if count < 1 and count != -1:
         raise AlstmError("--workers", f"{count} processes cannot work", "pass 1 or more")
     return count
+
+
+@alstm.group()
+def labels() -> None:
+    """Labels of own videos."""
+
+
+@labels.command("import")
+@click.argument("sources", nargs=-1, required=True, metavar="EXPORT...")
+@click.option("--out", required=True, metavar="DIR", help="Gets annotations.csv and labels.csv.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Pictures a second, for labels on a timeline.")
+def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None:
+    """Read CSV, Label Studio's JSON, or Colabeler's JSON and XML (files, or folders of them)."""
+    from alstm_helpers.labels import import_labels
+
+    found, new = import_labels(sources, out, fps=fps)
+    click.echo(f"{len(found)} clips → {Path(out, 'annotations.csv')}; new classes: {', '.join(new) or 'none'}")
+
+
+@alstm.command()
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
+@click.option("--labels", "labels_folder", required=True, metavar="DIR", help="What `alstm labels import` wrote.")
+@click.option("--out", required=True, metavar="DIR", help="Gets TFRecords, lists, and own.yaml to train with.")
+@click.option("--backbone", default="flashdigits", show_default=True, help="For pictures, see below.")
+@click.option("--audio", help="For sound. [default: logmel; flashdigits with that backbone]")
+@click.option("--val_share", default=0.2, show_default=True, help="About this share goes to validation.")
+@click.option("--group", metavar="REGEX", help="Keep together clips in whose ids this finds the same text.")
+@click.option("--workers", default=-1, show_default=True, help="Processes; -1: one a core.")
+def features(
+    videos: tuple[str, ...],
+    labels_folder: str,
+    out: str,
+    backbone: str,
+    audio: str | None,
+    val_share: float,
+    group: str | None,
+    workers: int,
+) -> None:
+    """Turn labelled videos (files, or folders of them) into a data set that `alstm train` takes.
+
+    Backbones for pictures: flashdigits, inception_v3, resnet50, mobilenet_v2 (fetched once), onnx:PATH.
+    For sound: flashdigits, logmel, onnx:PATH.
+    """
+    from alstm_helpers.features import ONE_VIDEO, extract_features
+
+    done = extract_features(
+        videos,
+        out,
+        labels=labels_folder,
+        backbone=backbone,
+        audio=audio,
+        val_share=val_share,
+        group=group or ONE_VIDEO,
+        workers=_workers(workers),
+        progress=progress_bar,
+    )
+    for note in done.notes:
+        click.echo(note)
+    click.echo(f"{done.summary()} → {out}; next: alstm train --config {Path(out, 'own.yaml')} --save_dir {out}/run")
+    _fail_after(done.failed)
 
 
 @alstm.command()
@@ -364,7 +419,11 @@ def _class_names(config: Any) -> dict[int, str]:
 
 
 @alstm.command()
-@common_flags
+@click.argument("videos", nargs=-1, metavar="[CLIP.mp4]...")
+@partial(common_flags, config_required=False)
+@click.option(
+    "--features", metavar="DIR", help="What made the features the model learnt from. [default: beside its lists]"
+)
 @click.option(
     "--weights", metavar="W", help="A path, a URL, or published. [default: data/checkpoints/<model>_best.pdparams]"
 )
@@ -381,7 +440,9 @@ def _class_names(config: Any) -> dict[int, str]:
 )
 @click.option("--save_dir", default="data/predict_results", show_default=True, help="Where predictions go.")
 def predict(
-    config_path: str,
+    videos: tuple[str, ...],
+    features: str | None,
+    config_path: str | None,
     overrides: tuple[str, ...],
     use_gpu: bool | None,
     model_name: str | None,
@@ -393,7 +454,9 @@ def predict(
     log_interval: int,
     save_dir: str,
 ) -> None:
-    """Write the best labels of every video as JSON lines and as the competition's CSV."""
+    """Write the best labels of every video as JSON lines and as the competition's CSV; of video files, if some are
+    named, with a picture of which seconds the labels come from."""
+    config_path = config_path or _config_beside(weights)
     flags = {"INFER__filelist": filelist, "INFER__batch_size": batch_size}
     config = configure(config_path, overrides, use_gpu, model_name, **flags)
     from alstm_helpers import predict as prediction
@@ -404,6 +467,11 @@ def predict(
     limits = prediction.read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
     net = load_model(config, _weights(weights, config))
     names = _class_names(config)
+    if videos:
+        if filelist or limits is not None:
+            raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
+        _watch(videos, net, config, features, infer_topk, names, Path(save_dir))
+        return
     shards = read_filelist(config.INFER.filelist)
     batches = progress_bar(read_batches(shards, config.INFER.batch_size, config.MODEL.num_classes), desc="predicting")
 
@@ -420,6 +488,48 @@ def predict(
         logged(prediction.predict(net, batches, top_k=infer_topk, class_names=names, thresholds=limits)), save_dir
     )
     click.echo(f"{len(rows)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+
+
+def _config_beside(weights: str | None) -> str:
+    """The configuration that a training left beside its weights."""
+    path = Path(weights).with_name("config.yaml") if weights else None
+    if path is None or not path.is_file():
+        raise click.UsageError("Missing option '--config'; only weights in the folder of a training bring their own.")
+    return str(path)
+
+
+def _watch(
+    videos: tuple[str, ...], net: Any, config: Any, features: str | None, top_k: int, names: dict[int, str], out: Path
+) -> None:
+    """Label video files one by one; those that cannot be read are named, and the others go on."""
+    from alstm_helpers import timeline
+    from alstm_helpers.predict import write_predictions
+    from alstm_helpers.video import Clip, find_videos
+
+    extractor, reports, failed = timeline.find_extractor(config, features), [], []
+    for path in find_videos(videos):
+        try:
+            report = timeline.watch(net, extractor, Clip(path), top_k=top_k, class_names=names)
+            picture = timeline.write_timeline({**report, "labels": report["labels"][:5]}, out)
+        except AlstmError as error:
+            failed.append(error)
+            continue
+        reports.append(report)
+        best = "  ".join(f"{label['name'] or label['index']} {label['score']:.3f}" for label in report["labels"][:5])
+        _line(f"{path.name}  {best}  → {picture}")
+        for note in report["notes"]:
+            _line(f"{path.name}: {note}")
+    write_predictions(timeline.predictions_of(reports), out)
+    click.echo(f"{len(reports)} videos → {out / 'predictions.jsonl'} and predictions.csv, {len(failed)} failed")
+    _fail_after(failed)
+
+
+def _fail_after(failed: list[AlstmError]) -> None:
+    """A line for each failure, and exit status 1 if there was one."""
+    for error in failed:
+        click.echo(f"error: {error}", err=True)
+    if failed:
+        sys.exit(1)
 
 
 @alstm.command()

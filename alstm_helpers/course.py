@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.exercises import find
 from alstm_helpers.exercises.core import STRICT
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import atomic_write, claimed, write_json
 from alstm_helpers.lab import PROFILES, Lab
 from alstm_helpers.paths import project_root
 from alstm_helpers.runtime import usable_cores
@@ -72,15 +72,16 @@ def run_course(
     work = out / "run"
     work.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
-    Lab("data", profile=profile, seed=0, data_dir=str(work / "data"), out_dir=str(work / "out")).ensure_data()
-    rows = []
-    together = [path for path in selected if path.stem in TOGETHER]
-    alone = [path for path in selected if path.stem not in TOGETHER]
-    for group, workers in ((together, min(usable_cores(), len(together))), (alone, 1)):
-        jobs = (delayed(_run_one)(path, out, work, profile, variant) for path in group)
-        for name, seconds, problem in Parallel(n_jobs=max(1, workers), return_as="generator_unordered")(jobs):
-            rows.append({"name": name, "status": "failed" if problem else "ok", "seconds": seconds})
-            report(f"{name:<28} {rows[-1]['status']:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
+    with claimed(work):  # two runs would remove each other's files
+        Lab("data", profile=profile, seed=0, data_dir=str(work / "data"), out_dir=str(work / "out")).ensure_data()
+        rows = []
+        together = [path for path in selected if path.stem in TOGETHER]
+        alone = [path for path in selected if path.stem not in TOGETHER]
+        for group, workers in ((together, min(usable_cores(), len(together))), (alone, 1)):
+            jobs = (delayed(_run_one)(path, out, work, profile, variant) for path in group)
+            for name, seconds, problem in Parallel(n_jobs=max(1, workers), return_as="generator_unordered")(jobs):
+                rows.append({"name": name, "status": "failed" if problem else "ok", "seconds": seconds})
+                report(f"{name:<28} {rows[-1]['status']:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
     rows.sort(key=lambda row: str(row["name"]))
     summary = {"notebooks": rows, "seconds": round(time.perf_counter() - start, 1)}
     write_json(out / "summary.json", summary)

@@ -173,6 +173,22 @@ def _group_by_length(videos: Sequence[Video], batch_size: int) -> Iterator[Seque
         yield from _in_order(sorted(window, key=lambda video: video.num_frames), batch_size)
 
 
+def count_labels(shards: Sequence[Path], num_classes: int) -> np.ndarray:
+    """How many videos have each class, int64 (C,); reads every shard.
+
+    Raises:
+        AlstmError: a label is beyond the classes.
+    """
+    counts = np.zeros(num_classes, np.int64)
+    for shard in shards:
+        for video in load_shard(shard):
+            if video.labels and max(video.labels) >= num_classes:
+                problem = f"video {video.id.decode(errors='backslashreplace')} has the label {max(video.labels)}"
+                raise AlstmError(shard, problem, f"MODEL.num_classes is {num_classes}: raise it, or mend the labels")
+            counts[list(video.labels)] += 1
+    return counts
+
+
 def count_videos(shards: Sequence[Path]) -> int:
     """How many videos the shards hold: from the manifest that `alstm convert` wrote beside them, or by looking."""
     manifests = {folder: read_records_by(folder / "manifest.jsonl", "shard") for folder in {s.parent for s in shards}}

@@ -47,9 +47,32 @@ def to_tensors(batch: Batch) -> tuple[Any, Any, Any, Any]:
     return tuple(paddle.to_tensor(array) for array in batch[1:])
 
 
-def summed_loss(logits: Any, labels: Any) -> Any:
-    """Sigmoid cross-entropy summed over classes and over the batch, as the originals train with."""
-    return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+def summed_loss(logits: Any, labels: Any, positive_weights: Any = None) -> Any:
+    """Sigmoid cross-entropy summed over classes and over the batch, as the originals train with.
+
+    Args:
+        logits, labels: float32 (B, C).
+        positive_weights: float32 (C,), how much a true label of each class counts; None for 1.
+    """
+    return F.binary_cross_entropy_with_logits(logits, labels, reduction="sum", pos_weight=positive_weights)
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """How much a true label of each class counts, from how often it occurs: the mean count divided by its own.
+
+    So all classes weigh the same in the loss (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001, as
+    scikit-learn's ``class_weight="balanced"``). Kept within a tenth and ten, for a class seen once says little.
+
+    Args:
+        counts: videos with each class, (C,).
+
+    Returns:
+        float32 (C,); 1 for a class that does not occur.
+    """
+    present = counts > 0
+    mean = counts[present].mean() if present.any() else 1.0
+    weights = np.where(present, mean / np.maximum(counts, 1), 1.0)
+    return np.clip(weights, 0.1, 10).astype(np.float32)
 
 
 def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray, float]]:

@@ -42,6 +42,10 @@ SPLITS = {"train": ("train%04d.tfrecord", "t"), "val": ("validate%04d.tfrecord",
 TRAIN_IMAGES = 1400
 PIXEL_NOISE = 2  # of 16 grey levels
 SINGLE_TONE_SHARE = 0.4  # seconds with one tone of a key and not the other
+# Of the sound in a video file: samples a second (AAC keeps noise below 2 kHz the better, the more there are: the audio
+# features' correlation with the generator's is 0.975 at 16 kHz and 0.997 at 48), and how far it is turned down.
+FILE_RATE, FILE_LEVEL = 48_000, 8
+READ_RATE = 16_000
 RECIPE = 1  # raised whenever the same seed would give other bytes
 
 
@@ -152,15 +156,38 @@ def extract_audio(sound: np.ndarray) -> np.ndarray:
     """Features of seconds of sound, the stand-in for VGGish: log energy in 128 bands of 15 Hz.
 
     Args:
-        sound: float32 (T, 4000).
+        sound: float32 (T, 4000), or with more samples a second.
 
     Returns:
         uint8 (T, 128).
     """
-    window = np.hanning(SAMPLE_RATE).astype(np.float32)
+    rate = sound.shape[1]
+    window = np.hanning(rate).astype(np.float32)
     spectrum = np.abs(np.fft.rfft(sound * window, axis=1))[:, 1 : 1 + 15 * AUDIO_DIM]  # 1 Hz a bin
+    spectrum = spectrum * (SAMPLE_RATE / rate)  # more samples add up to more
     energy = (spectrum.reshape(-1, AUDIO_DIM, 15) ** 2).sum(2)  # (T, 128)
     return quantize(0.5 * np.log(energy + 1e-6) - 5.43)  # white noise of deviation 1 lies near -0.43
+
+
+def write_mp4(path: str | os.PathLike[str], clip: Clip) -> None:
+    """A clip as a video file that any player plays: 128 × 128 pixels, five pictures a second, sound at 48 kHz.
+
+    The picture is H.264 and the sound AAC when the path ends in ``.mp4``.
+    """
+    from scipy.signal import resample
+
+    from alstm_helpers.video import write_video
+
+    grey = np.rint(clip.frames.astype(np.float32) * (255 / 16)).astype(np.uint8)  # (T, 8, 8)
+    frames = np.kron(grey, np.ones((1, 16, 16), np.uint8))[..., None].repeat(3, axis=3)  # (T, 128, 128, 3)
+    # Through the spectrum of the whole clip, so that nothing below 2 kHz is lost.
+    sound = resample(clip.sound.ravel(), len(frames) * FILE_RATE).reshape(len(frames), FILE_RATE)
+    write_video(path, frames, (sound / FILE_LEVEL).astype(np.float32))
+
+
+def shrink(frames: np.ndarray) -> np.ndarray:
+    """Pictures of a video file, uint8 (T, 64, 64, 3), as :func:`extract_rgb` takes them: (T, 8, 8) of 0–16."""
+    return np.asarray(frames.astype(np.float32).mean(3).reshape(-1, 8, 8, 8, 8).mean((2, 4)) * np.float32(16 / 255))
 
 
 def video_id(split: str, index: int) -> bytes:

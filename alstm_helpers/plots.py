@@ -129,6 +129,40 @@ def contributions(report: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def timeline(report: Mapping[str, Any], seconds: Sequence[int], frames: np.ndarray) -> Figure:
+    """A clip over its seconds: pictures, the attention of both streams, and the best label's score.
+
+    Args:
+        report: as :func:`alstm_helpers.timeline.watch` returns it.
+        seconds, frames: of the pictures, uint8 (N, S, S, 3).
+    """
+    count, best = report["seconds"], report["labels"][0]
+    with plt.rc_context(STYLE):
+        heights = {"height_ratios": [1, 0.9, 0.9, 1.1]}
+        figure, panels = plt.subplots(4, 1, figsize=(11, 6.2), sharex=True, gridspec_kw=heights)
+        strip, rgb, audio, score = panels
+        strip.set(ylim=(0, 1))
+        strip.axis("off")
+        for number, (second, frame) in enumerate(zip(seconds, frames, strict=True)):
+            place = (number + 0.5) * count / len(seconds) - 0.5
+            image = OffsetImage(frame, zoom=58 / frame.shape[0])
+            line = {"arrowstyle": "-", "color": "0.6"}
+            strip.add_artist(AnnotationBbox(image, (second, 0), (place, 0.6), pad=0.1, arrowprops=line))
+        for panel, stream, colour in ((rgb, "rgb", COLOURS[0]), (audio, "audio", COLOURS[1])):
+            panel.bar(range(count), report["attention"][stream], color=colour, width=0.9)
+            panel.set_ylabel(f"attention\n({stream})")
+        score.plot(range(count), report["over_time"], color=COLOURS[2], marker="o" if count <= 60 else "", markersize=3)
+        score.axhline(best["score"], color="0.4", linestyle="--", linewidth=1)
+        score.set(xlabel="second", xlim=(-0.5, count - 0.5), ylim=(-0.03, 1.03))
+        name = best["name"] or f"class {best['index']}"
+        score.set_ylabel(f"score of\n{name}")
+        score.text(count - 0.5, best["score"], "whole clip", ha="right", va="bottom", fontsize=8, color="0.3")
+        found = ", ".join(f"{label['name'] or label['index']} {label['score']:.2f}" for label in report["labels"])
+        strip.set_title(f"{report['video']}: {found}", loc="left")
+        score.set_title(f"from the {report['window']} seconds around each second alone", loc="left", fontsize=9)
+    return figure
+
+
 def frame_strip(frames: np.ndarray, titles: Sequence[str], *, title: str) -> Figure:
     """Small pictures (N, 8, 8) in a row, each with its own title."""
     with plt.rc_context(STYLE):

@@ -37,7 +37,15 @@ def is_address(weights: str) -> bool:
     return weights == "published" or weights.startswith(("http://", "https://"))
 
 
-def fetch_weights(address: str, *, attempts: int = 3, timeout: float = 30.0, pause: float = 1.0) -> Path:
+def fetch_weights(
+    address: str,
+    *,
+    md5: str | None = None,
+    way_out: str = _BY_HAND,
+    attempts: int = 3,
+    timeout: float = 30.0,
+    pause: float = 1.0,
+) -> Path:
     """The file in the cache, fetched if it is not there.
 
     What is known of its content is checked: the md5 that the server names (as an ETag), a
@@ -45,6 +53,8 @@ def fetch_weights(address: str, *, attempts: int = 3, timeout: float = 30.0, pau
 
     Args:
         address: ``published`` for PaddleVideo's weights, or a URL.
+        md5: of the content, where it is known.
+        way_out: what somebody without a network can do.
         attempts: tries before it fails.
         timeout: seconds without a byte after which a try is given up.
         pause: seconds before the second try, doubled for each further one.
@@ -68,10 +78,10 @@ def fetch_weights(address: str, *, attempts: int = 3, timeout: float = 30.0, pau
                 return path
             path.unlink()  # spoilt since
         session = requests.Session()
-        wanted = _Wanted(name, name, _md5_told(session, url, timeout))
+        wanted = _Wanted(name, name, md5 or _md5_told(session, url, timeout, way_out))
         _, outcome = Files(session, url.rpartition("/")[0], folder, attempts, timeout, pause).fetch(wanted)
         if isinstance(outcome, AlstmError):
-            raise AlstmError(url, outcome.problem, f"run the same command again, or {_BY_HAND}")
+            raise AlstmError(url, outcome.problem, f"run the same command again, or {way_out}")
         found = _sha256(path)
         try:
             _check(url, found, pinned)
@@ -87,16 +97,16 @@ def _check(url: str, found: str, pinned: str | None) -> None:
         raise AlstmError(url, f"its SHA-256 is {found}, not that after the #", "correct the address, or do not use it")
 
 
-def _md5_told(session: requests.Session, url: str, timeout: float) -> str | None:
+def _md5_told(session: requests.Session, url: str, timeout: float, way_out: str) -> str | None:
     """The md5 that the server gives for the file, if it does."""
     try:
         answer = session.head(url, timeout=timeout, allow_redirects=True)
     except requests.RequestException as error:
-        raise AlstmError(url, f"no answer ({type(error).__name__})", _BY_HAND) from None
+        raise AlstmError(url, f"no answer ({type(error).__name__})", way_out) from None
     if answer.status_code in (405, 501):  # it does not say anything about a file without sending it
         return None
     if answer.status_code != 200:
-        raise AlstmError(url, f"the server answers {answer.status_code}", _BY_HAND)
+        raise AlstmError(url, f"the server answers {answer.status_code}", way_out)
     tag = answer.headers.get("ETag", "").strip('"').lower()
     return tag if re.fullmatch(r"[0-9a-f]{32}", tag) else None
 

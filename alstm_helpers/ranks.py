@@ -28,7 +28,8 @@ class Ranks:
         """Add up each parameter's gradient over all ranks, in place."""
         if self.count > 1:
             for parameter in parameters:
-                paddle.distributed.all_reduce(parameter.grad)
+                if parameter.grad is not None:  # None of a frozen one, on every rank
+                    paddle.distributed.all_reduce(parameter.grad)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """The rows (N, …) of all ranks, one rank after the other; N may differ from rank to rank."""

@@ -17,9 +17,9 @@ import numpy as np
 from alstm_helpers.checkpoint import Progress, find_checkpoint, fingerprint, load_checkpoint, save_checkpoint
 from alstm_helpers.config import Config, TrainSection, save_config
 from alstm_helpers.curves import Curves
-from alstm_helpers.dataset import Batch, count_videos, parts_of, read_batches, shuffled_batches
+from alstm_helpers.dataset import Batch, count_labels, count_videos, parts_of, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError, ConfigError
-from alstm_helpers.evaluate import build_model, evaluate, summed_loss, to_tensors
+from alstm_helpers.evaluate import balanced_weights, build_model, evaluate, summed_loss, to_tensors
 from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
 from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
@@ -166,6 +166,10 @@ class _Run:
         if not num_videos:
             raise AlstmError(self.section.filelist, "its shards hold no video", "convert shards that do")
         self.steps_per_epoch = math.ceil(num_videos / self.section.batch_size)
+        self.positive_weights = None
+        if self.section.class_weights == "balanced":
+            counts = count_labels(self.train_shards, config.MODEL.num_classes)
+            self.positive_weights = paddle.to_tensor(balanced_weights(counts))
         self.earlier: Path | None = None  # the curves of the run that a resume goes on from
 
     def _build(self, state: Progress) -> None:
@@ -173,6 +177,11 @@ class _Run:
         seed_everything(state.seed)
         self.net = build_model(self.config)
         self.optimizer = make_optimizer(self.net, self.section)
+
+    def _freeze(self, epoch: int) -> None:
+        """In the first ``freeze_epochs`` only the layers after the attention learn: what was pretrained stays."""
+        for name, parameter in self.net.named_parameters():
+            parameter.stop_gradient = epoch < self.section.freeze_epochs and not name.startswith(("fc_out", "fc_logit"))
 
     def start_new(self, seed: int | None, pretrain: str | os.PathLike[str] | None) -> None:
         """Random weights, or what fits of pretrained ones."""
@@ -213,14 +222,26 @@ class _Run:
             settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph
             self.curves.add_text(f"config/{name}", settings, self.state.step)
         try:
-            while self.state.epoch < self.section.epoch:
+            while self.state.epoch < self.section.epoch and not self._runs_out_of_patience():
                 self._train_epoch(self.state.epoch)
                 self.state.epoch, self.state.batch = self.state.epoch + 1, 0
                 self._keep_best()
                 self._save()
         finally:
             self.curves.close()
+        self._freeze(self.section.freeze_epochs)  # what is given back can be trained
         return Training(self.net, self.state.rows, self.state.best_gap, self.state.train_seconds)
+
+    def _runs_out_of_patience(self) -> bool:
+        """Whether the last ``patience`` validations brought no better GAP: the log tells, also after a resume."""
+        if self.section.patience is None:
+            return False
+        gaps = [row["gap"] for row in self.state.rows if row["kind"] == "valid"]
+        since_best = len(gaps) - 1 - gaps.index(max(gaps)) if gaps else 0
+        if since_best < self.section.patience:
+            return False
+        self.report(f"stopped after epoch {self.state.epoch}: no better GAP in {since_best} validations")
+        return True
 
     def _describe(self) -> None:
         """The run folder's account of itself, and the log as far as the checkpoint reaches."""
@@ -247,6 +268,7 @@ class _Run:
             rank=self.ranks.rank,
             ranks=self.ranks.count,
         )
+        self._freeze(epoch)
         self.net.train()
         logs = self.writes and self.log_interval > 0
         lap = _Lap(self.config, epoch, self.steps_per_epoch, self.ranks.count, measures=logs)
@@ -287,7 +309,7 @@ class _Run:
         with self.precision.autocast():
             logits = self.net(rgb, audio, lengths)
         logits = logits.astype("float32")
-        loss = summed_loss(logits, labels)
+        loss = summed_loss(logits, labels, self.positive_weights)
         self.precision.backward(loss)
         return logits.detach(), float(loss)
 
