@@ -225,6 +225,33 @@ def features(
 
 
 @alstm.command()
+@common_flags
+@click.option("--folds", default=5, show_default=True, help="Parts; each is judged once.")
+@click.option("--save_dir", default="data/crossval", show_default=True, help="A folder a fold, and crossval.json.")
+@click.option("--pretrain", metavar="P", help="Weights to start each training from.")
+@click.option("--group", metavar="REGEX", help="Keep together videos in whose ids this finds the same text.")
+def crossval(
+    config_path: str,
+    overrides: tuple[str, ...],
+    use_gpu: bool | None,
+    model_name: str | None,
+    folds: int,
+    save_dir: str,
+    pretrain: str | None,
+    group: str | None,
+) -> None:
+    """Judge every video by a network that has not seen it: for fewer than about a hundred videos."""
+    config = configure(config_path, overrides, use_gpu, model_name)
+    from alstm_helpers.crossval import cross_validate
+    from alstm_helpers.features import ONE_VIDEO
+
+    options: dict[str, Any] = {"seed": config.TRAIN.seed, "group": group or ONE_VIDEO, "pretrain": pretrain}
+    done = cross_validate(config, save_dir, folds=folds, report=_line, **options)
+    spread = f"{done['gap_mean']:.4f} ± {done['gap_std']:.4f} over the folds"
+    click.echo(f"GAP {spread}, {done['pooled']['gap']:.4f} of all videos → {Path(save_dir, 'crossval.json')}")
+
+
+@alstm.command()
 @click.argument("source", metavar="SRC")
 @click.argument("root", metavar="ROOT")
 @click.option("--val_share", default=0.2, show_default=True, help="About this share goes to validation.")

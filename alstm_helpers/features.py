@@ -28,11 +28,12 @@ from joblib import Parallel, delayed
 
 from alstm_helpers.backbones import Backbone, picture_backbone, sound_backbone
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, read_records_by, write_json, write_json_lines
+from alstm_helpers.files import atomic_write, claimed, read_records_by, require_file, write_json, write_json_lines
 from alstm_helpers.labels import Annotation, read_annotations, read_classes, write_classes
 from alstm_helpers.lists import side_of, write_lists
 from alstm_helpers.paths import project_root
 from alstm_helpers.progress import ProgressBar, no_progress
+from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize, write_videos
 from alstm_helpers.video import Clip, find_videos, read_frames, read_sound
 
@@ -40,6 +41,7 @@ SHARD = 500  # clips a TFRecord
 SAMPLE = 20_000  # seconds that a projection is fitted on, at most
 DIMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
 SPLITS = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord"}
+_AGAIN = "make the features again in an empty folder"
 ONE_VIDEO = r"^[^@]+"  # of an id: parts of one video stay on one side
 
 
@@ -72,6 +74,8 @@ def fit_projection(raw: np.ndarray, dim: int) -> Projection:
     mean = raw.mean(axis=0)
     if raw.shape[1] == dim:
         matrix, scale = None, raw.std(axis=0)
+    elif len(raw) == 1:  # nothing varies
+        matrix, scale = np.eye(raw.shape[1], min(dim, raw.shape[1]), dtype=np.float32), np.ones(1)
     else:
         pca = PCA(min(dim, raw.shape[1], max(1, len(raw) - 1)), svd_solver="covariance_eigh").fit(raw)
         matrix, scale = pca.components_.T.astype(np.float32), np.sqrt(pca.explained_variance_)
@@ -132,40 +136,28 @@ class Extractor:
         return Video(clip.path.stem.encode(), labels, features["rgb"], features["audio"])
 
     def save(self, folder: Path) -> None:
-        """Write ``features.json`` and, where there are projections, ``projection.npz``."""
+        """Write ``features.json`` and, where there are projections, ``projection.pkl`` (plain arrays)."""
         if self.projections:
-            arrays = {}
-            for stream, projection in self.projections.items():
-                for name, array in projection._asdict().items():
-                    if array is not None:
-                        arrays[f"{stream}_{name}"] = array
-            with atomic_write(folder / "projection.npz") as file:
-                np.savez(file, **arrays)
+            arrays = {stream: tuple(projection) for stream, projection in self.projections.items()}
+            save_plain(folder / "projection.pkl", arrays)
         write_json(folder / "features.json", {"backbone": self.backbone, "audio": self.audio})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Extractor:
-        """What :meth:`save` wrote.
+        """What :meth:`save` wrote; never runs code from it.
 
         Raises:
             AlstmError: it is not there, or damaged.
         """
-        folder = Path(folder)
+        path = require_file(Path(folder, "features.json"), "name a folder that `alstm features` has made")
         try:
-            about = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+            about = json.loads(path.read_text(encoding="utf-8"))
             extractor = cls(str(about["backbone"]), str(about["audio"]))
-            if (folder / "projection.npz").exists():
-                with np.load(folder / "projection.npz", allow_pickle=False) as arrays:
-                    for stream in DIMS:
-                        if f"{stream}_mean" in arrays:
-                            found = (arrays.get(f"{stream}_{name}") for name in Projection._fields)
-                            extractor.projections[stream] = Projection(*found)
-        except FileNotFoundError:
-            remedy = "name a folder that `alstm features` has made"
-            raise AlstmError(folder / "features.json", "there is no such file", remedy) from None
-        except Exception as error:
-            problem = f"not readable ({type(error).__name__}: {error})"
-            raise AlstmError(folder, problem, "make the features again in an empty folder") from None
+            if (path.parent / "projection.pkl").exists():
+                arrays = load_plain(path.parent / "projection.pkl", _AGAIN)
+                extractor.projections = {stream: Projection(*parts) for stream, parts in arrays.items()}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise AlstmError(path, f"not readable ({type(error).__name__}: {error})", _AGAIN) from None
         return extractor
 
 
@@ -322,7 +314,7 @@ def _refuse_one_sided(result: Extraction, out: Path) -> None:
 
 def _raw_path(out: Path, video_id: str) -> Path:
     """An id may hold what a file's name may not."""
-    return out / "raw" / f"{hashlib.sha256(video_id.encode()).hexdigest()[:20]}.npz"
+    return out / "raw" / f"{hashlib.sha256(video_id.encode()).hexdigest()[:20]}.pkl"
 
 
 def _extract_one(backbone: str, audio: str, job: Job, out: Path) -> dict[str, Any] | AlstmError:
@@ -331,8 +323,7 @@ def _extract_one(backbone: str, audio: str, job: Job, out: Path) -> dict[str, An
     try:
         about = job.path.stat()
         raw = Extractor(backbone, audio).raw(clip)
-        with atomic_write(_raw_path(out, job.id)) as file:
-            np.savez(file, rgb=raw["rgb"], audio=raw["audio"])
+        save_plain(_raw_path(out, job.id), raw)
     except AlstmError as error:
         return error
     except OSError as error:
@@ -350,12 +341,8 @@ def _is_done(row: Mapping[str, Any] | None, job: Job, out: Path) -> bool:
 
 
 def _load_raw(out: Path, video_id: str) -> dict[str, np.ndarray]:
-    path = _raw_path(out, video_id)
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {stream: arrays[stream] for stream in DIMS}
-    except Exception as error:
-        raise AlstmError(path, f"not readable ({type(error).__name__})", "delete it, and run again") from None
+    found: dict[str, np.ndarray] = load_plain(_raw_path(out, video_id), "delete it, and run again")
+    return found
 
 
 def _sampled(jobs: Iterable[Job], stream: str, out: Path) -> np.ndarray:

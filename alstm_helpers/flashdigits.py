@@ -186,8 +186,12 @@ def write_mp4(path: str | os.PathLike[str], clip: Clip) -> None:
 
 
 def shrink(frames: np.ndarray) -> np.ndarray:
-    """Pictures of a video file, uint8 (T, 64, 64, 3), as :func:`extract_rgb` takes them: (T, 8, 8) of 0–16."""
-    return np.asarray(frames.astype(np.float32).mean(3).reshape(-1, 8, 8, 8, 8).mean((2, 4)) * np.float32(16 / 255))
+    """Pictures of a video file, uint8 (T, 64, 64, 3), as :func:`extract_rgb` takes them: (T, 8, 8) of 0–16.
+
+    Rounded to sixteenths of a grey level, so that the products there stay exact on every machine.
+    """
+    means = frames.astype(np.float32).mean(3).reshape(-1, 8, 8, 8, 8).mean((2, 4))  # of 8 × 8 pixels
+    return np.asarray(np.rint(means * np.float32(256 / 255)) / 16, np.float32)
 
 
 def video_id(split: str, index: int) -> bytes:

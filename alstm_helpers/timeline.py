@@ -104,7 +104,7 @@ def write_timeline(report: Mapping[str, Any], save_dir: str | os.PathLike[str]) 
     picture = Path(save_dir, f"{name}.png")
     figure = plots.timeline(report, *thumbnails(Clip(Path(report["file"])), report["seconds"]))
     with atomic_write(picture) as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
     write_json(picture.with_suffix(".json"), report)
     return picture

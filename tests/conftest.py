@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from fileserver import Server
 
+from alstm_helpers import cli
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.convert import convert
 from alstm_helpers.flashdigits import make_data
 from alstm_helpers.lists import write_lists
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        return self.out.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def alstm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Run the command in this process, as the console script does."""
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["alstm", *map(str, arguments)])
+        code: Any = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        return Result(code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

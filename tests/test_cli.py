@@ -9,14 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
 from joblib.externals.loky import get_reusable_executor
 from support import ids_of, write_list, write_shards
 
-from alstm_helpers import __version__, cli
+from alstm_helpers import __version__
 from alstm_helpers.doctor import Check
 from alstm_helpers.evaluate import build_model
 from alstm_helpers.exercises import check
@@ -41,32 +40,6 @@ FLAGS = {  # as the contract and the source document spell them
     "course": "--profile --notebooks --out",
     "bench": "--json",
 }
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def last(self) -> str:
-        return self.out.strip().splitlines()[-1]
-
-
-@pytest.fixture
-def alstm(monkeypatch, capsys):
-    """Run the command in this process, as the console script does."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["alstm", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = stop.code or 0
-        return Result(code, *capsys.readouterr())
-
-    return run
 
 
 def assert_one_line_error(result, start, *parts):

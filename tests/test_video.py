@@ -1,0 +1,299 @@
+"""Video files of all kinds, made here: what is read second by second is what was put in."""
+
+from __future__ import annotations
+
+import resource
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.video import MAX_SECONDS, Clip, find_videos, read_frames, read_sound, write_video
+
+RATE = 16_000
+
+
+def grey(levels, height=64, width=64):
+    """Pictures of one grey level each, uint8 (T, h, w, 3)."""
+    return np.repeat(np.uint8(levels), height * width * 3).reshape(len(levels), height, width, 3)
+
+
+def tones(frequencies, rate=RATE):
+    """A tone for each second, float32 (T, rate)."""
+    times = np.arange(rate) / rate
+    return np.stack([0.5 * np.sin(2 * np.pi * f * times) for f in frequencies]).astype(np.float32)
+
+
+def pitch(second):
+    """The strongest frequency of a second, in Hz."""
+    return int(np.abs(np.fft.rfft(second)).argmax() * RATE / len(second))
+
+
+def levels(clip, size=16):
+    return [int(frame[4:-4, 4:-4].mean().round()) for frame in read_frames(clip, size)]
+
+
+LEVELS = [20, 60, 100, 140, 180, 220]
+PITCHES = [300, 500, 700, 900, 1100, 1300]
+
+
+@pytest.mark.parametrize(
+    "suffix, codec, audio_codec",
+    [
+        (".mp4", "libx264", "aac"),
+        (".mkv", "libx264", "libopus"),
+        (".webm", "libvpx-vp9", "libopus"),
+        (".avi", "mpeg4", "libmp3lame"),
+        (".mov", "mpeg4", "aac"),
+        (".ts", "libx264", "aac"),
+        (".mkv", "libx265", "pcm_s16le"),
+    ],
+)
+def test_every_container_gives_the_seconds_that_were_put_in(tmp_path, suffix, codec, audio_codec):
+    path = tmp_path / f"片段 a{suffix}"
+    rate = 48_000 if audio_codec == "libopus" else RATE
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else None
+    write_video(path, grey(LEVELS), tones(PITCHES, rate), codec=codec, audio_codec=audio_codec, options=options)
+    clip = Clip(path)
+    assert np.abs(np.array(levels(clip)) - LEVELS).max() <= 3
+    sound = read_sound(clip, 6, RATE)
+    assert sound.shape == (6, RATE) and sound.dtype == np.float32
+    assert [pitch(second[RATE // 4 : -RATE // 4]) for second in sound] == pytest.approx(PITCHES, abs=3)
+    assert clip.notes == []
+
+
+def test_the_frames_are_squares_of_the_middle(tmp_path):
+    """Wider than high: the left and the right edge are cut off, and nothing is squeezed."""
+    frames = grey([200] * 2, 64, 192)
+    frames[:, :, :64] = 0
+    frames[:, :, 128:] = 0
+    write_video(tmp_path / "wide.mp4", frames, None)
+    found = np.stack(list(read_frames(Clip(tmp_path / "wide.mp4"), 32)))
+    assert found.shape == (2, 32, 32, 3) and found.dtype == np.uint8
+    assert found[:, :, 3:-3].mean() > 190
+
+
+@pytest.mark.parametrize("seconds, expected", [(0.2, 1), (0.4, 1), (1.0, 1), (1.4, 1), (1.6, 2), (5.0, 5), (5.4, 5)])
+def test_a_second_counts_when_its_middle_is_there(tmp_path, seconds, expected):
+    path = tmp_path / "short.mp4"
+    encode(path, [(index / 10, 100) for index in range(round(seconds * 10))], step=0.1)
+    assert len(levels(Clip(path))) == expected
+
+
+def encode(path, shown, *, step=0.04, size=64, start_sound=None, sound=None):
+    """Pictures (time, level) at any times, and sound that may begin later."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast", "bf": "0"})
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        voice = container.add_stream("aac", rate=RATE, layout="mono") if sound is not None else None
+        for time, level in shown:
+            frame = av.VideoFrame.from_ndarray(grey([level], size, size)[0], format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            for packet in stream.encode(frame):
+                packet.duration = round(step * 1000)
+                container.mux(packet)
+        for packet in stream.encode(None):
+            packet.duration = round(step * 1000)
+            container.mux(packet)
+        if voice is not None:
+            for place in range(0, sound.size - 1023, 1024):
+                frame = av.AudioFrame.from_ndarray(
+                    sound.ravel()[None, place : place + 1024], format="fltp", layout="mono"
+                )
+                frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+                frame.pts = round(start_sound * RATE) + place
+                container.mux(voice.encode(frame))
+            container.mux(voice.encode(None))
+
+
+def test_a_variable_frame_rate(tmp_path):
+    """One picture for two seconds, then many: a picture stays until the next one comes."""
+    shown = [(0.0, 30), (2.3, 90)] + [(2.4 + index / 50, 150) for index in range(60)] + [(4.2, 210), (6.0, 250)]
+    encode(tmp_path / "vfr.mp4", shown, step=0.5)
+    found = levels(Clip(tmp_path / "vfr.mp4"))
+    assert np.abs(np.array(found) - [30, 30, 150, 150, 210, 210]).max() <= 3
+
+
+def test_sound_that_begins_later_stands_where_it_sounds(tmp_path):
+    encode(tmp_path / "late.mp4", [(i / 5, 99) for i in range(25)], step=0.2, start_sound=2.0, sound=tones([700, 900]))
+    sound = read_sound(Clip(tmp_path / "late.mp4"), 5, RATE)
+    loud = [float(np.abs(second).max()) > 0.2 for second in sound]
+    assert loud == [False, False, True, True, False]
+    assert pitch(sound[2][4000:12000]) == pytest.approx(700, abs=4)
+
+
+def rotated(path, target, quarter):
+    """A copy whose track header says that the picture is to be turned clockwise by so many quarters."""
+    matrix = {1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}[quarter]
+    a, b, c, d = (value << 16 for value in matrix)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd")
+    place = at + 4 + 40  # version and flags, then times and ids of version 0
+    assert struct.unpack(">9i", content[place : place + 36])[0] == 1 << 16
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    target.write_bytes(content)
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_rotation_flags_are_followed(tmp_path, quarter):
+    """A phone held upright writes lying pictures and a flag. The bright edge is where a player shows it."""
+    frames = grey([20, 20], 64, 96)
+    frames[:, :20] = 230  # bright on top, as stored
+    write_video(tmp_path / "a.mp4", frames, None)
+    rotated(tmp_path / "a.mp4", tmp_path / "b.mp4", quarter)
+    found = next(read_frames(Clip(tmp_path / "b.mp4"), 48))
+    edges = {"right": found[:, -6:], "bottom": found[-6:], "left": found[:, :6], "top": found[:6]}
+    brightest = max(edges, key=lambda edge: edges[edge].mean())
+    assert brightest == {1: "right", 2: "bottom", 3: "left"}[quarter]
+
+
+def test_no_sound_is_silence_and_said(tmp_path):
+    write_video(tmp_path / "mute.mp4", grey(LEVELS), None)
+    clip = Clip(tmp_path / "mute.mp4")
+    assert not read_sound(clip, 6, RATE).any()
+    assert clip.notes == ["no sound: silence takes its place"]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".avi"])
+def test_a_broken_tail_gives_what_is_there_and_says_so(tmp_path, suffix):
+    rng = np.random.default_rng(0)  # pictures that take room, so that half of the bytes is half of the time
+    frames = np.concatenate([rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)])
+    path = tmp_path / f"a{suffix}"
+    codec = {"codec": "mpeg4", "audio_codec": "libmp3lame"} if suffix == ".avi" else {}
+    write_video(path, frames, tones([500] * 12), **codec)
+    broken = tmp_path / f"broken{suffix}"
+    broken.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    clip = Clip(broken)
+    found = levels(clip)
+    assert 3 <= len(found) <= 9
+    assert read_sound(clip, len(found), RATE).any()
+    if suffix == ".mkv":  # it says at its beginning how long it is
+        assert any("breaks off after" in note for note in clip.notes), clip.notes
+
+
+def test_damage_in_the_middle_costs_only_that(tmp_path):
+    path = tmp_path / "a.ts"
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
+    write_video(path, frames, tones([500] * 12), options={"g": "5", "preset": "veryfast"})
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = rng.integers(0, 255, 4000).astype(np.uint8).tobytes()
+    path.write_bytes(content)
+    assert len(levels(Clip(path))) in (11, 12, 13)
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda path: path.write_bytes(b""), "cannot be opened as a video"),
+        (lambda path: path.write_bytes(b"no video at all" * 100), "cannot be opened as a video"),
+        (
+            lambda path: path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://192.0.2.1/a.ts\n"),
+            "video",
+        ),
+        (lambda path: path.unlink(missing_ok=True), "no such file"),
+    ],
+)
+def test_what_is_no_video_is_one_sentence(tmp_path, make, said):
+    path = tmp_path / "a.mp4"
+    make(path)
+    with pytest.raises(AlstmError, match=said) as caught:
+        list(read_frames(Clip(path), 16))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_truncated_mp4_says_that_it_cannot_be_opened(tmp_path):
+    """Its table of contents stands at the end."""
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None)
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:-600])
+    with pytest.raises(AlstmError, match="cannot be opened as a video"):
+        list(read_frames(Clip(tmp_path / "b.mp4"), 16))
+
+
+def test_only_sound(tmp_path):
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
+        voice = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tones([440]).ravel()[None, :1024], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        container.mux(voice.encode(frame))
+        container.mux(voice.encode(None))
+    with pytest.raises(AlstmError, match="no pictures, only sound; AttentionLSTM needs both"):
+        list(read_frames(Clip(tmp_path / "song.m4a"), 16))
+
+
+def test_a_part_of_a_video(tmp_path):
+    """Seconds 2 to 5, found by seeking; the sound is that of the same seconds."""
+    write_video(tmp_path / "a.mp4", grey(LEVELS), tones(PITCHES))
+    clip = Clip(tmp_path / "a.mp4", 2, 5)
+    assert np.abs(np.array(levels(clip)) - LEVELS[2:5]).max() <= 3
+    sound = read_sound(clip, 3, RATE)
+    assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
+
+
+@pytest.mark.parametrize("start, stop, expected", [(0.5, 1.0, 1), (4.0, 60.0, 2), (5.8, 6.0, 1), (1.5, 3.5, 2)])
+def test_parts_at_the_edges(tmp_path, start, stop, expected):
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None)
+    assert len(levels(Clip(tmp_path / "a.mp4", start, stop))) == expected
+
+
+def test_a_part_beyond_the_end(tmp_path):
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None)
+    with pytest.raises(AlstmError, match=r"a\.mp4 \(8–9 s\): the file ends after 6\.0 s; correct the times"):
+        levels(Clip(tmp_path / "a.mp4", 8, 9))
+
+
+def test_no_more_than_three_hundred_seconds(tmp_path):
+    write_video(tmp_path / "long.mp4", grey([100] * 310, 16, 16), None, fps=1)
+    assert len(levels(Clip(tmp_path / "long.mp4"))) == MAX_SECONDS
+    assert len(levels(Clip(tmp_path / "long.mp4", 305, 310))) == 5
+
+
+def test_4k(tmp_path):
+    write_video(tmp_path / "4k.mp4", grey([50, 200], 2160, 3840), None, fps=2)
+    assert np.abs(np.array(levels(Clip(tmp_path / "4k.mp4"), 299)) - [50, 200]).max() <= 3
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from alstm_helpers.video import Clip, read_frames, read_sound
+clip = Clip(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
+count = sum(1 for _ in read_frames(clip, 64))
+read_sound(clip, count, 16000)
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 2**20))
+"""
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """An hour, read at its end; and the same seconds of a file of one minute."""
+    sound = np.tile(tones([440], 8000), (3600, 1))
+    write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, fps=1)
+    found = []
+    for start, stop in ((0, 60), (3500, 3600)):
+        command = [sys.executable, "-c", MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
+        found.append([int(text) for text in subprocess.check_output(command, text=True).split()])
+    (first, before), (last, after) = found
+    assert (first, last) == (60, 100)
+    assert after - before < 60, (before, after)  # MiB; the whole hour of sound alone would be 230
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+def test_find_videos(tmp_path):
+    for name in ("b.MP4", "a.mkv", "sub/c.webm", "notes.txt", "sub/d.srt"):
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / name).touch()
+    found = find_videos([tmp_path / "v", tmp_path / "v" / "a.mkv"])
+    assert [path.name for path in found] == ["a.mkv", "b.MP4", "c.webm"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AlstmError, match="no video in this folder"):
+        find_videos([tmp_path / "empty"])
+    with pytest.raises(AlstmError, match=r"none\.mp4"):
+        find_videos([tmp_path / "none.mp4"])
