@@ -71,6 +71,9 @@ class TrainSection(Section):
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: not clipped")
     num_samples: int | None = Field(None, ge=1, description="training videos, for the schedule; null: counted")
     pretrain_base: str | None = Field(None, description="weights to start from, as --pretrain")
+    keep_classes: int = Field(
+        0, ge=0, description="with pretrained weights of fewer classes: so many are the same ones"
+    )
     freeze_epochs: int = Field(0, ge=0, description="epochs in which only the three last layers learn, then all")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: a true label of a rare class counts more in the loss, one of a common class less"

@@ -154,6 +154,7 @@ def timeline(report: Mapping[str, Any], seconds: Sequence[int], frames: np.ndarr
         score.plot(range(count), report["over_time"], color=COLOURS[2], marker="o" if count <= 60 else "", markersize=3)
         score.axhline(best["score"], color="0.4", linestyle="--", linewidth=1)
         score.set(xlabel="second", xlim=(-0.5, count - 0.5), ylim=(-0.03, 1.03))
+        score.xaxis.set_major_locator(MaxNLocator(integer=True))
         name = best["name"] or f"class {best['index']}"
         score.set_ylabel(f"score of\n{name}")
         score.text(count - 0.5, best["score"], "whole clip", ha="right", va="bottom", fontsize=8, color="0.3")

@@ -189,7 +189,8 @@ class _Run:
         self._build(Progress(seed=int(self.ranks.gather(drawn)[0])))  # one for all ranks
         if pretrain:
             self.state.pretrain_base = str(Path(pretrain).absolute())
-            left = apply_weights(self.net, load_arrays(pretrain), str(pretrain), keep_what_fits=True)
+            kept, arrays = self.section.keep_classes, load_arrays(pretrain)
+            left = apply_weights(self.net, arrays, str(pretrain), keep_what_fits=True, keep_classes=kept)
             taken = f"not taken over: {', '.join(left)}" if left else "all of it"
             self.report(f"started from {pretrain}; {taken}")
 

@@ -14,6 +14,8 @@ from alstm_helpers.safe_pickle import load_plain, save_plain
 
 _REMEDY = "pass the .pdparams file of a finished training, for example data/checkpoints/AttentionLSTM_best.pdparams"
 
+_KEEP = "set TRAIN.keep_classes to how many classes both have, or to 0"
+
 
 def state_of(net: Any) -> dict[str, np.ndarray]:
     """The parameters by structured name, each once (Paddle lists an LSTM's arrays under two names)."""
@@ -49,7 +51,9 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_what_fits: bool = False) -> list[str]:
+def apply_weights(
+    net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_what_fits: bool = False, keep_classes: int = 0
+) -> list[str]:
     """Put arrays into the network.
 
     Args:
@@ -57,6 +61,8 @@ def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_w
         arrays: by structured name; LSTM arrays may stand there a second time, under the names of the cells.
         where: the file's name, for messages.
         keep_what_fits: for fine-tuning; arrays that are missing or of another shape leave the network's own.
+        keep_classes: so many classes, the first ones, are the same in the file: their part of the last layer is taken
+            over, too, when the file has another number of classes.
 
     Returns:
         the parameters that kept their own values.
@@ -78,6 +84,18 @@ def apply_weights(net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_w
                 f"{where}, {name}", problem, "set MODEL.* as in the training, or fine-tune with train --pretrain"
             )
         left.append(name)
+    if keep_classes:
+        for name in ("fc_logit.weight", "fc_logit.bias"):  # (in, C) and (C,)
+            array, parameter = arrays.get(name), parameters[name]
+            if name not in left:
+                continue
+            if array is None or array.shape[-1] < keep_classes or list(array.shape[:-1]) != list(parameter.shape[:-1]):
+                found = "no such layer" if array is None else f"shape {list(array.shape)}"
+                raise AlstmError(f"{where}, {name}", f"{found}, which has not {keep_classes} classes to keep", _KEEP)
+            values = parameter.numpy()
+            values[..., :keep_classes] = array[..., :keep_classes]
+            arrays = {**arrays, name: values}
+            left.remove(name)
     if len(left) == len(parameters):
         raise AlstmError(where, "no array fits this model", _REMEDY)
     for name in parameters.keys() - set(left):

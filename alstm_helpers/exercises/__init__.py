@@ -16,7 +16,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.exercises.core import Exercise, Names, NotThere, Verdict
 from alstm_helpers.exercises.progress import Progress
 
-CHAPTERS = range(1, 9)
+CHAPTERS = range(1, 10)
 
 
 def exercises_of(chapter: int) -> list[Exercise]:
