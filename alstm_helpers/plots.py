@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
@@ -21,7 +22,11 @@ from alstm_helpers.metrics import average_precision, count_above
 # Okabe and Ito's palette, ordered by falling darkness, and line styles that differ without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
+# Names of own classes may be Chinese; of these fonts one is on most systems.
+CJK = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
+       "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Arial Unicode MS")  # fmt: skip
 STYLE = {
+    "font.family": ["DejaVu Sans", *(name for name in CJK if name in get_font_names())],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,

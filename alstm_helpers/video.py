@@ -25,7 +25,10 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import require_file
 
 MAX_SECONDS = 300
-SUFFIXES = (".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mov", ".ts", ".mpg", ".flv", ".wmv", ".3gp")
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
+    *(".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv"),
+)
 _PLAYLISTS = ("hls", "concat", "dash", "applehttp")
 _COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the picture of a song
 _REMEDY = "play it in a player; if that works, convert it: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
@@ -117,16 +120,20 @@ def read_sound(clip: Clip, seconds: int, rate: int) -> np.ndarray:
 
     sound = np.zeros(seconds * rate, np.float32)
     with _opened(clip) as (container, _, zero):
-        stream = next(iter(container.streams.audio), None)
+        # Phones also write tracks that nobody else can decode, such as Apple's spatial sound.
+        stream = next((each for each in container.streams.audio if each.codec_context is not None), None)
         if stream is None:
             clip.notes.append("no sound: silence takes its place")
             return sound.reshape(seconds, rate)
         _seek(container, clip, zero)
-        resampler, expected, position = None, 0.0, 0
+        resampler: Any = None
+        kind, expected, position = None, 0.0, 0
         for frame, time in _decoded(container, stream, clip, zero):
             if time > clip.start + seconds:
                 break
-            if resampler is None or abs(time - expected) > 0.05:  # the beginning, or a gap
+            found = (frame.sample_rate, frame.layout.name, frame.format.name)
+            if found != kind or abs(time - expected) > 0.05:  # the beginning, a gap, or another kind of sound
+                kind = found
                 resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
                 position = round((time - clip.start) * rate)
             expected = time + frame.samples / frame.sample_rate

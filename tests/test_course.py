@@ -12,7 +12,8 @@ from bs4 import BeautifulSoup
 
 from alstm_helpers import course
 from alstm_helpers.course import find_notebooks, run_course, to_html
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.files import claimed
 
 GOOD, OUTSIDE = {"name": "videos", "ok": True}, {"name": "GAP", "ok": False}
 
@@ -199,3 +200,11 @@ def test_durations_by_section(run_one, tmp_path):
     assert course.durations(tmp_path / "x.ipynb") == {"start": 0.5, "One": 3.25, "Two": 0.0}
     run_one([GOOD], took=7)
     assert json.loads((tmp_path / "out" / "durations.json").read_text(encoding="utf-8")) == {"03_data": {"start": 7}}
+
+
+def test_two_runs_into_one_folder_are_refused(clone, tmp_path, monkeypatch):
+    """They would remove each other's files."""
+    monkeypatch.setattr(course, "_run_one", lambda path, *_: (path.stem, 1.0, ""))
+    with claimed(tmp_path / "out" / "run"), pytest.raises(FolderInUse, match="another run is writing here; wait until"):
+        run_course(tmp_path / "out")
+    assert len(run_course(tmp_path / "out")["notebooks"]) == 3

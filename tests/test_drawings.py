@@ -77,3 +77,12 @@ def test_the_style_does_not_leak():
     before = plt.rcParams["axes.grid"]
     drawings.network()
     assert plt.rcParams["axes.grid"] == before
+
+
+def test_chinese_names_have_a_font_where_the_system_has_one():
+    from matplotlib.font_manager import get_font_names
+
+    from alstm_helpers.plots import CJK, STYLE
+
+    first, *others = STYLE["font.family"]
+    assert first == "DejaVu Sans" and others == [name for name in CJK if name in get_font_names()]

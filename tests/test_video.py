@@ -261,6 +261,79 @@ def test_4k(tmp_path):
     assert np.abs(np.array(levels(Clip(tmp_path / "4k.mp4"), 299)) - [50, 200]).max() <= 3
 
 
+def test_ten_bits_a_colour_as_phones_write_them(tmp_path):
+    with av.open(str(tmp_path / "hdr.mp4"), "w") as container:
+        stream = container.add_stream("libx265", rate=2, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        for level in (40, 40, 200, 200):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([level])[0], format="rgb24")))
+        container.mux(stream.encode(None))
+    assert np.abs(np.array(levels(Clip(tmp_path / "hdr.mp4"))) - [40, 200]).max() <= 4
+
+
+def test_six_channels_become_one(tmp_path):
+    with av.open(str(tmp_path / "surround.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        voice = container.add_stream("aac", rate=48_000, layout="5.1")
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([99])[0], format="rgb24")))
+        tone = np.tile(tones([600], 48_000).ravel(), 2)
+        for place in range(0, len(tone) - 1023, 1024):
+            part = np.repeat(tone[None, place : place + 1024], 6, axis=0).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout="5.1")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, place, Fraction(1, 48_000)
+            container.mux(voice.encode(frame))
+        container.mux(stream.encode(None))
+        container.mux(voice.encode(None))
+    sound = read_sound(Clip(tmp_path / "surround.mp4"), 2, RATE)
+    assert pitch(sound[1][4000:12000]) == pytest.approx(600, abs=4) and np.abs(sound).max() > 0.2
+
+
+def test_a_recording_whose_end_was_never_written(tmp_path):
+    """As browsers and cameras write it in pieces: whatever pieces are there are used, and no duration is known."""
+    path = tmp_path / "live.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", rate=5, options={"g": "5", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 30, (40, 64, 64, 3))  # so that a piece is not a few bytes
+        for number in range(40):
+            picture = grey([30 + 20 * (number // 5)])[0] + noise[number].astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    whole = levels(Clip(path))
+    assert len(whole) == 8
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = levels(Clip(path))
+    assert 2 <= len(found) < 8 and found == whole[: len(found)]
+
+
+def test_pictures_without_times(tmp_path):
+    """A bare H.264 stream, as some cameras store it: its rate is taken from its header."""
+    path = tmp_path / "bare.avi"
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None, fps=25)
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(path), "w", format="h264") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    found = levels(Clip(path))
+    assert len(found) in (6, 7) and found[0] == pytest.approx(LEVELS[0], abs=3)
+
+
+def test_a_picture_that_changes_its_size(tmp_path):
+    """A browser's recording, when the window is resized: two files put together, as TS allows it."""
+    parts = []
+    for number, size in enumerate((64, 96)):
+        part = tmp_path / f"{number}.ts"
+        write_video(part, grey([80 + 80 * number] * 3, size, size), None)
+        parts.append(part.read_bytes())
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    found = levels(Clip(tmp_path / "both.ts"))
+    assert len(found) >= 3 and all(abs(level - 80) <= 3 or abs(level - 160) <= 3 for level in found)
+
+
 MEASURE = """
 import resource, sys
 from pathlib import Path
