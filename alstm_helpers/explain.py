@@ -8,7 +8,6 @@ arXiv:1605.01713): how much the logit rests on it, to first order.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 
 from alstm_helpers.dataset import collate
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import atomic_write, safe_name, write_json
 from alstm_helpers.metrics import best_classes
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.pickles import load_shard
@@ -108,8 +107,7 @@ def write_explanation(report: Mapping[str, Any], save_dir: str | os.PathLike[str
 
     from alstm_helpers import plots
 
-    # An id may be anything, as a path of another system; a file's name may not.
-    path = Path(save_dir, re.sub(r"[^\w.-]+", "_", report["video"]).strip("._") or "video")
+    path = Path(save_dir, safe_name(report["video"]))
     figure = plots.contributions(report)
     picture = path.with_name(f"{path.name}.png")
     with atomic_write(picture) as file:

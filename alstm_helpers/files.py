@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -132,6 +133,11 @@ def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy
     if not found:
         raise AlstmError(source, f"no *{' or *'.join(suffixes)} below it", remedy)
     return found
+
+
+def safe_name(text: str) -> str:
+    """A video's id, which may be anything, even a path of another system, as the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "video"
 
 
 def require_file(path: str | os.PathLike[str], remedy: str) -> Path:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, require_file
+from alstm_helpers.video import SUFFIXES
 
 SEPARATOR = ";"
 _COLUMNS = {
@@ -231,8 +232,6 @@ def _region(path: Path, where: str, video: str, value: dict[str, Any], fps: floa
 
 
 def _is_video(text: str) -> bool:
-    from alstm_helpers.video import SUFFIXES
-
     return text.split("?")[0].lower().endswith(SUFFIXES) or text.lower().endswith(SUFFIXES)
 
 

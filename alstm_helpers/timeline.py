@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import score_batches
 from alstm_helpers.explain import explain
 from alstm_helpers.features import Extractor
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import atomic_write, safe_name, write_json
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.video import Clip, read_frames
@@ -100,8 +99,7 @@ def write_timeline(report: Mapping[str, Any], save_dir: str | os.PathLike[str]) 
 
     from alstm_helpers import plots
 
-    name = re.sub(r"[^\w.-]+", "_", report["video"]).strip("._") or "video"
-    picture = Path(save_dir, f"{name}.png")
+    picture = Path(save_dir, f"{safe_name(report['video'])}.png")
     figure = plots.timeline(report, *thumbnails(Clip(Path(report["file"])), report["seconds"]))
     with atomic_write(picture) as file:
         figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})

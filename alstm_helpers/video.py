@@ -85,6 +85,9 @@ def read_frames(clip: Clip, size: int) -> Iterator[np.ndarray]:
     with _opened(clip) as (container, stream, zero):
         stream.thread_type = "AUTO"
         _seek(container, clip, zero)
+        stated = float(stream.duration * (stream.time_base or 0)) if stream.duration else _stated(container)
+        if clip.stop is None and stated and stated > MAX_SECONDS + 0.5:
+            clip.notes.append(f"only the first {MAX_SECONDS} of its {stated:.0f} seconds are used")
         shown, end = None, 0.0
         for frame, time in _decoded(container, stream, clip, zero):
             while shown is not None and time > wanted():
@@ -97,9 +100,10 @@ def read_frames(clip: Clip, size: int) -> Iterator[np.ndarray]:
             raise AlstmError(clip.name, "no picture in it can be decoded", _REMEDY)
         if end <= clip.start:
             raise AlstmError(clip.name, f"the file ends after {end:.1f} s", "correct the times of the label")
-        stated = float(stream.duration * (stream.time_base or 0)) if stream.duration else _stated(container)
         if stated and end < min(stated, clip.limit) - 1.5:
             clip.notes.append(f"the file says {stated:.0f} s and breaks off after {end:.0f}")
+        elif clip.stop is not None and end < clip.stop - 1:
+            clip.notes.append(f"the label ends at {clip.stop:g} s, the file at {end:.0f}")
         while not count or wanted() < min(end, clip.limit):
             yield _square(shown, stream, size)
             count += 1

@@ -241,7 +241,9 @@ def test_a_part_of_a_video(tmp_path):
 @pytest.mark.parametrize("start, stop, expected", [(0.5, 1.0, 1), (4.0, 60.0, 2), (5.8, 6.0, 1), (1.5, 3.5, 2)])
 def test_parts_at_the_edges(tmp_path, start, stop, expected):
     write_video(tmp_path / "a.mp4", grey(LEVELS), None)
-    assert len(levels(Clip(tmp_path / "a.mp4", start, stop))) == expected
+    clip = Clip(tmp_path / "a.mp4", start, stop)
+    assert len(levels(clip)) == expected
+    assert clip.notes == (["the label ends at 60 s, the file at 6"] if stop == 60 else [])
 
 
 def test_a_part_beyond_the_end(tmp_path):
@@ -252,8 +254,9 @@ def test_a_part_beyond_the_end(tmp_path):
 
 def test_no_more_than_three_hundred_seconds(tmp_path):
     write_video(tmp_path / "long.mp4", grey([100] * 310, 16, 16), None, fps=1)
-    assert len(levels(Clip(tmp_path / "long.mp4"))) == MAX_SECONDS
-    assert len(levels(Clip(tmp_path / "long.mp4", 305, 310))) == 5
+    clip, part = Clip(tmp_path / "long.mp4"), Clip(tmp_path / "long.mp4", 305, 310)
+    assert len(levels(clip)) == MAX_SECONDS and clip.notes == ["only the first 300 of its 310 seconds are used"]
+    assert len(levels(part)) == 5 and part.notes == []
 
 
 def test_4k(tmp_path):
