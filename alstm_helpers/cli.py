@@ -183,8 +183,11 @@ def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None
 
 @alstm.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
-@click.option("--labels", "labels_folder", required=True, metavar="DIR", help="What `alstm labels import` wrote.")
+@click.option("--labels", "labels_folder", metavar="DIR", help="What `alstm labels import` wrote. [default: no labels]")
 @click.option("--out", required=True, metavar="DIR", help="Gets TFRecords, lists, and own.yaml to train with.")
+@click.option(
+    "--like", metavar="DIR", help="Make the features as those in an earlier --out, for a model trained on it."
+)
 @click.option("--backbone", default="flashdigits", show_default=True, help="For pictures, see below.")
 @click.option("--audio", help="For sound. [default: logmel; flashdigits with that backbone]")
 @click.option("--val_share", default=0.2, show_default=True, help="About this share goes to validation.")
@@ -192,15 +195,16 @@ def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None
 @click.option("--workers", default=-1, show_default=True, help="Processes; -1: one a core.")
 def features(
     videos: tuple[str, ...],
-    labels_folder: str,
+    labels_folder: str | None,
     out: str,
+    like: str | None,
     backbone: str,
     audio: str | None,
     val_share: float,
     group: str | None,
     workers: int,
 ) -> None:
-    """Turn labelled videos (files, or folders of them) into a data set that `alstm train` takes.
+    """Turn videos (files, or folders of them) into a data set that `alstm train` takes, or, without labels, predict.
 
     Backbones for pictures: flashdigits, inception_v3, resnet50, mobilenet_v2 (fetched once), onnx:PATH.
     For sound: flashdigits, logmel, onnx:PATH.
@@ -211,6 +215,7 @@ def features(
         videos,
         out,
         labels=labels_folder,
+        like=like,
         backbone=backbone,
         audio=audio,
         val_share=val_share,
@@ -220,7 +225,9 @@ def features(
     )
     for note in done.notes:
         click.echo(note)
-    click.echo(f"{done.summary()} → {out}; next: alstm train --config {Path(out, 'own.yaml')} --save_dir {out}/run")
+    train = f"alstm train --config {Path(out, 'own.yaml')} --save_dir {Path(out, 'run')}"
+    after = train if labels_folder else f"alstm predict --filelist {Path(out, 'infer.list')} --config … --weights …"
+    click.echo(f"{done.summary()} → {out}; next: {after}")
     _fail_after(done.failed)
 
 

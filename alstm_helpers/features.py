@@ -40,7 +40,7 @@ from alstm_helpers.video import Clip, find_videos, read_frames, read_sound
 SHARD = 500  # clips a TFRecord
 SAMPLE = 20_000  # seconds that a projection is fitted on, at most
 DIMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
-SPLITS = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord"}
+SPLITS = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
 _AGAIN = "make the features again in an empty folder"
 ONE_VIDEO = r"^[^@]+"  # of an id: parts of one video stay on one side
 
@@ -89,10 +89,17 @@ class Extractor:
     Args:
         backbone, audio: names, see :mod:`alstm_helpers.backbones`.
         projections: by stream; a finished backbone needs none.
+        fitted_on: the split whose clips they were fitted on: ``train``, or ``infer`` where there were no others.
     """
 
-    def __init__(self, backbone: str, audio: str, projections: Mapping[str, Projection] | None = None) -> None:
-        self.backbone, self.audio = backbone, audio
+    def __init__(
+        self,
+        backbone: str,
+        audio: str,
+        projections: Mapping[str, Projection] | None = None,
+        fitted_on: str = "train",
+    ) -> None:
+        self.backbone, self.audio, self.fitted_on = backbone, audio, fitted_on
         self.projections = dict(projections or {})
 
     @property
@@ -140,7 +147,8 @@ class Extractor:
         if self.projections:
             arrays = {stream: tuple(projection) for stream, projection in self.projections.items()}
             save_plain(folder / "projection.pkl", arrays)
-        write_json(folder / "features.json", {"backbone": self.backbone, "audio": self.audio})
+        about = {"backbone": self.backbone, "audio": self.audio, "fitted_on": self.fitted_on}
+        write_json(folder / "features.json", about)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Extractor:
@@ -152,7 +160,7 @@ class Extractor:
         path = require_file(Path(folder, "features.json"), "name a folder that `alstm features` has made")
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
-            extractor = cls(str(about["backbone"]), str(about["audio"]))
+            extractor = cls(str(about["backbone"]), str(about["audio"]), fitted_on=str(about["fitted_on"]))
             if (path.parent / "projection.pkl").exists():
                 arrays = load_plain(path.parent / "projection.pkl", _AGAIN)
                 extractor.projections = {stream: Projection(*parts) for stream, parts in arrays.items()}
@@ -192,6 +200,16 @@ class Extraction:
         )
 
 
+def _by_name(videos: Iterable[Path]) -> dict[str, Path]:
+    """The videos by their ids."""
+    by_name: dict[str, Path] = {}
+    for path in videos:
+        other = by_name.setdefault(path.stem, path)
+        if other != path:
+            raise AlstmError(path, f"{other} has the same name", "give each video a name of its own")
+    return by_name
+
+
 def plan_jobs(
     videos: Sequence[Path], annotations: Sequence[Annotation], classes: Mapping[str, int], val_share: float, group: str
 ) -> tuple[list[Job], list[str]]:
@@ -200,11 +218,7 @@ def plan_jobs(
     Raises:
         AlstmError: two videos of one name, a class without an index, no labelled video at all.
     """
-    by_name: dict[str, Path] = {}
-    for path in videos:
-        other = by_name.setdefault(path.stem, path)
-        if other != path:
-            raise AlstmError(path, f"{other} has the same name", "give each video a name of its own")
+    by_name = _by_name(videos)
     pattern = re.compile(group.encode())
     jobs, absent = [], list[str]()
     for each in annotations:
@@ -233,7 +247,8 @@ def extract_features(
     videos: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
-    labels: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    like: str | os.PathLike[str] | None = None,
     backbone: str = "flashdigits",
     audio: str | None = None,
     val_share: float = 0.2,
@@ -241,15 +256,17 @@ def extract_features(
     workers: int = -1,
     progress: ProgressBar = no_progress,
 ) -> Extraction:
-    """Features of labelled videos as a data set that ``alstm train`` takes; a rerun does what is missing.
+    """Features of videos as a data set that ``alstm train`` or ``alstm predict`` takes; a rerun does what is missing.
 
     Args:
         videos: files, and folders of them.
-        out: gets ``tf/train``, ``tf/val``, the lists, ``labels.csv``, ``own.yaml`` (a configuration to begin with),
-            ``manifest.jsonl`` (an object a clip), ``raw/``, and what :meth:`Extractor.save` writes.
-        labels: folder that :func:`alstm_helpers.labels.import_labels` wrote.
+        out: gets ``tf/train`` and ``tf/val``, the lists, ``labels.csv`` and ``own.yaml`` (a configuration to begin
+            with); without labels ``tf/infer`` and ``infer.list``. And ``manifest.jsonl`` (an object a clip), ``raw/``,
+            and what :meth:`Extractor.save` writes.
+        labels: folder that :func:`alstm_helpers.labels.import_labels` wrote; None for videos without labels.
+        like: an earlier ``out``, whose backbones and projections are taken: for a model that was trained on it.
         backbone, audio: see :mod:`alstm_helpers.backbones`; by default sound is ``logmel``, but with
-            FlashDigits' pictures ``flashdigits``.
+            FlashDigits' pictures ``flashdigits``. With ``like`` they do not count.
         val_share, group: see :func:`alstm_helpers.lists.side_of`; by default parts of one video stay together.
         workers: processes, -1 for one a core.
         progress: wraps the finished clips, see :mod:`alstm_helpers.progress`.
@@ -258,11 +275,18 @@ def extract_features(
         AlstmError: labels and videos do not fit, ``out`` has features of another backbone, no clip could be used, or
             one side has none. A clip that cannot be read is in ``failed``, and the others go on.
     """
-    out, labels = Path(out), Path(labels)
+    out, found = Path(out), find_videos(videos)
     extractor = Extractor(backbone, audio or ("flashdigits" if backbone == "flashdigits" else "logmel"))
-    classes = read_classes(labels / "labels.csv")
-    annotations = read_annotations(labels / "annotations.csv")
-    jobs, notes = plan_jobs(find_videos(videos), annotations, classes, val_share, group)
+    if like is not None:
+        extractor = Extractor.load(like)
+    if labels is None:
+        extractor.fitted_on = extractor.fitted_on if extractor.projections else "infer"
+        classes, notes = {}, list[str]()
+        jobs = [Job(name, path, 0.0, None, (), "infer") for name, path in _by_name(found).items()]
+    else:
+        classes = read_classes(Path(labels, "labels.csv"))
+        annotations = read_annotations(Path(labels, "annotations.csv"))
+        jobs, notes = plan_jobs(found, annotations, classes, val_share, group)
     extractor.parts  # noqa: B018 - what cannot be had is said before anything is written
     with claimed(out, out / "raw"):
         if (out / "features.json").exists():
@@ -270,7 +294,8 @@ def extract_features(
             if (before.backbone, before.audio) != (extractor.backbone, extractor.audio):
                 problem = f"it has features by {before.backbone} and {before.audio}"
                 raise AlstmError(out, problem, "take the same --backbone and --audio, or another --out")
-            extractor.projections = before.projections  # what was trained on them must still fit
+            if like is None and before.fitted_on == extractor.fitted_on:
+                extractor.projections = before.projections  # what was trained on them must still fit
         rows, result = read_records_by(out / "manifest.jsonl", "video"), Extraction(notes=notes)
         todo = [job for job in jobs if not _is_done(rows.get(job.id), job, out)]
         result.skipped = len(jobs) - len(todo)
@@ -290,22 +315,30 @@ def extract_features(
         for job in whole:
             result.notes += [f"{job.id}: {note}" for note in rows[job.id]["notes"]]
         result.splits = Counter(job.split for job in whole)
-        _refuse_one_sided(result, out)
+        _refuse_one_sided(result, out, ("infer",) if labels is None else ("train", "val"))
         for stream in extractor.unfitted:
+            if labels is None:
+                result.notes.append(f"{stream}: scaled by these clips; for a trained model pass --like its features")
             extractor.projections[stream] = fit_projection(_sampled(whole, stream, out), DIMS[stream])
         extractor.save(out)
         _write_shards(whole, extractor, out)
         # What the labels say may have changed without a new look at the clip.
         kept = {job.id: {**rows[job.id], "labels": list(job.labels), "split": job.split} for job in whole}
         write_json_lines(out / "manifest.jsonl", (kept[name] for name in sorted(kept)))
-        write_classes(out / "labels.csv", classes)
-        _write_own_config(out, max(classes.values(), default=0) + 1)
-    write_lists(out)
+        if labels is None:
+            shards = sorted((out / "tf" / "infer").glob("*.tfrecord"))
+            with atomic_write(out / "infer.list", "w") as file:
+                file.write("".join(f"{shard.resolve()}\n" for shard in shards))
+        else:
+            write_classes(out / "labels.csv", classes)
+            _write_own_config(out, max(classes.values(), default=0) + 1)
+    if labels is not None:
+        write_lists(out)
     return result
 
 
-def _refuse_one_sided(result: Extraction, out: Path) -> None:
-    for split in SPLITS:
+def _refuse_one_sided(result: Extraction, out: Path, splits: Iterable[str]) -> None:
+    for split in splits:
         if not result.splits[split]:
             first = f" ({result.failed[0]})" if result.failed else ""
             problem = f"no clip of {result.splits.total()} would go to {split}{first}"
@@ -346,8 +379,8 @@ def _load_raw(out: Path, video_id: str) -> dict[str, np.ndarray]:
 
 
 def _sampled(jobs: Iterable[Job], stream: str, out: Path) -> np.ndarray:
-    """Seconds of the training clips, evenly taken, (N, D)."""
-    train = [job.id for job in jobs if job.split == "train"]
+    """Seconds of the training clips (or of clips without labels), evenly taken, (N, D)."""
+    train = [job.id for job in jobs if job.split in ("train", "infer")]
     each = max(1, SAMPLE // len(train))
     parts = []
     for video_id in train:
@@ -361,7 +394,6 @@ def _write_shards(jobs: Sequence[Job], extractor: Extractor, out: Path) -> None:
     for split, name in SPLITS.items():
         chosen = [job for job in jobs if job.split == split]
         folder = out / "tf" / split
-        folder.mkdir(parents=True, exist_ok=True)
         written = set()
         for number, first in enumerate(range(0, len(chosen), SHARD)):
             path = folder / (name % number)

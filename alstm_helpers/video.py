@@ -167,13 +167,12 @@ def _opened(clip: Clip) -> Iterator[tuple[Any, Any, float]]:
 
     require_file(clip.path, "check the path")
     try:
-        # A file may be a playlist that names others; none of them is fetched from a network.
-        container = av.open(str(clip.path.absolute()), metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        container = av.open(str(clip.path.absolute()), metadata_errors="ignore")
     except (av.FFmpegError, ValueError, OSError) as error:
         problem = f"it cannot be opened as a video ({getattr(error, 'strerror', None) or error})"
         raise AlstmError(clip.path, problem, _REMEDY) from None
     with container:
-        if container.format.name in _PLAYLISTS:
+        if container.format.name in _PLAYLISTS:  # it would have other files read
             raise AlstmError(clip.path, "it is a playlist, not a video", "pass the video files themselves")
         streams = [each for each in container.streams.video if not each.disposition & _COVER]
         if not streams:
@@ -193,7 +192,7 @@ def _seek(container: Any, clip: Clip, zero: float) -> None:
 
 
 def _decoded(container: Any, stream: Any, clip: Clip, zero: float) -> Iterator[tuple[Any, float]]:
-    """Frames and their times from the first picture on; what cannot be decoded is left out and noted."""
+    """Frames and their times from the first picture on; what is damaged is noted, and left out if nothing is left."""
     import av
 
     packets, spoilt, time = container.demux(stream), 0, 0.0
@@ -209,11 +208,12 @@ def _decoded(container: Any, stream: Any, clip: Clip, zero: float) -> Iterator[t
                 spoilt += 1
                 continue
             for frame in frames:
+                spoilt += bool(frame.is_corrupt)  # what is left of it is used
                 time = time + 0.04 if frame.time is None else frame.time - zero
                 yield frame, time
     finally:
         if spoilt:
-            clip.notes.append(f"{spoilt} damaged pieces of its {stream.type} were left out")
+            clip.notes.append(f"{spoilt} damaged pieces of its {stream.type}")
 
 
 def _duration(frame: Any, stream: Any) -> float:

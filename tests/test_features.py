@@ -248,6 +248,14 @@ def test_too_little_for_the_size_is_filled_with_zeros(count, size):
     assert np.abs(values[:, min(count - 1, size) or 1 :]).max() < 0.01  # a zero is half a level off
 
 
+def test_directions_that_hardly_vary_are_not_blown_up():
+    """Whitened in earnest they would be noise as loud as everything else."""
+    raw = np.random.default_rng(0).normal(0, [10, 1e-3], (500, 2)).astype(np.float32)
+    for dim in (2, 5):
+        deviation = dequantize(fit_projection(raw, dim)(raw, dim)).std(0)
+        assert sorted(deviation)[-1] == pytest.approx(0.5, abs=0.01) and sorted(deviation)[-2] < 0.02
+
+
 def test_a_constant_number_is_no_danger():
     raw = np.ones((50, 3), np.float32)
     assert np.abs(dequantize(fit_projection(raw, 3)(raw, 3))).max() < 0.01
@@ -342,6 +350,41 @@ def test_interrupted_and_run_again_it_ends_in_the_same_bytes(clips, tmp_path):
     cut, whole = everything(tmp_path / "cut"), everything(tmp_path / "whole")
     lists = {path for path in whole if path.suffix == ".list"}
     assert [path for path in set(cut) | set(whole) if path not in lists and cut.get(path) != whole.get(path)] == []
+
+
+def test_videos_without_labels(clips, tmp_path):
+    """For prediction: one list, no labels; and later, in the same folder, with labels after all."""
+    done = extract(clips, tmp_path / "out", labels=None)
+    assert done.splits == {"infer": CLIPS} and not done.notes
+    found = [video for path in read_filelist(tmp_path / "out" / "infer.list") for video in read_videos(path)]
+    assert sorted(video.id.decode() for video in found) == [f"c{index}" for index in range(CLIPS)]
+    assert all(video.labels == () for video in found)
+    assert not (tmp_path / "out" / "own.yaml").exists() and not (tmp_path / "out" / "train.list").exists()
+    again = extract(clips, tmp_path / "out")
+    assert again.skipped == CLIPS and len(records(tmp_path / "out")) == CLIPS
+    assert not list((tmp_path / "out" / "tf" / "infer").glob("*"))
+
+
+def test_new_videos_like_those_of_a_trained_model(own, tmp_path):
+    """The same projection, not one of their own: the same clip has the same features."""
+    extract(own, tmp_path / "old", audio="logmel")
+    (tmp_path / "new").mkdir()
+    shutil.copy(own / "clips" / "c3.mp4", tmp_path / "new" / "c3.mp4")
+    extract_features([tmp_path / "new"], tmp_path / "like", like=tmp_path / "old", workers=1)
+    [shard] = read_filelist(tmp_path / "like" / "infer.list")
+    [video] = read_videos(shard)
+    assert np.array_equal(video.audio, records(tmp_path / "old")["c3"].audio)
+    assert (tmp_path / "like" / "projection.pkl").read_bytes() == (tmp_path / "old" / "projection.pkl").read_bytes()
+    alone = extract_features([tmp_path / "new"], tmp_path / "alone", audio="logmel", workers=1)
+    assert alone.notes == ["audio: scaled by these clips; for a trained model pass --like its features"]
+
+
+def test_a_projection_of_unlabelled_clips_is_not_kept_for_training(clips, tmp_path):
+    """It was fitted on what will be validation clips, too."""
+    extract(clips, tmp_path / "out", labels=None, audio="logmel")
+    extract(clips, tmp_path / "out", audio="logmel")
+    extract(clips, tmp_path / "fresh", audio="logmel")
+    assert (tmp_path / "out" / "projection.pkl").read_bytes() == (tmp_path / "fresh" / "projection.pkl").read_bytes()
 
 
 def test_one_clip_alone(clips):

@@ -178,8 +178,9 @@ def test_a_broken_tail_gives_what_is_there_and_says_so(tmp_path, suffix):
         assert any("breaks off after" in note for note in clip.notes), clip.notes
 
 
-def test_damage_in_the_middle_costs_only_that(tmp_path):
-    path = tmp_path / "a.ts"
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_damage_in_the_middle_costs_only_that(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
     write_video(path, frames, tones([500] * 12), options={"g": "5", "preset": "veryfast"})
@@ -187,7 +188,10 @@ def test_damage_in_the_middle_costs_only_that(tmp_path):
     middle = len(content) // 2
     content[middle : middle + 4000] = rng.integers(0, 255, 4000).astype(np.uint8).tobytes()
     path.write_bytes(content)
-    assert len(levels(Clip(path))) in (11, 12, 13)
+    clip = Clip(path)
+    assert len(levels(clip)) in (11, 12, 13)
+    if suffix != ".ts":  # there FFmpeg mends what it can, and says nothing
+        assert any(note.endswith("damaged pieces of its video") for note in clip.notes), clip.notes
 
 
 @pytest.mark.parametrize(
@@ -335,6 +339,84 @@ def test_a_picture_that_changes_its_size(tmp_path):
     (tmp_path / "both.ts").write_bytes(b"".join(parts))
     found = levels(Clip(tmp_path / "both.ts"))
     assert len(found) >= 3 and all(abs(level - 80) <= 3 or abs(level - 160) <= 3 for level in found)
+
+
+def test_pixels_that_are_not_square(tmp_path):
+    """Old television: stored narrow, shown twice as wide; the middle square is half of what is stored."""
+    path = tmp_path / "anamorphic.mp4"
+    picture = grey([20], 64, 64)[0]
+    picture[:, 20:44] = 220  # 24 of 64 stored columns: shown as 48 of 128, of which the middle 64 are cut out
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=2, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    found = next(read_frames(Clip(path), 64)).mean((0, 2))
+    assert int((found > 120).sum()) == pytest.approx(48, abs=3)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_times_that_do_not_begin_with_zero(tmp_path, suffix):
+    """A piece of a broadcast: pictures and sound from 7 s on. The clip begins with its first picture."""
+    path = tmp_path / f"piece{suffix}"
+    shown = [(7 + n / 5, LEVELS[n // 5]) for n in range(30)]
+    encode(path, shown, step=0.2, start_sound=9.0, sound=tones([700, 900]))
+    clip = Clip(path)
+    assert np.abs(np.array(levels(clip)) - LEVELS).max() <= 3
+    sound = read_sound(clip, 6, RATE)
+    assert [float(np.abs(second).max()) > 0.2 for second in sound] == [False, False, True, True, False, False]
+
+
+def test_a_gap_in_the_sound(tmp_path):
+    """A microphone that was off for two seconds: what follows stands where it sounds."""
+    path = tmp_path / "gap.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        voice = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for _ in range(25):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([99])[0], format="rgb24")))
+        container.mux(stream.encode(None))
+        for start, hertz in ((0, 500), (3, 900)):
+            part = (tones([hertz])[0] * 20_000).astype(np.int16)
+            for place in range(0, RATE, 1000):
+                frame = av.AudioFrame.from_ndarray(part[None, place : place + 1000], format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = RATE, start * RATE + place, Fraction(1, RATE)
+                container.mux(voice.encode(frame))
+    sound = read_sound(Clip(path), 5, RATE)
+    assert [float(np.abs(second[2000:-2000]).max()) > 0.2 for second in sound] == [True, False, False, True, False]
+    assert pitch(sound[3][4000:12000]) == pytest.approx(900, abs=4)
+
+
+def test_a_playlist_is_refused_even_where_its_files_are_there(tmp_path):
+    write_video(tmp_path / "a.ts", grey(LEVELS), None)
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\na.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(AlstmError, match=r"it is a playlist, not a video|cannot be opened as a video"):
+        levels(Clip(tmp_path / "list.mp4"))
+    (tmp_path / "list.m3u8").write_text((tmp_path / "list.mp4").read_text())
+    with pytest.raises(AlstmError, match="it is a playlist, not a video; pass the video files themselves"):
+        levels(Clip(tmp_path / "list.m3u8"))
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        voice = container.add_stream("aac", rate=RATE, layout="mono")
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(grey([99])[0], format="rgb24")))
+        container.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(tones([440]).ravel()[None, :1024], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        container.mux(voice.encode(frame))
+        container.mux(voice.encode(None))
+    with av.open(str(path)) as container:
+        assert container.streams.video, "the cover is a picture stream"
+    with pytest.raises(AlstmError, match="no pictures, only sound"):
+        levels(Clip(path))
 
 
 MEASURE = """
