@@ -188,7 +188,7 @@ def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None
 @click.option(
     "--like", metavar="DIR", help="Make the features as those in an earlier --out, for a model trained on it."
 )
-@click.option("--backbone", default="flashdigits", show_default=True, help="For pictures, see below.")
+@click.option("--backbone", default="flashdigits", show_default=True, help="For pictures, see above.")
 @click.option("--audio", help="For sound. [default: logmel; flashdigits with that backbone]")
 @click.option("--val_share", default=0.2, show_default=True, help="About this share goes to validation.")
 @click.option("--group", metavar="REGEX", help="Keep together clips in whose ids this finds the same text.")

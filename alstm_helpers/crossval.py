@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import score_batches
 from alstm_helpers.features import ONE_VIDEO
 from alstm_helpers.files import atomic_write, read_filelist, write_json
+from alstm_helpers.lists import compile_group, group_of
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
@@ -36,13 +36,8 @@ def folds_of(ids: Sequence[bytes], folds: int, seed: int, group: str = ONE_VIDEO
     """
     from sklearn.model_selection import GroupKFold
 
-    pattern, groups = re.compile(group.encode()), []
-    for video_id in ids:
-        found = pattern.search(video_id)
-        if found is None:
-            text = video_id.decode(errors="backslashreplace")
-            raise AlstmError(f"video {text}", f"--group {group} finds nothing in it", "give one that fits every id")
-        groups.append(found[1] if pattern.groups else found[0])
+    pattern = compile_group(group)
+    groups = [group_of(video_id, pattern) for video_id in ids]
     if not 2 <= folds <= len(set(groups)):
         problem = f"{len(set(groups))} videos that stand alone cannot be divided into {folds}"
         raise AlstmError("--folds", problem, f"pass 2 to {len(set(groups))}")

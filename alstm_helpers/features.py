@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +29,7 @@ from alstm_helpers.backbones import Backbone, picture_backbone, sound_backbone
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed, read_records_by, require_file, write_json, write_json_lines
 from alstm_helpers.labels import Annotation, read_annotations, read_classes, write_classes
-from alstm_helpers.lists import side_of, write_lists
+from alstm_helpers.lists import check_share, compile_group, side_of, write_lists
 from alstm_helpers.paths import project_root
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.safe_pickle import load_plain, save_plain
@@ -219,7 +218,8 @@ def plan_jobs(
         AlstmError: two videos of one name, a class without an index, no labelled video at all.
     """
     by_name = _by_name(videos)
-    pattern = re.compile(group.encode())
+    check_share(val_share)
+    pattern = compile_group(group)
     jobs, absent = [], list[str]()
     for each in annotations:
         if Path(each.video).stem not in by_name:

@@ -266,8 +266,9 @@ def _read_xml(path: Path, fps: float | None) -> Found:
         raise AlstmError(path, f"not readable as XML ({error})", "export it again") from None
     if root.find("path") is None:
         raise AlstmError(path, "it has no path, as Colabeler's XML has", "export Colabeler's XML or JSON")
-    items = [{"name": item.findtext("name")} for item in root.findall("outputs/object/item")]
-    items += [{"name": item.findtext("name")} for item in root.findall("outputs/object") if item.find("item") is None]
+    # Colabeler's own form; the same without items; and its export as Pascal VOC.
+    found = (item for place in ("outputs/object/item", "outputs/object", "object") for item in root.findall(place))
+    items = [{"name": item.findtext("name")} for item in found]
     labelled = (root.findtext("labeled") or "true").strip().lower()
     document = {"path": root.findtext("path"), "labeled": labelled, "outputs": {"object": items}}
     yield from _colabeler("the file", document)

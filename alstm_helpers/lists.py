@@ -86,6 +86,38 @@ class Split:
         return {side: sorted(every - set(found)) for side, found in self.classes.items()}
 
 
+def check_share(val_share: float) -> None:
+    """Refuse what is no share of the videos."""
+    if not 0 < val_share < 1:
+        raise AlstmError("--val_share", f"{val_share} is no share", "pass a number between 0 and 1, such as 0.2")
+
+
+def compile_group(group: str) -> re.Pattern[bytes]:
+    """The expression by which videos that belong together are known.
+
+    Raises:
+        AlstmError: it is none.
+    """
+    try:
+        return re.compile(group.encode())
+    except re.error as error:
+        raise AlstmError(f"--group {group}", f"not a regular expression ({error})", "mend it") from None
+
+
+def group_of(video_id: bytes, group: re.Pattern[bytes]) -> bytes:
+    """What the expression finds in an id: its first group, if it has one.
+
+    Raises:
+        AlstmError: it finds nothing.
+    """
+    found = group.search(video_id)
+    if found is None:
+        text = video_id.decode(errors="backslashreplace")
+        remedy = "give an expression that finds the source in every id"
+        raise AlstmError(f"video {text}", f"--group {group.pattern.decode()} finds nothing in it", remedy)
+    return found[1] if group.groups else found[0]
+
+
 def side_of(video_id: bytes, val_share: float, group: re.Pattern[bytes] | None = None) -> str:
     """``train`` or ``val``, from the id alone, so that a video never changes sides when others are added.
 
@@ -97,14 +129,7 @@ def side_of(video_id: bytes, val_share: float, group: re.Pattern[bytes] | None =
     Raises:
         AlstmError: ``group`` finds nothing.
     """
-    name = video_id
-    if group is not None:
-        found = group.search(video_id)
-        if found is None:
-            text = video_id.decode(errors="backslashreplace")
-            remedy = "give an expression that finds the source in every id"
-            raise AlstmError(f"video {text}", f"--group {group.pattern.decode()} finds nothing in it", remedy)
-        name = found[1] if group.groups else found[0]
+    name = video_id if group is None else group_of(video_id, group)
     return "val" if int.from_bytes(hashlib.md5(name).digest(), "big") < val_share * 2**128 else "train"
 
 
@@ -126,12 +151,8 @@ def split_videos(
     Raises:
         AlstmError: nothing to split, one side without a video, a folder that holds other pickles.
     """
-    if not 0 < val_share < 1:
-        raise AlstmError("--val_share", f"{val_share} is no share", "pass a number between 0 and 1, such as 0.2")
-    try:
-        pattern = re.compile(group.encode()) if group else None
-    except re.error as error:
-        raise AlstmError(f"--group {group}", f"not a regular expression ({error})", "mend it") from None
+    check_share(val_share)
+    pattern = compile_group(group) if group else None
     shards = shards_below(source, [".pkl", ".tfrecord"], "name the folder of your pickles or TFRecords")
     folders = {side: Path(root, "pkl", side) for side in ("train", "val")}
     split = Split()

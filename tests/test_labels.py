@@ -183,6 +183,12 @@ def test_colabeler_s_json_and_xml_say_the_same(tmp_path):
     assert read_annotations(write(tmp_path / "a.xml", XML)) == found
 
 
+def test_colabeler_s_export_as_pascal_voc(tmp_path):
+    text = "<annotation><filename>a.mp4</filename><path>D:\\a.mp4</path><object><name>猫</name></object>"
+    text += "<object><name>狗</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
+    assert read_annotations(write(tmp_path / "a.xml", text)) == [Annotation("a.mp4", ("狗", "猫"))]
+
+
 def test_colabeler_s_folder(tmp_path):
     """A file each; one that nobody labelled is left out, one with nothing in it is kept."""
     folder = tmp_path / "outputs"

@@ -120,6 +120,24 @@ def test_without_a_configuration(alstm, arguments, said):
     assert result.code == 2 and said in result.err
 
 
+@pytest.mark.parametrize(
+    "option, value, said",
+    [
+        ("--group", "(", "--group (: not a regular expression"),
+        ("--group", "^x", "--group ^x finds nothing in it"),
+        ("--val_share", 5, "5.0 is no share"),
+        ("--backbone", "vgg", "there is none of that name; choose flashdigits"),
+        ("--audio", "vgg", "there is none of that name; choose flashdigits, logmel"),
+        ("--workers", 0, "0 processes cannot work"),
+        ("--labels", "nowhere", "labels.csv: no such file"),
+    ],
+)
+def test_features_with_what_cannot_be(alstm, clips, tmp_path, option, value, said):  # noqa: F811
+    result = alstm("features", clips / "clips", "--labels", clips / "labels", "--out", tmp_path / "o", option, value)
+    assert result.code == 1 and result.err.count("\n") == 1 and said in result.err, result.err
+    assert not (tmp_path / "o").exists()
+
+
 def test_lists_and_files_exclude_each_other(alstm, trained, tmp_path):
     write_mp4(tmp_path / "a.mp4", render(0, "val", 0))
     weights = trained[0] / "AttentionLSTM_best.pdparams"
