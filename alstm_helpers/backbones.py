@@ -115,9 +115,7 @@ def _mel_matrix() -> np.ndarray:
     bins = mel(np.linspace(0, 8000, 257))[:, None]
     edges = np.linspace(mel(125), mel(7500), 66)
     low, middle, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.maximum(0, np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle)))
-    weights[0] = 0  # the constant part belongs to no band
-    return np.asarray(weights)
+    return np.asarray(np.maximum(0, np.minimum((bins - low) / (middle - low), (high - bins) / (high - middle))))
 
 
 def _summary(pictures: np.ndarray) -> np.ndarray:

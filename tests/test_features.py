@@ -130,6 +130,8 @@ def test_new_labels_need_no_new_look(own, tmp_path):
     assert extract(own, tmp_path / "out").extracted == 0
     names = [line.split(",")[1] for line in (tmp_path / "out" / "labels.csv").read_text("utf-8").splitlines()[1:]]
     assert "cat" in {names[label] for label in records(tmp_path / "out")["c0"].labels}
+    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
+    assert names.index("cat") in next(row["labels"] for row in rows if row["video"] == "c0")
 
 
 def test_broken_clips_are_named_and_the_others_go_on(own, tmp_path):

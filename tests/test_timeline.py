@@ -42,6 +42,8 @@ def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):  # 
         pairs = list(zip(found["labels"], right["labels"], strict=True))
         assert all(abs(a["score"] - b["score"]) < 0.02 for a, b in pairs)
         assert found["seconds"] == right["seconds"] == len(found["over_time"])
+        around = score_around(net, FLASH.video(Clip(clips / "clips" / f"c{index}.mp4")), WINDOW)
+        assert found["over_time"] == pytest.approx(around[:, found["labels"][0]["index"]].tolist())
         assert np.abs(np.array(found["attention"]["rgb"]) - right["attention"]["rgb"]).max() < 0.02
 
 

@@ -163,6 +163,28 @@ def test_keep_what_fits_for_fine_tuning(saved):
         assert np.array_equal(array, own[name] if name in left else arrays[name]), name
 
 
+@pytest.mark.parametrize("num_classes, kept", [(8, 5), (8, 3), (4, 4)])
+def test_classes_that_are_the_same_keep_their_part_of_the_last_layer(saved, num_classes, kept):
+    """The others begin as they would have."""
+    path, arrays = saved
+    net, fresh = a_net(seed=2, num_classes=num_classes), state_of(a_net(seed=2, num_classes=num_classes))
+    assert apply_weights(net, load_arrays(path), str(path), keep_what_fits=True, keep_classes=kept) == []
+    found = state_of(net)
+    for name in ("fc_logit.weight", "fc_logit.bias"):
+        assert np.array_equal(found[name][..., :kept], arrays[name][..., :kept])
+        assert np.array_equal(found[name][..., kept:], fresh[name][..., kept:])
+    assert np.array_equal(found["fc_out1.weight"], arrays["fc_out1.weight"])
+
+
+def test_more_classes_than_the_file_has_cannot_be_kept(saved):
+    path, _ = saved
+    net = a_net(seed=2, num_classes=8)
+    with pytest.raises(
+        AlstmError, match=r"fc_logit\.weight: shape \[7, 5\], which has not 6 classes to keep; set TRAIN"
+    ):
+        apply_weights(net, load_arrays(path), str(path), keep_what_fits=True, keep_classes=6)
+
+
 def test_keep_what_fits_refuses_a_file_of_which_nothing_fits(tmp_path):
     with pytest.raises(AlstmError, match="no array fits this model"):
         apply_weights(a_net(), {"conv1.weight": np.zeros(3, np.float32)}, "file", keep_what_fits=True)
