@@ -174,7 +174,10 @@ def labels() -> None:
 @click.option("--out", required=True, metavar="DIR", help="Gets annotations.csv and labels.csv.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Pictures a second, for labels on a timeline.")
 def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None:
-    """Read CSV, Label Studio's JSON, or Colabeler's JSON and XML (files, or folders of them)."""
+    """Read CSV, Label Studio's JSON, or Colabeler's JSON and XML (files, or folders of them).
+
+    annotations.csv is what these exports say together; labels.csv keeps the classes of earlier imports.
+    """
     from alstm_helpers.labels import import_labels
 
     found, new = import_labels(sources, out, fps=fps)
@@ -537,11 +540,12 @@ def _watch(
 ) -> None:
     """Label video files one by one; those that cannot be read are named, and the others go on."""
     from alstm_helpers import timeline
+    from alstm_helpers.features import videos_by_id
     from alstm_helpers.predict import write_predictions
     from alstm_helpers.video import Clip, find_videos
 
     extractor, reports, failed = timeline.find_extractor(config, features), [], []
-    for path in find_videos(videos):
+    for path in videos_by_id(find_videos(videos)).values():
         try:
             report = timeline.watch(net, extractor, Clip(path), top_k=top_k, class_names=names)
             picture = timeline.write_timeline({**report, "labels": report["labels"][:5]}, out)

@@ -199,8 +199,12 @@ class Extraction:
         )
 
 
-def _by_name(videos: Iterable[Path]) -> dict[str, Path]:
-    """The videos by their ids."""
+def videos_by_id(videos: Iterable[Path]) -> dict[str, Path]:
+    """The videos by their ids, which are the files' names without suffix.
+
+    Raises:
+        AlstmError: two have one name.
+    """
     by_name: dict[str, Path] = {}
     for path in videos:
         other = by_name.setdefault(path.stem, path)
@@ -217,7 +221,7 @@ def plan_jobs(
     Raises:
         AlstmError: two videos of one name, a class without an index, no labelled video at all.
     """
-    by_name = _by_name(videos)
+    by_name = videos_by_id(videos)
     check_share(val_share)
     pattern = compile_group(group)
     jobs, absent = [], list[str]()
@@ -282,7 +286,7 @@ def extract_features(
     if labels is None:
         extractor.fitted_on = extractor.fitted_on if extractor.projections else "infer"
         classes, notes = {}, list[str]()
-        jobs = [Job(name, path, 0.0, None, (), "infer") for name, path in _by_name(found).items()]
+        jobs = [Job(name, path, 0.0, None, (), "infer") for name, path in videos_by_id(found).items()]
     else:
         classes = read_classes(Path(labels, "labels.csv"))
         annotations = read_annotations(Path(labels, "annotations.csv"))

@@ -140,6 +140,17 @@ def test_features_with_what_cannot_be(alstm, clips, tmp_path, option, value, sai
     assert not (tmp_path / "o").exists()
 
 
+def test_two_files_of_one_name(alstm, trained, tmp_path):
+    """Their predictions could not be told apart."""
+    for name in ("one/a.mp4", "two/a.mp4"):
+        (tmp_path / name).parent.mkdir()
+        write_mp4(tmp_path / name, render(0, "val", 0))
+    weights = trained[0] / "AttentionLSTM_best.pdparams"
+    result = alstm("predict", tmp_path / "one", tmp_path / "two", "--weights", weights, "--save_dir", tmp_path / "p")
+    assert result.code == 1 and "has the same name; give each video a name of its own" in result.err
+    assert not (tmp_path / "p").exists()
+
+
 def test_lists_and_files_exclude_each_other(alstm, trained, tmp_path):
     write_mp4(tmp_path / "a.mp4", render(0, "val", 0))
     weights = trained[0] / "AttentionLSTM_best.pdparams"
