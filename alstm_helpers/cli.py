@@ -191,7 +191,7 @@ def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None
 @click.option(
     "--like", metavar="DIR", help="Make the features as those in an earlier --out, for a model trained on it."
 )
-@click.option("--backbone", default="flashdigits", show_default=True, help="For pictures, see above.")
+@click.option("--backbone", help="For pictures, see above; not needed with --like.")
 @click.option("--audio", help="For sound. [default: logmel; flashdigits with that backbone]")
 @click.option("--val_share", default=0.2, show_default=True, help="About this share goes to validation.")
 @click.option("--group", metavar="REGEX", help="Keep together clips in whose ids this finds the same text.")
@@ -201,7 +201,7 @@ def features(
     labels_folder: str | None,
     out: str,
     like: str | None,
-    backbone: str,
+    backbone: str | None,
     audio: str | None,
     val_share: float,
     group: str | None,
@@ -214,12 +214,16 @@ def features(
     """
     from alstm_helpers.features import ONE_VIDEO, extract_features
 
+    if backbone is None and like is None:
+        raise click.UsageError(
+            "Missing option '--backbone': resnet50 for own clips, flashdigits for those of the course."
+        )
     done = extract_features(
         videos,
         out,
         labels=labels_folder,
         like=like,
-        backbone=backbone,
+        backbone=backbone or "flashdigits",
         audio=audio,
         val_share=val_share,
         group=group or ONE_VIDEO,

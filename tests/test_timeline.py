@@ -23,6 +23,7 @@ from alstm_helpers.train import train
 from alstm_helpers.video import Clip, write_video
 
 FLASH = Extractor("flashdigits", "flashdigits")
+FLASHDIGITS = ("--backbone", "flashdigits")
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +136,18 @@ def test_without_a_configuration(alstm, arguments, said):
     ],
 )
 def test_features_with_what_cannot_be(alstm, clips, tmp_path, option, value, said):  # noqa: F811
-    result = alstm("features", clips / "clips", "--labels", clips / "labels", "--out", tmp_path / "o", option, value)
+    common = ("--labels", clips / "labels", "--out", tmp_path / "o", *FLASHDIGITS)
+    result = alstm("features", clips / "clips", *common, option, value)
     assert result.code == 1 and result.err.count("\n") == 1 and said in result.err, result.err
     assert not (tmp_path / "o").exists()
+
+
+def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):  # noqa: F811
+    """Any default would be wrong for somebody's clips, and nobody would see it."""
+    result = alstm("features", clips / "clips", "--out", tmp_path / "o")
+    assert result.code == 2 and "Missing option '--backbone': resnet50 for own clips" in result.err
+    assert alstm("features", clips / "clips", "--out", tmp_path / "o", *FLASHDIGITS).code == 0
+    assert alstm("features", clips / "clips", "--out", tmp_path / "like", "--like", tmp_path / "o").code == 0
 
 
 def test_two_files_of_one_name(alstm, trained, tmp_path):
@@ -162,9 +172,8 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):  # noqa: 
     """The five commands of notebook 09, one after the other."""
     labels, data, save = tmp_path / "labels", tmp_path / "data", tmp_path / "data" / "run"
     assert alstm("labels", "import", clips / "labels.csv", "--out", labels).code == 0
-    done = alstm(
-        "features", clips / "clips", "--labels", labels, "--out", data, "--val_share", 0.4, "--audio", "logmel"
-    )
+    options = ("--labels", labels, "--out", data, "--val_share", 0.4, *FLASHDIGITS, "--audio", "logmel")
+    done = alstm("features", clips / "clips", *options)
     assert done.code == 0 and "next: alstm train --config" in done.out
     common = ("--config", data / "own.yaml", "-o", "TRAIN.epoch=2")
     assert alstm("train", *common, "--save_dir", save, "--log_interval", 0, "--fix_random_seed", True).code == 0

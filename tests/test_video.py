@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import struct
 import subprocess
 import sys
@@ -431,7 +430,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """An hour, read at its end; and the same seconds of a file of one minute."""
+    """An hour of pictures and sound: its end takes no more than its beginning."""
     sound = np.tile(tones([440], 8000), (3600, 1))
     write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, fps=1)
     found = []
@@ -441,7 +440,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     (first, before), (last, after) = found
     assert (first, last) == (60, 100)
     assert after - before < 60, (before, after)  # MiB; the whole hour of sound alone would be 230
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
 
 
 def test_find_videos(tmp_path):
