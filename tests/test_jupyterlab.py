@@ -55,9 +55,20 @@ def finished(prompts):
     return bool(prompts) and any(character.isdigit() for character in prompts[-1])
 
 
+def answer_dialog(seen):
+    """A question of JupyterLab's, such as which kernel to take: what it proposes is taken."""
+    dialog = seen.page.locator(".jp-Dialog")
+    if dialog.count():
+        text = " ".join(dialog.first.inner_text().split())
+        print(f"JupyterLab asks: {text}")
+        assert "error" not in text.lower() and "fail" not in text.lower(), text
+        dialog.first.locator(".jp-mod-accept").first.click()
+
+
 def run_all(seen):
     """Through the menu; once more if no cell is waiting after that, since the page may not have been ready."""
     for _ in range(3):
+        answer_dialog(seen)
         seen.page.get_by_role("menuitem", name="Run", exact=True).click()
         seen.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         for _ in range(50):
