@@ -36,7 +36,6 @@ from alstm_helpers.files import require_file
 from alstm_helpers.flashdigits import FILE_LEVEL, READ_RATE, extract_audio, extract_rgb, shrink
 from alstm_helpers.tfrecord import dequantize
 
-_TOGETHER = 32  # pictures that go through a network at once
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's pictures
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 _INPUT = {"inception_v3": 299, "resnet50": 224, "mobilenet_v2": 224}
@@ -75,7 +74,7 @@ def picture_backbone(name: str) -> Backbone:
         side = shape[2] if len(shape) == 4 and isinstance(shape[2], int) else 224
         if len(shape) != 4 or (isinstance(shape[1], int) and shape[1] != 3):
             raise AlstmError(f"--backbone {name}", f"it takes {shape}", "it must take pictures (N, 3, H, W)")
-        return Backbone(side, lambda frames: _in_parts(frames, lambda part: _run(session, _normalised(part))))
+        return Backbone(side, lambda frames: _run(session, _normalised(frames)))
     raise AlstmError(f"--backbone {name}", "there is none of that name", f"choose {', '.join(PICTURES)} or onnx:PATH")
 
 
@@ -128,10 +127,6 @@ def _normalised(frames: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(((frames.astype(np.float32) / 255 - _MEAN) / _DEVIATION).transpose(0, 3, 1, 2))
 
 
-def _in_parts(frames: np.ndarray, call: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    return np.concatenate([call(frames[at : at + _TOGETHER]) for at in range(0, len(frames), _TOGETHER)])
-
-
 def _paddle_network(name: str) -> Callable[[np.ndarray], np.ndarray]:
     """A network of paddle.vision without its last layer, with its published weights."""
     import importlib
@@ -153,11 +148,11 @@ def _paddle_network(name: str) -> Callable[[np.ndarray], np.ndarray]:
     net.set_state_dict({key: arrays[key] for key in net.state_dict()})
     net.eval()
 
-    def call(part: np.ndarray) -> np.ndarray:
+    def call(frames: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            return np.asarray(net(paddle.to_tensor(_normalised(part))).numpy()).reshape(len(part), -1)
+            return np.asarray(net(paddle.to_tensor(_normalised(frames))).numpy()).reshape(len(frames), -1)
 
-    return lambda frames: _in_parts(frames, call)
+    return call
 
 
 def _session(name: str) -> tuple[Any, list[Any]]:

@@ -519,16 +519,18 @@ def predict(
     def logged(rows: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         for number, row in enumerate(rows, 1):
             if log_interval and number % (log_interval * config.INFER.batch_size) == 0:
-                best = "  ".join(
-                    f"{label['name'] or label['index']} {label['score']:.3f}" for label in row["labels"][:5]
-                )
-                _line(f"{row['video']}  {best}")
+                _line(f"{row['video']}  {_best_five(row['labels'])}")
             yield row
 
     rows = prediction.write_predictions(
         logged(prediction.predict(net, batches, top_k=infer_topk, class_names=names, thresholds=limits)), save_dir
     )
     click.echo(f"{len(rows)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+
+
+def _best_five(labels: list[dict[str, Any]]) -> str:
+    """The best labels of a video, for a line of the log."""
+    return "  ".join(f"{label['name'] or label['index']} {label['score']:.3f}" for label in labels[:5])
 
 
 def _config_beside(weights: str | None) -> str:
@@ -557,8 +559,7 @@ def _watch(
             failed.append(error)
             continue
         reports.append(report)
-        best = "  ".join(f"{label['name'] or label['index']} {label['score']:.3f}" for label in report["labels"][:5])
-        _line(f"{path.name}  {best}  → {picture}")
+        _line(f"{path.name}  {_best_five(report['labels'])}  → {picture}")
         for note in report["notes"]:
             _line(f"{path.name}: {note}")
     write_predictions(timeline.predictions_of(reports), out)

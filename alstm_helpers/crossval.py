@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from alstm_helpers.config import Config
-from alstm_helpers.dataset import read_batches
+from alstm_helpers.dataset import Batch, read_batches
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluate import score_batches
+from alstm_helpers.evaluate import evaluate
 from alstm_helpers.features import ONE_VIDEO
-from alstm_helpers.files import atomic_write, read_filelist, write_json
+from alstm_helpers.files import read_filelist, write_filelist, write_json
 from alstm_helpers.lists import compile_group, group_of
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.pickles import load_shard, save_videos
@@ -78,6 +78,10 @@ def cross_validate(
     videos = [every[name] for name in sorted(every)]
     pooled = YouTube8MMetrics(config.MODEL.num_classes, config.MODEL.topk)
     rows = []
+
+    def pool(batch: Batch, scores: np.ndarray) -> None:
+        pooled.update(scores, batch.labels, batch.ids)
+
     for number, judged in enumerate(folds_of([video.id for video in videos], folds, seed, group), 1):
         folder = Path(save_dir, f"fold{number}")
         chosen = set(judged.tolist())
@@ -91,14 +95,8 @@ def cross_validate(
         own.TRAIN.num_samples, own.TRAIN.patience = None, None
         quiet: dict[str, Any] = {"log_interval": 0, "valid_interval": 0, "visualdl": False}
         done = train(own, folder / "run", seed=seed, pretrain=pretrain, **quiet)
-        metrics = YouTube8MMetrics(config.MODEL.num_classes, config.MODEL.topk)
-        size = config.VALID.batch_size
-        for batch, scores, _ in score_batches(
-            done.net, read_batches(read_filelist(own.VALID.filelist), size, config.MODEL.num_classes)
-        ):
-            metrics.update(scores, batch.labels, batch.ids)
-            pooled.update(scores, batch.labels, batch.ids)
-        result = metrics.result()
+        batches = read_batches(read_filelist(own.VALID.filelist), config.VALID.batch_size, config.MODEL.num_classes)
+        result = evaluate(done.net, batches, top_k=config.MODEL.topk, observe=pool)
         rows.append({key: result[key] for key in ("gap", "hit_at_1", "num_videos")})
         report(f"fold {number}/{folds}: GAP {result['gap']:.4f} on {result['num_videos']} videos")
     gaps = [row["gap"] for row in rows]
@@ -113,6 +111,5 @@ def _listed(folder: Path, split: str, videos: Sequence[Video]) -> str:
     path = folder / "pkl" / split / "own.pkl"
     save_videos(path, videos)
     target = folder / f"{split}.list"
-    with atomic_write(target, "w") as file:
-        file.write(f"{path.absolute()}\n")
+    write_filelist(target, [path])
     return str(target.absolute())

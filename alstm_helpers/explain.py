@@ -103,15 +103,26 @@ def find_videos(shards: Iterable[Path], ids: Sequence[str]) -> list[Video]:
 
 def write_explanation(report: Mapping[str, Any], save_dir: str | os.PathLike[str]) -> Path:
     """``<video>.json`` and ``<video>.png``; returns the path of the picture."""
-    import matplotlib.pyplot as plt
-
     from alstm_helpers import plots
 
+    return write_report(report, plots.contributions(report), save_dir)
+
+
+def write_report(report: Mapping[str, Any], figure: Any, save_dir: str | os.PathLike[str], **options: Any) -> Path:
+    """A report on a video as JSON, and the figure of it as PNG beside it; returns the path of the picture.
+
+    Args:
+        report: its ``video`` names the files.
+        figure: a Matplotlib figure, closed afterwards.
+        save_dir: folder.
+        options: of ``savefig``.
+    """
+    import matplotlib.pyplot as plt
+
     path = Path(save_dir, safe_name(report["video"]))
-    figure = plots.contributions(report)
     picture = path.with_name(f"{path.name}.png")
     with atomic_write(picture) as file:
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None}, **options)
     plt.close(figure)
     write_json(path.with_name(f"{path.name}.json"), report)
     return picture

@@ -27,7 +27,15 @@ from joblib import Parallel, delayed
 
 from alstm_helpers.backbones import Backbone, picture_backbone, sound_backbone
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, read_records_by, require_file, write_json, write_json_lines
+from alstm_helpers.files import (
+    atomic_write,
+    claimed,
+    read_records_by,
+    require_file,
+    write_filelist,
+    write_json,
+    write_json_lines,
+)
 from alstm_helpers.labels import Annotation, read_annotations, read_classes, write_classes
 from alstm_helpers.lists import check_share, compile_group, side_of, write_lists
 from alstm_helpers.paths import project_root
@@ -37,6 +45,7 @@ from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize, write_vi
 from alstm_helpers.video import Clip, find_videos, read_frames, read_sound
 
 SHARD = 500  # clips a TFRecord
+TOGETHER = 32  # pictures that are in memory, and go through a network, at once
 SAMPLE = 20_000  # seconds that a projection is fitted on, at most
 DIMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
 SPLITS = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
@@ -112,7 +121,7 @@ class Extractor:
         return [stream for stream, part in self.parts.items() if not part.finished and stream not in self.projections]
 
     def raw(self, clip: Clip) -> dict[str, np.ndarray]:
-        """The backbones' numbers, float32 (T, D) by stream; the pictures pass one at a time.
+        """The backbones' numbers, float32 (T, D) by stream; the pictures pass in small parts.
 
         Raises:
             AlstmError: the clip cannot be read.
@@ -121,7 +130,7 @@ class Extractor:
         frames, found = [], []
         for frame in read_frames(clip, pictures.unit):
             frames.append(frame)
-            if len(frames) == 32:
+            if len(frames) == TOGETHER:
                 found.append(pictures.call(np.stack(frames)))
                 frames = []
         if frames:
@@ -331,8 +340,7 @@ def extract_features(
         write_json_lines(out / "manifest.jsonl", (kept[name] for name in sorted(kept)))
         if labels is None:
             shards = sorted((out / "tf" / "infer").glob("*.tfrecord"))
-            with atomic_write(out / "infer.list", "w") as file:
-                file.write("".join(f"{shard.resolve()}\n" for shard in shards))
+            write_filelist(out / "infer.list", shards)
         else:
             write_classes(out / "labels.csv", classes)
             _write_own_config(out, max(classes.values(), default=0) + 1)

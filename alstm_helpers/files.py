@@ -152,6 +152,17 @@ def require_file(path: str | os.PathLike[str], remedy: str) -> Path:
     return path
 
 
+def filelist_text(shards: Iterable[Path]) -> str:
+    """What a list of these shards holds: an absolute path a line."""
+    return "".join(f"{shard.resolve()}\n" for shard in shards)
+
+
+def write_filelist(path: str | os.PathLike[str], shards: Iterable[Path]) -> None:
+    """Write a list that :func:`read_filelist` reads, atomically."""
+    with atomic_write(path, "w") as file:
+        file.write(filelist_text(shards))
+
+
 def read_filelist(path: str | os.PathLike[str]) -> list[Path]:
     """The shard files a list names, one a line; a line that is not absolute is taken from the list's folder.
 

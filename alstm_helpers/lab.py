@@ -15,7 +15,7 @@ from alstm_helpers.convert import convert
 from alstm_helpers.errors import ConfigError, FolderInUse
 from alstm_helpers.files import atomic_write, write_json
 from alstm_helpers.flashdigits import make_data
-from alstm_helpers.lists import write_lists
+from alstm_helpers.lists import filelist_settings, write_lists
 from alstm_helpers.paths import project_root
 from alstm_helpers.youtube8m import RealSet
 
@@ -130,14 +130,8 @@ class Lab:
 
     def config(self, **overrides: Any) -> Config:
         """The FlashDigits recipe on this notebook's data; overrides as ``TRAIN__epoch=3``."""
-        data = {
-            "TRAIN.filelist": self.data_dir / "train.list",
-            "VALID.filelist": self.data_dir / "val.list",
-            "TEST.filelist": self.data_dir / "test.list",
-            "INFER.filelist": self.data_dir / "infer.list",
-            "INFER.class_names": self.data_dir / "labels.csv",
-        }
-        settings: dict[str, Any] = {key: str(path) for key, path in data.items()}
+        settings: dict[str, Any] = {"INFER.class_names": str(self.data_dir / "labels.csv")}
+        settings |= filelist_settings(self.data_dir)
         settings |= {"TRAIN.epoch": self.profile.epochs, "TRAIN.use_gpu": self.uses_gpu()}
         settings |= {key.replace("__", "."): value for key, value in overrides.items()}
         return load_config(project_root() / "configs" / "flashdigits.yaml", settings)

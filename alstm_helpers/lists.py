@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, shards_below
+from alstm_helpers.files import claimed, filelist_text, shards_below, write_filelist
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 
@@ -42,13 +42,18 @@ def write_lists(root: str | os.PathLike[str]) -> dict[str, int]:
     """
     root = Path(root)
     shards = {split: find_shards(root, split) for split in ("train", "val")}
-    texts = {root / name: "".join(f"{shard}\n" for shard in shards[split]) for name, split in LISTS.items()}
-    if any(not path.exists() or path.read_text(encoding="utf-8") != text for path, text in texts.items()):
+    lists = {root / name: shards[split] for name, split in LISTS.items()}
+    if any(not path.exists() or path.read_text(encoding="utf-8") != filelist_text(own) for path, own in lists.items()):
         with claimed(root):
-            for path, text in texts.items():
-                with atomic_write(path, "w") as file:
-                    file.write(text)
+            for path, own in lists.items():
+                write_filelist(path, own)
     return {name: len(shards[split]) for name, split in LISTS.items()}
+
+
+def filelist_settings(root: Path) -> dict[str, str]:
+    """The keys of a configuration that name the lists below ``root``."""
+    sections = {"TRAIN": "train", "VALID": "val", "TEST": "test", "INFER": "infer"}
+    return {f"{section}.filelist": str(root / f"{name}.list") for section, name in sections.items()}
 
 
 def check_no_leak(root: str | os.PathLike[str]) -> int:

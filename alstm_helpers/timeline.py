@@ -13,9 +13,8 @@ from alstm_helpers.config import Config
 from alstm_helpers.dataset import collate
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluate import score_batches
-from alstm_helpers.explain import explain
+from alstm_helpers.explain import explain, write_report
 from alstm_helpers.features import Extractor
-from alstm_helpers.files import atomic_write, safe_name, write_json
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.video import Clip, read_frames
@@ -95,17 +94,10 @@ def thumbnails(clip: Clip, seconds: int, size: int = 96) -> tuple[list[int], np.
 
 def write_timeline(report: Mapping[str, Any], save_dir: str | os.PathLike[str]) -> Path:
     """``<video>.png`` and ``<video>.json``; returns the path of the picture."""
-    import matplotlib.pyplot as plt
-
     from alstm_helpers import plots
 
-    picture = Path(save_dir, f"{safe_name(report['video'])}.png")
     figure = plots.timeline(report, *thumbnails(Clip(Path(report["file"])), report["seconds"]))
-    with atomic_write(picture) as file:
-        figure.savefig(file, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
-    write_json(picture.with_suffix(".json"), report)
-    return picture
+    return write_report(report, figure, save_dir, bbox_inches="tight")
 
 
 def predictions_of(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

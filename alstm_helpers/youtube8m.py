@@ -12,7 +12,7 @@ from alstm_helpers.convert import convert
 from alstm_helpers.download import download
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import write_json
-from alstm_helpers.lists import write_lists
+from alstm_helpers.lists import filelist_settings, write_lists
 from alstm_helpers.paths import project_root
 
 PART = "1,100"  # about 39 files of 260 MB of train, and as many of validate
@@ -51,8 +51,7 @@ class RealSet:
 
     def config(self, **overrides: Any) -> Config:
         """The one-card recipe on these lists; its decay counts these videos; overrides as ``TRAIN__epoch=3``."""
-        lists = {"TRAIN": "train", "VALID": "val", "TEST": "test", "INFER": "infer"}
-        settings: dict[str, Any] = {f"{key}.filelist": str(self.folder / f"{name}.list") for key, name in lists.items()}
+        settings: dict[str, Any] = {**filelist_settings(self.folder)}
         settings |= {"TRAIN.num_samples": None, "TRAIN.use_gpu": self.use_gpu}
         settings |= {key.replace("__", "."): value for key, value in overrides.items()}
         return load_config(project_root() / "configs" / RECIPE, settings)

@@ -94,7 +94,7 @@ def test_an_onnx_file_for_pictures(tmp_path):
     assert backbone.unit == 32 and found == pytest.approx(right, abs=1e-4) and not backbone.finished
 
 
-def test_many_pictures_pass_in_parts(tmp_path):
+def test_many_pictures_are_as_each_alone(tmp_path):
     backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3]))
     many = np.concatenate([PICTURES] * 30)
     assert np.array_equal(backbone.call(many), np.concatenate([backbone.call(PICTURES)] * 30))
