@@ -65,7 +65,7 @@ lock:
 	build/lock/bin/python tools/lock.py
 
 notebooks: setup
-	$(RUN) -m alstm_helpers.notebooks
+	$(RUN) -m alstm_helpers.course.canonical
 
 # For instructors: notes and answers shown. For CI: also each notebook from its cell for who is behind.
 answers: setup
@@ -84,16 +84,16 @@ bundle: setup
 	rm -rf build/bundle && mkdir -p build/bundle
 	git archive --prefix=$(BUNDLE)/ HEAD | tar x -C build/bundle
 	$(RUN) -m pip download --quiet --disable-pip-version-check --require-hashes -r requirements.lock --dest build/bundle/$(BUNDLE)/wheels
-	$(RUN) -c "from alstm_helpers.lab import Lab; Lab('bundle', profile='tiny', seed=0, data_dir='build/bundle/$(BUNDLE)/data/course/tiny').ensure_data()"
+	$(RUN) -c "from alstm_helpers.course.lab import Lab; Lab('bundle', profile='tiny', seed=0, data_dir='build/bundle/$(BUNDLE)/data/course/tiny').ensure_data()"
 	tar cf build/$(BUNDLE).tar -C build/bundle $(BUNDLE)
 
 # After a run of the whole course on an idle machine: its seconds, for the README.
 measured: setup
 	cp "$(OUT)/summary.json" docs/measured.json
-	$(RUN) -m alstm_helpers.notebooks
+	$(RUN) -m alstm_helpers.course.canonical
 
 figures: setup
-	$(RUN) -m alstm_helpers.drawings
+	$(RUN) -m alstm_helpers.figures.drawings
 	$(RUN) -m alstm_helpers course --notebooks 01 --out build/figures
 	cp build/figures/run/out/figures/01_model-attention.png figures/attention.png
 	cp build/figures/run/out/figures/01_model-compare.png figures/three_models.png

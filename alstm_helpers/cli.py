@@ -81,7 +81,7 @@ def configure(
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(as_json: bool) -> None:
     """Check the set-up: packages, Paddle, GPU, threads, speed."""
-    from alstm_helpers.doctor import FAIL, run_checks
+    from alstm_helpers.machine.doctor import FAIL, run_checks
 
     checks = run_checks()
     if as_json:
@@ -101,7 +101,7 @@ def doctor(as_json: bool) -> None:
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes.")
 def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> None:
     """Make FlashDigits, the built-in data set, as YouTube-8M frame-level TFRecords in DIR."""
-    from alstm_helpers import flashdigits
+    from alstm_helpers.data import flashdigits
 
     done = flashdigits.make_data(directory, train=train, val=val, shards=shards, seed=seed, progress=progress_bar)
     click.echo(f"made {done['made']} shards, {done['skipped']} skipped, {done['videos']} videos in all")
@@ -116,7 +116,7 @@ def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> N
 @click.option("--workers", default=4, show_default=True, help="Files at once.")
 def download(partition: str, mirror: str, shard: str | None, out: str, base_url: str | None, workers: int) -> None:
     """Download YouTube-8M shards; resumes, retries, and believes a file only after its checksum."""
-    from alstm_helpers.download import download as run
+    from alstm_helpers.data.download import download as run
 
     done = run(
         partition,
@@ -143,7 +143,7 @@ def download(partition: str, mirror: str, shard: str | None, out: str, base_url:
 @click.option("--scheduler", metavar="ADDRESS", help="Work on a Dask cluster: tcp://host:8786. It must be your own.")
 def convert(source: str, target: str, workers: int, keys: str, keep_going: bool, scheduler: str | None) -> None:
     """Convert every *.tfrecord below SRC to a pickle in DST, without TensorFlow."""
-    from alstm_helpers import convert as conversion
+    from alstm_helpers.data import convert as conversion
 
     done = conversion.convert(
         source,
@@ -178,7 +178,7 @@ def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None
 
     annotations.csv is what these exports say together; labels.csv keeps the classes of earlier imports.
     """
-    from alstm_helpers.labels import import_labels
+    from alstm_helpers.own_videos.labels import import_labels
 
     found, new = import_labels(sources, out, fps=fps)
     click.echo(f"{len(found)} clips → {Path(out, 'annotations.csv')}; new classes: {', '.join(new) or 'none'}")
@@ -212,7 +212,7 @@ def features(
     Backbones for pictures: flashdigits, inception_v3, resnet50, mobilenet_v2 (fetched once), onnx:PATH.
     For sound: flashdigits, logmel, onnx:PATH.
     """
-    from alstm_helpers.features import ONE_VIDEO, extract_features
+    from alstm_helpers.own_videos.features import ONE_VIDEO, extract_features
 
     if backbone is None and like is None:
         raise click.UsageError(
@@ -256,8 +256,8 @@ def crossval(
 ) -> None:
     """Judge every video by a network that has not seen it: for fewer than about a hundred videos."""
     config = configure(config_path, overrides, use_gpu, model_name)
-    from alstm_helpers.crossval import cross_validate
-    from alstm_helpers.features import ONE_VIDEO
+    from alstm_helpers.own_videos.features import ONE_VIDEO
+    from alstm_helpers.training.crossval import cross_validate
 
     options: dict[str, Any] = {"seed": config.TRAIN.seed, "group": group or ONE_VIDEO, "pretrain": pretrain}
     done = cross_validate(config, save_dir, folds=folds, report=_line, **options)
@@ -272,7 +272,7 @@ def crossval(
 @click.option("--group", metavar="REGEX", help="Keep together videos in whose ids this finds the same text.")
 def split(source: str, root: str, val_share: float, group: str | None) -> None:
     """Divide own pickles or TFRecords in SRC into ROOT/pkl/train and ROOT/pkl/val by video id."""
-    from alstm_helpers.lists import split_videos
+    from alstm_helpers.data.lists import split_videos
 
     done = split_videos(source, root, val_share=val_share, group=group)
     click.echo(f"train {done.videos['train']} videos, val {done.videos['val']}")
@@ -286,7 +286,7 @@ def split(source: str, root: str, val_share: float, group: str | None) -> None:
 @click.option("--check", is_flag=True, help="Also read every shard: no video may be in both training and validation.")
 def lists(root: str, check: bool) -> None:
     """Write train.list, val.list, test.list and infer.list below ROOT."""
-    from alstm_helpers.lists import check_no_leak, write_lists
+    from alstm_helpers.data.lists import check_no_leak, write_lists
 
     if check:
         click.echo(f"{check_no_leak(root)} videos, none in both training and validation")
@@ -341,7 +341,7 @@ def train(
     """Train; keep the best and the latest checkpoint in --save_dir."""
     flags = {"TRAIN__epoch": epoch, "TRAIN__batch_size": batch_size, "TRAIN__learning_rate": learning_rate}
     config = configure(config_path, overrides, use_gpu, model_name, **flags)
-    from alstm_helpers.train import train as run
+    from alstm_helpers.training.train import train as run
 
     done = run(
         config,
@@ -382,14 +382,14 @@ def _weights(given: str | None, config: Any) -> str:
 
 
 def _fetched(weights: str) -> str:
-    from alstm_helpers.published import fetch_weights, is_address
+    from alstm_helpers.data.published import fetch_weights, is_address
 
     return str(fetch_weights(weights)) if is_address(weights) else weights
 
 
 def _batches(filelist: str, batch_size: int, num_classes: int, log_interval: int) -> Any:
     """The batches of a list, with a line in the log every so many."""
-    from alstm_helpers.dataset import read_batches
+    from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.files import read_filelist
 
     videos = 0
@@ -434,8 +434,8 @@ def evaluate(
     """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them with more about each class."""
     flags = {"TEST__filelist": filelist, "TEST__batch_size": batch_size}
     config = configure(config_path, overrides, use_gpu, model_name, **flags)
-    from alstm_helpers import evaluate as evaluation
-    from alstm_helpers.report import write_report
+    from alstm_helpers.evaluation import evaluate as evaluation
+    from alstm_helpers.evaluation.report import write_report
 
     net = evaluation.load_model(config, _weights(weights, config))
     names = _class_names(config)
@@ -454,7 +454,7 @@ def evaluate(
 
 
 def _class_names(config: Any) -> dict[int, str]:
-    from alstm_helpers.predict import read_class_names
+    from alstm_helpers.evaluation.predict import read_class_names
 
     return read_class_names(config.INFER.class_names) if config.INFER.class_names else {}
 
@@ -500,9 +500,9 @@ def predict(
     config_path = config_path or _config_beside(weights)
     flags = {"INFER__filelist": filelist, "INFER__batch_size": batch_size}
     config = configure(config_path, overrides, use_gpu, model_name, **flags)
-    from alstm_helpers import predict as prediction
-    from alstm_helpers.dataset import read_batches
-    from alstm_helpers.evaluate import load_model
+    from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.evaluation import predict as prediction
+    from alstm_helpers.evaluation.evaluate import load_model
     from alstm_helpers.files import read_filelist
 
     limits = prediction.read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
@@ -545,10 +545,10 @@ def _watch(
     videos: tuple[str, ...], net: Any, config: Any, features: str | None, top_k: int, names: dict[int, str], out: Path
 ) -> None:
     """Label video files one by one; those that cannot be read are named, and the others go on."""
-    from alstm_helpers import timeline
-    from alstm_helpers.features import videos_by_id
-    from alstm_helpers.predict import write_predictions
-    from alstm_helpers.video import Clip, find_videos
+    from alstm_helpers.evaluation.predict import write_predictions
+    from alstm_helpers.own_videos import watch as timeline
+    from alstm_helpers.own_videos.features import videos_by_id
+    from alstm_helpers.own_videos.media import Clip, find_videos
 
     extractor, reports, failed = timeline.find_extractor(config, features), [], []
     for path in videos_by_id(find_videos(videos)).values():
@@ -597,8 +597,8 @@ def explain(
 ) -> None:
     """Show which seconds of a video carried which label: a picture and JSON for each."""
     config = configure(config_path, overrides, use_gpu, model_name, INFER__filelist=filelist)
-    from alstm_helpers import explain as explaining
-    from alstm_helpers.evaluate import load_model
+    from alstm_helpers.evaluation import explain as explaining
+    from alstm_helpers.evaluation.evaluate import load_model
     from alstm_helpers.files import read_filelist
 
     net = load_model(config, _weights(weights, config))
@@ -632,8 +632,8 @@ def export(
 ) -> None:
     """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
     config = configure(config_path, overrides, use_gpu, model_name, VALID__filelist=filelist)
-    from alstm_helpers.evaluate import gap_of, load_model
-    from alstm_helpers.export import export as run
+    from alstm_helpers.deployment.export import export as run
+    from alstm_helpers.evaluation.evaluate import gap_of, load_model
 
     def measure(predictor: Any) -> float:
         size, classes, top_k = config.VALID.batch_size, config.MODEL.num_classes, config.MODEL.topk
@@ -656,8 +656,8 @@ def export(
 @click.option("--threads", type=click.IntRange(min=1), help="Cores for the model. [default: all]")
 def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
     """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only."""
-    from alstm_helpers.deploy import Predictor
-    from alstm_helpers.serve import run_server
+    from alstm_helpers.deployment.predictor import Predictor
+    from alstm_helpers.deployment.serve import run_server
 
     predictor = Predictor(model, threads=threads)
     click.echo(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
@@ -678,7 +678,7 @@ def course(
     """Run the notebooks headless; write executed copies, HTML and summary.json."""
     if more and not notebooks:
         raise click.UsageError(f"unexpected {' '.join(more)}; select notebooks with --notebooks")
-    from alstm_helpers.course import run_course
+    from alstm_helpers.course.runner import run_course
     from alstm_helpers.paths import project_root
 
     folder = Path(out) if out else project_root() / "build" / "course"
@@ -692,8 +692,8 @@ def course(
 @alstm.command()
 def progress() -> None:
     """Show which exercises of the course are done; kept on this machine alone."""
-    from alstm_helpers.exercises import CHAPTERS, exercises_of
-    from alstm_helpers.exercises.progress import Progress
+    from alstm_helpers.course.exercises import CHAPTERS, exercises_of
+    from alstm_helpers.course.exercises.progress import Progress
 
     done = Progress.load()
     for chapter in CHAPTERS:
@@ -712,7 +712,7 @@ def progress() -> None:
 )
 def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tuple[str, ...]) -> None:
     """Measure this machine: conversion, reading, metrics, training steps, the server; about two minutes."""
-    from alstm_helpers.bench import PARTS, run_bench
+    from alstm_helpers.machine.bench import PARTS, run_bench
 
     for name in only:
         if name not in PARTS:

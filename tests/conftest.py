@@ -14,9 +14,9 @@ from fileserver import Server
 
 from alstm_helpers import cli
 from alstm_helpers.config import Config, load_config
-from alstm_helpers.convert import convert
-from alstm_helpers.flashdigits import make_data
-from alstm_helpers.lists import write_lists
+from alstm_helpers.data.convert import convert
+from alstm_helpers.data.flashdigits import make_data
+from alstm_helpers.data.lists import write_lists
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from alstm_helpers.config import Config
-from alstm_helpers.deploy import Prediction
+from alstm_helpers.deployment.predictor import Prediction
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
 
@@ -83,7 +83,7 @@ def run_python(code: str, *arguments: str, **environment: str) -> subprocess.Com
 
 def a_net(config: Config, pooling: str = "attention") -> AttentionLSTM:
     """A network whose attention is far from even, so that a wrong mask shows; ready to score."""
-    from alstm_helpers.evaluate import build_model
+    from alstm_helpers.evaluation.evaluate import build_model
     from alstm_helpers.runtime import paddle
 
     paddle.seed(3)

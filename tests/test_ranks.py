@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 from support import changed, write_list, write_shards
 
-from alstm_helpers.dataset import shuffled_batches
+from alstm_helpers.data.dataset import shuffled_batches
 from alstm_helpers.files import read_filelist
+from alstm_helpers.model.weights import load_arrays
 from alstm_helpers.pickles import load_shard
 from alstm_helpers.ranks import ALONE, Ranks, join_ranks
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
-from alstm_helpers.train import train
-from alstm_helpers.weights import load_arrays
+from alstm_helpers.training.train import train
 
 # What a process of the job runs: the arguments are the configuration, the save_dir and what else train() takes.
 WORKER = """
 import json, os, sys
 from alstm_helpers.config import Config
-from alstm_helpers.train import train
+from alstm_helpers.training.train import train
 if sys.argv[4:]:
     with open(os.path.join(sys.argv[4], os.environ["PADDLE_TRAINER_ID"]), "w") as file:
         file.write(str(os.getpid()))

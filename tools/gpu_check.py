@@ -17,21 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
-from alstm_helpers.bench import full_size_batch
 from alstm_helpers.config import Config, TrainSection, load_config
-from alstm_helpers.convert import convert
-from alstm_helpers.dataset import Batch, read_batches
+from alstm_helpers.data.convert import convert
+from alstm_helpers.data.dataset import Batch, read_batches
+from alstm_helpers.data.flashdigits import make_data
+from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluate import load_model, score_batches, summed_loss, to_tensors
+from alstm_helpers.evaluation.evaluate import load_model, score_batches, summed_loss, to_tensors
+from alstm_helpers.evaluation.predict import predict
 from alstm_helpers.files import read_filelist
-from alstm_helpers.flashdigits import make_data
-from alstm_helpers.lists import write_lists
+from alstm_helpers.machine.bench import full_size_batch
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.paths import project_root
-from alstm_helpers.precision import Precision
-from alstm_helpers.predict import predict
 from alstm_helpers.runtime import paddle, set_device
-from alstm_helpers.train import make_optimizer, train
+from alstm_helpers.training.precision import Precision
+from alstm_helpers.training.train import make_optimizer, train
 
 PRECISIONS = ("off", "bfloat16", "float16")
 BATCH, STEPS, WARM_UP = 128, 5, 2

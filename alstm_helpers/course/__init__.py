@@ -1,0 +1,1 @@
+"""What the notebooks start with, how they are run, and their exercises."""

@@ -1,0 +1,155 @@
+"""Run an exported model without the code it was trained with: Paddle Inference or ONNX Runtime behind one class.
+
+Neither the network nor Paddle is imported here unless a Paddle Inference model is loaded. A program that has nothing
+but ``model.onnx``, NumPy and ONNX Runtime can do without this module, too; notebook 06 shows one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from alstm_helpers.data.dataset import collate
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.runtime import usable_cores
+from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
+
+INPUTS = ("rgb", "audio", "lengths")
+OUTPUTS = ("scores", "rgb_weights", "audio_weights")
+DESCRIPTION = "description"  # key under which an ONNX file carries its export.json
+Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
+
+
+class Prediction(NamedTuple):
+    """``scores`` float32 (…, C) in [0, 1]; ``rgb_weights`` and ``audio_weights`` float32 (…, T), 0 on padding."""
+
+    scores: np.ndarray
+    rgb_weights: np.ndarray
+    audio_weights: np.ndarray
+
+
+def _load_paddle(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
+    from alstm_helpers.runtime import paddle
+
+    config = paddle.inference.Config(str(path), str(path.with_name("model.pdiparams")))
+    config.disable_gpu()
+    config.set_cpu_math_library_num_threads(threads)
+    config.disable_glog_info()
+    predictor = paddle.inference.create_predictor(config)
+
+    def run(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+        for name, array in arrays.items():
+            handle = predictor.get_input_handle(name)
+            handle.reshape(array.shape)
+            handle.copy_from_cpu(array)
+        predictor.run()
+        return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+
+    description = path.with_name("export.json")
+    return run, json.loads(description.read_text(encoding="utf-8")) if description.exists() else {}
+
+
+def _load_onnx(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    description = json.loads(session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "{}"))
+    return lambda arrays: session.run(OUTPUTS, arrays), description
+
+
+# Files that an exported folder may hold, the one to prefer first, and what runs them.
+ENGINES = {"model.onnx": _load_onnx, "model.json": _load_paddle, "model.pdmodel": _load_paddle}
+_BY_SUFFIX = {Path(name).suffix: load for name, load in ENGINES.items()}
+
+
+class Predictor:
+    """An exported model, ready to score videos on the CPU.
+
+    ::
+
+        predictor = Predictor("build/model")
+        prediction = predictor(rgb, audio, lengths)     # a batch, padded
+        predictions = predictor.predict(videos)         # any number of videos, batched by length
+
+    Args:
+        path: an exported folder (its ``model.onnx``, else its Paddle model), or one of the files in it.
+        threads: cores to use; by default all.
+
+    Raises:
+        AlstmError: there is no exported model, it cannot be read, or what runs it is not installed.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
+        self.path = find_model(path)
+        try:
+            self._run, description = _BY_SUFFIX[self.path.suffix](self.path, threads or usable_cores())
+        except ImportError as error:
+            problem = f"{error.name} is not installed, which runs this file"
+            raise AlstmError(self.path, problem, f"pip install {error.name}, or export another format") from error
+        except Exception as error:  # each engine has exceptions of its own
+            problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
+            raise AlstmError(self.path, problem, "export the model again") from error
+        self.class_names: list[str] | None = description.get("class_names")
+        self.num_classes: int | None = description.get("num_classes")
+
+    def __call__(self, rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> Prediction:
+        """Score a padded batch.
+
+        Args:
+            rgb: uint8 (B, T, 1024).
+            audio: uint8 (B, T, 128).
+            lengths: integers (B,), the seconds of each video; what lies beyond is ignored.
+
+        Raises:
+            AlstmError: a shape or a type is another one.
+        """
+        arrays = {"rgb": np.asarray(rgb), "audio": np.asarray(audio), "lengths": np.asarray(lengths)}
+        batch = arrays["lengths"].shape[:1]
+        seconds = arrays["rgb"].shape[1:2]
+        for name, dim in (("rgb", RGB_DIM), ("audio", AUDIO_DIM)):
+            found = arrays[name]
+            if found.dtype != np.uint8 or found.shape != (*batch, *seconds, dim):
+                problem = f"{found.dtype} {found.shape}, beside lengths {arrays['lengths'].shape}"
+                raise AlstmError(name, problem, f"pass uint8 (B, T, {dim}), the same B and T for both, and B lengths")
+        if arrays["lengths"].ndim != 1 or arrays["lengths"].dtype.kind not in "iu":
+            problem = f"{arrays['lengths'].dtype} {arrays['lengths'].shape}"
+            raise AlstmError("lengths", problem, "pass an integer for each video")
+        if not batch[0]:
+            raise AlstmError("the batch", "it holds no video", "pass at least one")
+        arrays["lengths"] = arrays["lengths"].astype(np.int64)
+        return Prediction(*self._run({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+
+    def predict(self, videos: Sequence[Video], *, batch_size: int = 16) -> list[Prediction]:
+        """Score videos, those of like length together; each prediction has its own video's T, in the order given."""
+        order = np.argsort([video.num_frames for video in videos], kind="stable")
+        found: dict[int, Prediction] = {}
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size].tolist()
+            batch = collate([videos[row]._replace(labels=()) for row in rows], 0)
+            scores, *weights = self(batch.rgb, batch.audio, batch.lengths)
+            for place, (row, length) in enumerate(zip(rows, batch.lengths, strict=True)):
+                found[row] = Prediction(scores[place], *(part[place, :length] for part in weights))
+        return [found[row] for row in range(len(videos))]
+
+
+def find_model(path: str | os.PathLike[str]) -> Path:
+    """The file to load: ``path`` itself, or the one to prefer in an exported folder.
+
+    Raises:
+        AlstmError: there is none.
+    """
+    path = Path(path)
+    candidates = [path] if path.suffix in _BY_SUFFIX else [path / name for name in ENGINES]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None:
+        raise AlstmError(path, "no exported model here", "make one with `alstm export`")
+    return found

@@ -1,0 +1,1 @@
+"""How good a trained network is, and what it says (chapter 5)."""

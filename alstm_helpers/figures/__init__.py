@@ -1,0 +1,1 @@
+"""Drawn by code: what notebooks, reports and the README show."""

@@ -1,0 +1,235 @@
+"""The drawings that explain: the way of a video, the network, an LSTM over time, attention as a sum, GAP as an area.
+
+Notebooks draw them where they are needed. ``python -m alstm_helpers.figures.drawings`` writes them to ``figures/`` as
+SVG, and a test draws them again and compares the bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from functools import wraps
+from itertools import pairwise
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from alstm_helpers.figures.plots import COLOURS, STYLE
+from alstm_helpers.files import atomic_write
+from alstm_helpers.paths import project_root
+
+BLUE, RED, GREEN = COLOURS[:3]  # pictures, sound, and what comes of both
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    @wraps(draw)
+    def styled(*arguments: Any) -> Figure:
+        with plt.rc_context(STYLE | {"axes.grid": False}):
+            return draw(*arguments)
+
+    return styled
+
+
+def _canvas(width: float, height: float, right: float, top: float) -> tuple[Figure, Axes]:
+    """An empty sheet; coordinates from 0 to ``right`` and ``top``."""
+    figure, axes = plt.subplots(figsize=(width, height))
+    axes.set(xlim=(0, right), ylim=(0, top))
+    axes.axis("off")
+    return figure, axes
+
+
+def _box(axes: Axes, x: float, y: float, text: str, *, colour: str = "0.25", fill: str = "white") -> Text:
+    """A text in a box, its middle at (x, y)."""
+    style = {"boxstyle": "round,pad=0.45", "edgecolor": colour, "facecolor": fill, "linewidth": 1.4}
+    return axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=style, zorder=3)
+
+
+def _link(axes: Axes, start: Text, end: Text, *, text: str = "", colour: str = "0.35") -> None:
+    """An arrow from the edge of one box to the edge of another."""
+    ends = {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch(), "shrinkA": 0, "shrinkB": 0}
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3}
+    a, b = start.get_position(), end.get_position()
+    axes.annotate("", b, a, arrowprops=style | ends, zorder=1)
+    axes.text((a[0] + b[0]) / 2, (a[1] + b[1]) / 2 + 0.12, text, ha="center", va="bottom", fontsize=8, color="0.3")
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = "0.35") -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=style, zorder=1)
+
+
+@_styled
+def pipeline() -> Figure:
+    """The way of a video through the course, with the notebooks that walk it."""
+    figure, axes = _canvas(11, 3.0, 22, 6)
+    stations = (
+        (1.2, 4.5, "video\n.mp4", "09"),
+        (4.9, 4.5, "features of a second\nrgb 1024, audio 128", "09"),
+        (9.0, 4.5, "TFRecord\nuint8", "03"),
+        (12.2, 4.5, "pickle", "03"),
+        (15.7, 4.5, "batches\npadding, mask", "03"),
+        (20.0, 4.5, "training\nAttentionLSTM", "01 · 04"),
+        (20.0, 1.5, "weights", ""),
+        (15.7, 1.5, "evaluation\nHit@1, PERR, GAP, mAP", "05"),
+        (10.2, 1.5, "labels with scores,\nthe seconds behind them", "06"),
+        (4.0, 1.5, "one file for Paddle Inference,\nONNX Runtime, HTTP", "06"),
+    )
+    boxes = []
+    for x, y, text, notebook in stations:
+        boxes.append(_box(axes, x, y, text))
+        axes.text(x, y + (0.95 if y > 3 else -1.2), notebook, ha="center", fontsize=9, color=BLUE, fontweight="bold")
+    for start, end in pairwise(boxes):
+        _link(axes, start, end)
+    more = "02 the machine · 07 every setting · 08 good settings"
+    axes.text(0.4, 3, more, fontsize=9, color=BLUE, fontweight="bold", va="center")
+    return figure
+
+
+@_styled
+def network() -> Figure:
+    """AttentionLSTM from the features of a batch to a score a class."""
+    figure, axes = _canvas(11, 2.8, 22, 5.6)
+    join = _box(axes, 14.9, 2.8, "concat\nB × 4H", colour=GREEN)
+    for y, name, dim, colour in ((4.3, "rgb", 1024, BLUE), (1.3, "audio", 128, RED)):
+        texts = (
+            (1.5, f"{name}\nB × T × {dim}"),
+            (4.8, "Linear\ntanh"),
+            (7.9, "BiLSTM"),
+            (11.4, "attention\nweighted sum"),
+        )
+        boxes = [_box(axes, x, y, text, colour=colour) for x, text in texts]
+        for start, end, text in zip(boxes, [*boxes[1:], join], ("", "E", "2H", ""), strict=True):
+            _link(axes, start, end, text=text, colour=colour)
+    layers = _box(axes, 17.7, 2.8, "Linear relu\nLinear tanh\nLinear", colour=GREEN)
+    scores = _box(axes, 20.6, 2.8, "sigmoid\nB × classes", colour=GREEN)
+    _link(axes, join, layers, colour=GREEN)
+    _link(axes, layers, scores, colour=GREEN)
+    for x, text in ((4.8, "each second on its own"), (8.5, "T states"), (11.7, "one vector")):
+        axes.text(x, 2.8, text, ha="center", va="center", fontsize=8.5, color="0.35", style="italic")
+    return figure
+
+
+@_styled
+def lstm_over_time() -> Figure:
+    """Three seconds of an LSTM: the cell c runs along the top, and the gates say what is kept, added and shown."""
+    figure, axes = _canvas(11, 3.9, 22, 7.8)
+    line: dict[str, Any] = {"solid_capstyle": "butt", "zorder": 1}
+    axes.plot((0.2, 21.6), (5.6, 5.6), color=BLUE, linewidth=2.8, **line)
+    axes.text(0.2, 5.8, "c", fontsize=12, color=BLUE, fontweight="bold")
+    axes.text(0.2, 2.4, "h", fontsize=12, color=RED, fontweight="bold")
+    for left, name in ((1.3, "t − 1"), (8.1, "t"), (14.9, "t + 1")):
+        axes.add_patch(Rectangle((left, 1.5), 5.5, 4.9, edgecolor="0.65", facecolor="0.97", zorder=0))
+        axes.text(left + 2.75, 6.5, f"second {name}", ha="center", va="bottom", fontsize=8.5, color="0.35")
+        keep, add, show, out = left + 1.4, left + 3.0, left + 4.6, left + 6.1
+        _box(axes, keep, 5.6, "× f", colour=BLUE)
+        _box(axes, add, 5.6, "+ i · g", colour=BLUE)
+        _box(axes, show, 4.1, "o · tanh c", colour=RED)
+        axes.plot((left - (1.1 if left < 2 else 0.7), show), (2.2, 2.2), color=RED, linewidth=1.8, **line)
+        for x, top, gate in ((keep, 5.15, "forget"), (add, 5.15, "input"), (show, 3.65, "output")):
+            _arrow(axes, (x, 2.2), (x, top))
+            axes.text(x + 0.12, 2.95, gate, fontsize=8.5, color="0.25", rotation=90, va="center")
+        _arrow(axes, (show, 5.6), (show, 4.55), BLUE)
+        axes.plot((show + 0.8, out), (4.1, 4.1), color=RED, linewidth=1.8, **line)
+        axes.plot((out, out), (2.2, 4.1), color=RED, linewidth=1.8, **line)
+        _arrow(axes, (out, 4.0), (out, 7.0), RED)
+        axes.text(out, 7.05, f"h({name})", ha="center", va="bottom", fontsize=8.5, color=RED)
+        _arrow(axes, (left + 0.5, 0.7), (left + 0.5, 2.15))
+        axes.text(left + 0.5, 0.6, f"x({name})", ha="center", va="top", fontsize=8.5)
+    axes.plot((21.0, 21.6), (2.2, 2.2), color=RED, linewidth=1.8, **line)
+    return figure
+
+
+@_styled
+def attention_sum(states: Any, weights: Any) -> Figure:
+    """A weighted sum: each second's state, a bar for its weight, the state times the weight, and their sum.
+
+    Args:
+        states: (T, D) numbers.
+        weights: (T,), summing to 1.
+    """
+    states, weights = np.asarray(states, float), np.asarray(weights, float)
+    seconds = len(states)
+    limit = float(np.abs(states).max())
+    figure, panels = plt.subplots(
+        1, 4, figsize=(11, 2.6), gridspec_kw={"width_ratios": [seconds, seconds, seconds, 1.0]}
+    )
+    first, second, third, last = panels
+    parts = (states * weights[:, None]).T
+    for axes, values, title in (
+        (first, states.T, "states"),
+        (third, parts, "state × weight"),
+        (last, parts.sum(axis=1, keepdims=True), "their sum"),
+    ):
+        axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+        axes.set(title=title, yticks=[], xticks=range(values.shape[1]))
+        for (row, column), value in np.ndenumerate(values):
+            dark = abs(value) > 0.6 * limit
+            axes.text(
+                column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color="white" if dark else "black"
+            )
+    second.bar(range(seconds), weights, color=[COLOURS[0]] * seconds, width=0.7)
+    for index, weight in enumerate(weights):
+        second.text(index, weight + 0.02, f"{weight:.2f}", ha="center", fontsize=9)
+    second.set(title="weights, together 1", ylim=(0, max(1.0, 1.15 * float(weights.max()))), xticks=range(seconds))
+    for axes in (first, second, third):
+        axes.set_xlabel("second")
+    last.set(xticks=[], xlabel="all")
+    return figure
+
+
+@_styled
+def gap_area(hits: Sequence[bool], num_positives: int, names: Sequence[str] = ()) -> Figure:
+    """GAP as an area: a box for each true label in the pool, as high as the precision at its rank.
+
+    Args:
+        hits: the pooled predictions from the best score down, whether each is true.
+        num_positives: true labels of the whole split; those that are not in the pool leave empty strips.
+        names: of the pooled predictions, written under their boxes.
+    """
+    figure, axes = plt.subplots(figsize=(6.4, 3.6))
+    found = [rank for rank, hit in enumerate(hits, 1) if hit]
+    for place, rank in enumerate(found):
+        precision = (place + 1) / rank
+        hatch = "//" if place % 2 else ""
+        axes.bar(place, precision, width=1, align="edge", color="#9ecae1", edgecolor="0.25", hatch=hatch)
+        axes.text(place + 0.5, precision + 0.02, f"{place + 1}/{rank}", ha="center", fontsize=9)
+    for place in range(len(found), num_positives):
+        axes.bar(place, 1, width=1, align="edge", color="white", edgecolor="0.6", linestyle=":")
+        axes.text(place + 0.5, 0.5, "not\nfound", ha="center", va="center", fontsize=9, color="0.35")
+    labels = [f"{names[rank - 1]}\nrank {rank}" if names else f"rank {rank}" for rank in found]
+    labels += ["–"] * (num_positives - len(found))
+    axes.set_xticks([place + 0.5 for place in range(num_positives)], labels)
+    area = sum((place + 1) / rank for place, rank in enumerate(found)) / num_positives
+    axes.set(xlabel="true labels of the split, all of one width", ylabel="precision at its rank", ylim=(0, 1.12))
+    axes.set_title(f"GAP: the area of the boxes, {area:.3f} of the whole")
+    return figure
+
+
+def to_svg(figure: Figure) -> bytes:
+    """The same bytes for the same drawing."""
+    buffer = io.BytesIO()
+    with plt.rc_context({"svg.hashsalt": "alstm", "svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    plt.close(figure)
+    return b"".join(line.rstrip() + b"\n" for line in buffer.getvalue().splitlines())
+
+
+# What stands in figures/, with the numbers of notebook 01 (by hand) and a pool as small as that of notebook 05.
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "pipeline": pipeline,
+    "network": network,
+    "lstm_over_time": lstm_over_time,
+    "attention_sum": lambda: attention_sum([[1, 0], [0, 2], [4, 4]], [0.6652, 0.2447, 0.0900]),
+    "gap_area": lambda: gap_area([True, True, False, True, False, False, True], 5),
+}
+
+
+if __name__ == "__main__":
+    for name, draw in FIGURES.items():
+        with atomic_write(project_root() / "figures" / f"{name}.svg") as file:
+            file.write(to_svg(draw()))

@@ -1,0 +1,140 @@
+"""``alstm doctor``: is this machine ready for the course, and as fast as it could be?"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from alstm_helpers import runtime
+from alstm_helpers.paths import project_root
+
+# What each package is for is told in pyproject.toml, beside its version.
+PACKAGES = ("paddlepaddle", "numpy", "matplotlib", "jupyterlab", "visualdl", "papermill", "scikit-learn")
+TESTED_PYTHONS = ((3, 10), (3, 12))
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
+
+
+class Check(NamedTuple):
+    """One line of the report; ``status`` is OK, WARN or FAIL."""
+
+    name: str
+    status: str
+    detail: str
+
+
+def locked_versions(lock: Path) -> dict[str, str]:
+    """Versions by package name in a lock file."""
+    pattern = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", re.MULTILINE)
+    return dict(pattern.findall(lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
+
+
+def check_python() -> Iterator[Check]:
+    version = platform.python_version()
+    oldest, newest = TESTED_PYTHONS
+    if sys.version_info[:2] < oldest:
+        yield Check("python", FAIL, f"{version}; use Python 3.10 to 3.12")
+    elif sys.version_info[:2] > newest:
+        yield Check("python", WARN, f"{version}; the course is tested with Python 3.10 to 3.12")
+    else:
+        yield Check("python", OK, version)
+
+
+def check_packages() -> Iterator[Check]:
+    locked = locked_versions(project_root() / "requirements.lock")
+    for name in PACKAGES:
+        found = runtime.package_version(name)
+        if found is None:
+            yield Check(name, FAIL, "not installed; run `make lab`, or pip install -r requirements.lock")
+        elif name in locked and found.split("+")[0] != locked[name]:
+            yield Check(name, WARN, f"{found}, tested with {locked[name]}")
+        else:
+            yield Check(name, OK, found)
+
+
+def check_paddle() -> Iterator[Check]:
+    try:
+        paddle = runtime.paddle
+    except Exception as error:  # a broken wheel can fail in any way, and this is the place that explains it
+        yield Check("paddle import", FAIL, f"{error or type(error).__name__}; reinstall with `make lab`")
+        return
+    a = paddle.to_tensor([[1.0, 2.0]], stop_gradient=False)
+    (a * a).sum().backward()
+    good = a.grad.numpy().tolist() == [[2.0, 4.0]]
+    yield Check("paddle gradient", OK if good else FAIL, "d(x²)/dx = 2x" if good else f"wrong: {a.grad.tolist()}")
+    if not paddle.is_compiled_with_cuda():
+        detail = "CPU build of Paddle"
+        if shutil.which("nvidia-smi"):
+            yield Check("gpu", WARN, f"{detail}, but an NVIDIA driver is here; `make GPU=cu126 course` uses it")
+        else:
+            yield Check("gpu", OK, f"none; {detail}, all the course needs")
+    elif count := paddle.device.cuda.device_count():
+        yield Check("gpu", OK, f"{count} × {paddle.device.cuda.get_device_name(0)}")
+    else:
+        yield Check(
+            "gpu", WARN, "GPU build of Paddle, but no card is visible; look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+        )
+
+
+def check_threads() -> Iterator[Check]:
+    for name, wanted in runtime.recommended_environment().items():
+        found = os.environ.get(name)
+        if found == wanted:
+            yield Check(name, OK, wanted)
+        else:
+            yield Check(name, WARN, f"{found or 'not set'}, {wanted} is faster here; unset it before Python starts")
+
+
+def check_speed() -> Iterator[Check]:
+    """Measured speed here and, in a fresh process, with the recommended settings."""
+    here = runtime.matmul_gflops()
+    code = "from alstm_helpers import runtime; print(runtime.matmul_gflops())"
+    environment = {**os.environ, **runtime.recommended_environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
+    fresh = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    best = float(fresh.stdout.split()[-1]) if fresh.returncode == 0 and fresh.stdout.split() else here
+    detail = f"{here:.0f} GFLOP/s in a float32 matrix product"
+    slow = here < 0.6 * best
+    yield Check("speed", WARN if slow else OK, detail + (f"; {best:.0f} with the recommended settings" if slow else ""))
+
+
+def check_disk() -> Iterator[Check]:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    detail = f"{free:.1f} GB free here"
+    yield Check("disk", OK if free > 2 else WARN, detail if free > 2 else detail + "; the course wants 2 GB")
+
+
+def check_jupyter() -> Iterator[Check]:
+    try:
+        from jupyter_client.kernelspec import KernelSpecManager
+
+        KernelSpecManager().get_kernel_spec("python3")
+        yield Check("jupyter kernel", OK, f"python3 → {sys.executable}")
+    except Exception as error:  # as above: the report must come out whatever is broken
+        yield Check("jupyter kernel", FAIL, f"{error}; reinstall ipykernel")
+
+
+CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
+    check_python,
+    check_packages,
+    check_paddle,
+    check_threads,
+    check_speed,
+    check_jupyter,
+    check_disk,
+)
+
+
+def run_checks() -> list[Check]:
+    """All checks in order; nothing after a Paddle that does not import is asked of Paddle."""
+    found: list[Check] = []
+    for check in CHECKS:
+        if check is check_speed and any(row.status == FAIL and row.name.startswith("paddle") for row in found):
+            continue
+        found += check()
+    return found

@@ -1,0 +1,1 @@
+"""Training, and what it leaves behind (chapters 4 and 8)."""

@@ -1,0 +1,98 @@
+"""Catching up: what has not run is run, in order; what has run, exercises and set parameters are left alone.
+
+That every notebook can be gone on with from its cell is run in the notebooks themselves: ``alstm course --behind``.
+"""
+
+from __future__ import annotations
+
+import nbformat
+import pytest
+
+from alstm_helpers.course import catch_up as module
+from alstm_helpers.course.catch_up import catch_up
+from alstm_helpers.course.runner import from_catch_up, instructor_notes, with_answers
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.paths import project_root
+
+NOTEBOOKS = sorted((project_root() / "notebooks").glob("[0-9]*.ipynb"))
+CELLS = [
+    ("parameters", 'PROFILE = "tiny"'),
+    ("setup", "order = [PROFILE]"),
+    ("print", 'print("noise"); order.append("print")'),
+    ("ex-1-1-answer", 'order.append("an exercise")'),
+    ("last", 'order.append("last")'),
+    ("catch-up", 'raise RuntimeError("never runs itself")'),
+    ("later", 'order.append("later")'),
+]
+
+
+@pytest.fixture(autouse=True)
+def clone(tmp_path, monkeypatch):
+    notebook = nbformat.v4.new_notebook()
+    for name, source in CELLS:
+        cell = nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]} if name == "parameters" else {})
+        cell.id = name
+        notebook.cells.append(cell)
+    (tmp_path / "notebooks").mkdir()
+    nbformat.write(notebook, tmp_path / "notebooks" / "01_x.ipynb")
+    monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    return tmp_path
+
+
+def test_from_nothing(capsys):
+    space = {}
+    assert catch_up("01_x", space=space).startswith("4 cells above have now run, in 0 s")
+    assert space["order"] == ["tiny", "print", "last"]
+    assert "noise" not in capsys.readouterr().out
+
+
+def test_what_has_run_is_not_run_again_and_the_parameters_stay():
+    space = {"PROFILE": "small", "order": ["mine"], "In": ["", CELLS[1][1], CELLS[2][1] + "\n"]}
+    assert catch_up("01_x", space=space).startswith("1 cells above")
+    assert space["order"] == ["mine", "last"] and space["PROFILE"] == "small"
+
+
+def test_who_is_not_behind_is_told_so():
+    space = {"PROFILE": "tiny", "In": [source for _, source in CELLS[:5]]}
+    assert catch_up("01_x", space=space) == "all the cells above have run: you are not behind"
+    assert "order" not in space
+
+
+def test_a_cell_that_fails_is_named():
+    with pytest.raises(
+        AlstmError, match=r"01_x, cell print: name 'order' is not defined; run the cells from the top on"
+    ):
+        catch_up("01_x", space={"PROFILE": "tiny", "In": [CELLS[1][1]]})
+
+
+# --- the course's notebooks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_every_notebook_has_the_cell_between_two_sections(path):
+    cells = nbformat.read(path, as_version=4).cells
+    place = [cell.id for cell in cells].index("catch-up")
+    assert cells[place].source.endswith(f'print(catch_up("{path.stem}"))')
+    assert cells[place - 1].id == "catch-up-note"
+    assert cells[place + 1].source.startswith("## ") or cells[place + 1].source.startswith("# ")
+    above = sum(cell.cell_type == "code" for cell in cells[:place])
+    assert 0.2 < above / sum(cell.cell_type == "code" for cell in cells) < 0.8
+
+
+def test_from_catch_up_keeps_only_the_parameters_of_what_stands_above():
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    ids = [cell.id for cell in notebook.cells]
+    changed = [cell.id for cell in from_catch_up(notebook).cells]
+    assert changed == ["parameters", *ids[ids.index("catch-up") :]]
+    assert [cell.id for cell in notebook.cells] == ids
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_instructors_find_their_notes_before_the_cells(path):
+    notes = instructor_notes()[path.stem[:2]]
+    notebook = nbformat.read(path, as_version=4)
+    assert len(notes) >= 3 and set(notes) <= {cell.id for cell in notebook.cells}
+    changed = with_answers(notebook).cells
+    for place, cell in enumerate(changed):
+        if cell.id in notes:
+            assert changed[place - 1].source == f"> **For instructors.** {notes[cell.id]}"

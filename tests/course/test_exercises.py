@@ -1,0 +1,315 @@
+"""Exercises: each says why an answer is wrong, whatever it is; hints come before solutions; nothing leaves the machine.
+
+That every model answer is right, and every typical wrong answer is told its own message, is run in the notebooks
+themselves: ``alstm course --answers``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+import struct
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from alstm_helpers.course import exercises
+from alstm_helpers.course.exercises import CHAPTERS, check, exercises_of, find, hint, prove, solution
+from alstm_helpers.course.exercises.core import Exercise, Names, equals, is_text
+from alstm_helpers.course.exercises.progress import Progress, progress_file
+from alstm_helpers.course.runner import instructor_notes, with_answers
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.metrics import YouTube8MMetrics
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+EVERY = [exercise for chapter in CHAPTERS for exercise in exercises_of(chapter)]
+
+
+@pytest.fixture(autouse=True)
+def own_progress(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALSTM_PROGRESS", str(tmp_path / "progress 进度.json"))
+    monkeypatch.delenv("ALSTM_STRICT", raising=False)
+    return tmp_path / "progress 进度.json"
+
+
+# --- every exercise -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def test_a_notebook_has_its_exercises(path):
+    """Three or more, each a heading, a stub that an untouched run passes over, and a check."""
+    cells = nbformat.read(path, as_version=4).cells
+    names = [exercise.name for exercise in exercises_of(int(path.stem[:2]))]
+    ids = [cell.id for cell in cells]
+    assert [name for name in ids if re.fullmatch(r"ex-\d-\d", name)] == names and len(names) >= 3
+    for name in names:
+        place = ids.index(name)
+        text, stub, judged = cells[place : place + 3]
+        assert ids[place + 1 : place + 3] == [f"{name}-answer", f"{name}-check"]
+        assert "`answer" in text.source, "the text says what answer should be"
+        assert stub.source == "answer = ...  # your answer"
+        assert judged.source == f'check("{name}", answer)'
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=[exercise.name for exercise in EVERY])
+def test_an_exercise_is_whole(exercise):
+    assert len(exercise.hints) >= 2 and exercise.mistakes and exercise.note
+    assert "answer = " in exercise.solution
+    compile(exercise.solution, exercise.name, "exec")
+    messages = [message for _, message in exercise.mistakes]
+    assert len(set(messages)) == len(messages) and all("\n" not in message for message in messages)
+
+
+class Hostile:
+    """Raises at whatever is asked of it."""
+
+    def __getattribute__(self, name):
+        raise RuntimeError(name)
+
+    def __eq__(self, other):
+        raise RuntimeError
+
+    __hash__ = None
+
+
+ODD = [
+    None,
+    "",
+    "a text",
+    b"bytes",
+    float("nan"),
+    float("inf"),
+    10**400,
+    1j,
+    [],
+    (),
+    {},
+    [[1, 2], [3]],
+    np.array([]),
+    np.full((3, 3), np.nan),
+    np.array(["x"], dtype=object),
+    lambda *_: 1 / 0,
+    int,
+    Hostile(),
+    {"hit_at_1": None, "perr": [], "gap": "x"},
+]
+
+
+@pytest.mark.parametrize("exercise", EVERY, ids=[exercise.name for exercise in EVERY])
+def test_any_answer_is_told_something_in_one_line(exercise):
+    """Also in a notebook of which no cell was run."""
+    for answer in ODD:
+        verdict = exercise.check(answer, {})
+        assert verdict.status == "not yet" and verdict.why, answer
+        assert "\n" not in repr(verdict)
+
+
+# --- exercises that need no notebook ------------------------------------------------------------------------------
+
+GALLERY = ["ex-1-5", "ex-3-6", "ex-4-6", "ex-5-4", "ex-6-4", "ex-8-4"]
+ALONE = [
+    *(
+        "ex-1-1",
+        "ex-1-2",
+        "ex-2-2",
+        "ex-3-1",
+        "ex-3-3",
+        "ex-3-5",
+        "ex-4-2",
+        "ex-4-3",
+        "ex-4-4",
+        "ex-5-1",
+        "ex-7-1",
+        "ex-8-2",
+    ),
+    *GALLERY,
+]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_typical_wrong_answers_are_told_their_own_message(name):
+    assert prove(name, {}) == f"{name}: {len(find(name).mistakes)} typical wrong answers, each told why"
+
+
+@pytest.mark.parametrize(
+    "name", [*("ex-1-1", "ex-2-2", "ex-3-1", "ex-3-3", "ex-4-2", "ex-4-3", "ex-4-4", "ex-5-1", "ex-8-2"), *GALLERY]
+)
+def test_the_model_answer_is_right(name):
+    space = {"np": np, "csv": csv, "hashlib": hashlib, "struct": struct, "YouTube8MMetrics": YouTube8MMetrics}
+    exec(compile(find(name).solution, name, "exec"), space)  # noqa: S102 - our own text
+    assert check(name, space["answer"]).status == "correct"
+
+
+@pytest.mark.parametrize("name", GALLERY[:-1])
+def test_the_broken_function_of_the_gallery_is_not_taken_for_right(name):
+    """As it stands in the notebook: the cell that shows the symptom."""
+    notebook = nbformat.read(NOTEBOOKS[int(name[3]) - 1], as_version=4)
+    cell = next(cell for cell in notebook.cells if cell.id == "gallery-broken")
+    broken = re.match(r"(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL)[1]
+    space = {"np": np, "csv": csv, "hashlib": hashlib}
+    exec(broken, space)  # noqa: S102
+    space["gap_of"] = exercises.chapter_05.gap
+    function = next(value for key, value in space.items() if key.startswith("broken_"))
+    verdict = find(name).check(function, {})
+    assert verdict.status == "not yet" and "cannot be used" not in verdict.why
+
+
+@pytest.mark.parametrize("answer", [2.197, np.float32(2.2), np.array([2.2]), [2.2], 2.19])
+def test_a_right_answer_in_another_form(answer):
+    assert check("ex-1-1", answer).status == "correct"
+
+
+@pytest.mark.parametrize("answer, said", [(2.0, "too small"), (2.4, "too large"), ((1, 2), "one number is asked for")])
+def test_a_wrong_answer_that_is_not_typical(answer, said):
+    assert said in repr(check("ex-1-1", answer))
+
+
+# --- judges -------------------------------------------------------------------------------------------------------
+
+
+def an_exercise(judge, *mistakes):
+    return Exercise("ex-9-9", judge, ("one", "two"), "answer = 1", "because", mistakes)
+
+
+def test_several_numbers_name_the_one_that_is_wrong():
+    exercise = an_exercise(equals(lambda names: (1.0, names.x), within=(0.1, 0.01)))
+    assert exercise.check((1.05, 2.0), {"x": 2.0}).status == "correct"
+    assert exercise.check((1.05, 2.05), {"x": 2.0}).why == "number 2 of the 2 is too large"
+    assert exercise.check([0.5, 2.0], {"x": 2.0}).why == "number 1 of the 2 is too small"
+    assert exercise.check(1.0, {"x": 2.0}).why == "that is a float of 1; 2 numbers are asked for, as a tuple"
+    assert exercise.check((1, 2), {}).why == "`x` does not exist yet; run the cells above first"
+
+
+def test_a_right_answer_is_right_even_where_a_typical_mistake_gives_the_same():
+    exercise = an_exercise(equals(lambda names: 1.0, within=0.1), (lambda names: 1.05, "wrong"))
+    assert exercise.check(1.0, {}).status == "correct"
+    with pytest.raises(AssertionError, match=r"ex-9-9: 1.05 is correct"):
+        exercise.prove({})
+
+
+def test_prove_finds_a_message_that_is_not_given():
+    with pytest.raises(AssertionError, match="is told 'the number is too large', not 'another'"):
+        an_exercise(lambda answer, names, exercise: "the number is too large", (lambda names: 5, "another")).prove({})
+    with pytest.raises(AssertionError, match="no typical wrong answer"):
+        an_exercise(equals(lambda names: 1.0, within=0.1)).prove({})
+
+
+def test_texts():
+    exercise = an_exercise(is_text("numpy", otherwise="no"), (lambda names: "scipy", "not that one"))
+    assert exercise.check("  NumPy ", {}).status == "correct"
+    assert exercise.check("SciPy", {}).why == "not that one" and exercise.check("x", {}).why == "no"
+    assert exercise.check(3, {}).why == "that is a int; a text is asked for, in quotes"
+
+
+def test_a_boolean_is_no_number():
+    assert check("ex-6-1", True, {"predictions": [{"labels": [{"score": 0.1}]}]}).status == "not yet"
+
+
+# --- check, hint, solution ----------------------------------------------------------------------------------------
+
+
+def test_an_untouched_stub_is_passed_over():
+    verdict = check("ex-1-1", ...)
+    assert verdict.status == "not attempted"
+    assert repr(verdict) == ('ex-1-1: not attempted. hint("ex-1-1") gives a hint, solution("ex-1-1") comes last')
+
+
+def test_check_sees_the_variables_of_its_caller():
+    """As in a notebook, whose variables are the globals of the cell."""
+    space = {"check": check, "__name__": "__main__", "predictions": [{"labels": [{"score": 0.1}]}] * 3}
+    exec("found = check('ex-6-1', 3)", space)  # noqa: S102
+    assert space["found"].status == "correct"
+
+
+@pytest.mark.parametrize("name", ["ex-1-9", "ex-10-1", "1-1", "", "ex-x-1", None])
+def test_an_unknown_exercise(name):
+    with pytest.raises((AlstmError, AttributeError)):
+        check(name, 1)
+
+
+def test_strict_mode_ends_a_notebook_at_anything_but_a_right_answer(monkeypatch):
+    monkeypatch.setenv("ALSTM_STRICT", "1")
+    assert check("ex-1-1", 2.2).status == "correct"
+    for answer in (..., 3.0):
+        with pytest.raises(AssertionError, match="ex-1-1"):
+            check("ex-1-1", answer)
+
+
+def test_hints_come_one_at_a_time_and_the_solution_last():
+    steps = find("ex-1-1").hints
+    assert '3 hints are left: hint("ex-1-1")' in solution("ex-1-1")
+    for number, text in enumerate(steps, 1):
+        assert hint("ex-1-1") == f"hint {number} of {len(steps)}: {text}"
+    assert hint("ex-1-1") == f"hint 3 of 3: {steps[-1]}"
+    assert solution("ex-1-1").startswith("import math\n\nanswer = math.log(0.9 / 0.1)")
+    assert repr(solution("ex-1-1")) == solution("ex-1-1")  # a notebook shows lines, not a quoted text
+
+
+def test_the_solution_for_the_impatient_and_for_who_has_it():
+    assert "math.log" in solution("ex-1-1", now=True)
+    check("ex-1-2", find("ex-1-2").judge and exercises.chapter_01.count(512))
+    assert "sum(count(H=512).values())" in solution("ex-1-2")
+
+
+# --- progress -----------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_kept(own_progress):
+    check("ex-1-1", ...)
+    assert not own_progress.exists() or json.loads(own_progress.read_text("utf-8")) == {}
+    check("ex-1-1", 3.0)
+    hint("ex-1-1")
+    check("ex-1-1", 2.2)
+    check("ex-1-1", 4.0)  # what was right once stays so
+    rows = json.loads(own_progress.read_text("utf-8"))
+    assert rows == {"ex-1-1": {"status": "correct", "attempts": 3, "hints": 1}}
+    assert Progress.load().status("ex-1-1") == "correct" and Progress.load().status("ex-1-2") == "not attempted"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"'])
+def test_a_damaged_file_of_progress_is_none(own_progress, content):
+    own_progress.write_text(content, encoding="utf-8")
+    assert check("ex-1-1", 2.2).status == "correct"
+    assert Progress.load().status("ex-1-1") == "correct"
+
+
+def test_where_nothing_can_be_written_exercises_work(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("ALSTM_PROGRESS", str(tmp_path / "file" / "progress.json"))
+    assert check("ex-1-1", 2.2).status == "correct" and hint("ex-1-1").startswith("hint 1")
+
+
+def test_progress_lies_in_the_clone(monkeypatch):
+    monkeypatch.delenv("ALSTM_PROGRESS")
+    assert progress_file() == Path(__file__).resolve().parents[2] / "data" / "progress.json"
+
+
+# --- answers in notebooks -----------------------------------------------------------------------------------------
+
+
+def test_with_answers_proves_and_answers_each_exercise():
+    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    before = nbformat.writes(notebook)
+    changed = with_answers(notebook)
+    assert nbformat.writes(notebook) == before
+    ids = [cell.id for cell in changed.cells]
+    for exercise in exercises_of(1):
+        place = ids.index(f"{exercise.name}-prove")
+        assert changed.cells[place].source.endswith(f'prove("{exercise.name}")')
+        assert ids[place + 1 : place + 3] == [f"{exercise.name}-answer", f"{exercise.name}-check"]
+        assert changed.cells[place + 1].source == exercise.solution
+    notes = instructor_notes()["01"]
+    assert len(changed.cells) == len(notebook.cells) + 2 * len(exercises_of(1)) + len(notes)
+    told = next(cell.source for cell in changed.cells if cell.id == "ex-1-1-told")
+    assert all(message in told for _, message in find("ex-1-1").mistakes)
+    nbformat.validate(changed)
+
+
+def test_names_say_which_cells_to_run():
+    assert Names({"x": 1}).x == 1
+    with pytest.raises(Exception, match="`y` does not exist yet; run the cells above first"):
+        Names({"x": 1}).y  # noqa: B018

@@ -1,0 +1,119 @@
+"""JupyterLab for real: a notebook opened in a browser and run through the menu, as a learner does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from browser import window
+
+from alstm_helpers.course.runner import run_course
+from alstm_helpers.loopback import HOST, free_port, start_server
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "01_model"
+LIMIT = 240  # seconds for the whole notebook; it takes 40
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """JupyterLab on a copy of the notebook whose data and output go to folders of the test."""
+    work = tmp_path / "my course 课程"
+    work.mkdir()
+    notebook = nbformat.read(ROOT / "notebooks" / f"{NAME}.ipynb", as_version=4)
+    for cell in notebook.cells:
+        if cell.id == "parameters":
+            for key, folder in (("DATA_DIR", "data"), ("OUT_DIR", "out")):
+                cell.source = cell.source.replace(f'{key} = ""', f"{key} = {str(tmp_path / folder)!r}")
+    nbformat.write(notebook, work / f"{NAME}.ipynb")
+    settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    # Every cell is in the page, also those beyond the window: else a progress bar could not be seen.
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}', encoding="utf-8")
+    monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "settings"))
+    monkeypatch.setenv("ALSTM_PROGRESS", str(tmp_path / "progress.json"))
+    port = free_port()
+    flags = ["--no-browser", f"--ip={HOST}", f"--port={port}", "--IdentityProvider.token=", "--allow-root"]
+    quiet = re.search(r"^QUIET = (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
+    flags += [f"--ServerApp.root_dir={work}", *quiet]  # as `make lab` starts it
+    server = start_server(["-m", "jupyterlab", *flags], port, wait_seconds=60)
+    yield f"http://{HOST}:{port}", work / f"{NAME}.ipynb", tmp_path
+    server.terminate()
+    server.wait(timeout=30)
+
+
+PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(item => item.textContent)"
+
+
+def finished(prompts):
+    """Whether the last cell has been run."""
+    return bool(prompts) and any(character.isdigit() for character in prompts[-1])
+
+
+def answer_dialog(seen):
+    """A question of JupyterLab's, such as which kernel to take: what it proposes is taken."""
+    dialog = seen.page.locator(".jp-Dialog")
+    if dialog.count():
+        text = " ".join(dialog.first.inner_text().split())
+        print(f"JupyterLab asks: {text}")
+        assert "error" not in text.lower() and "fail" not in text.lower(), text
+        dialog.first.locator(".jp-mod-accept").first.click()
+
+
+def run_all(seen):
+    """Through the menu; once more if no cell is waiting after that, since the page may not have been ready."""
+    for _ in range(3):
+        answer_dialog(seen)
+        seen.page.get_by_role("menuitem", name="Run", exact=True).click()
+        seen.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        for _ in range(50):
+            if any("*" in prompt for prompt in seen.ask(PROMPTS)):
+                return
+            time.sleep(0.2)
+    raise AssertionError(f"no cell runs: {seen.complaints}")
+
+
+def executed(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.skipif("ALSTM_SLOW" not in os.environ, reason="a minute and a half; CI sets ALSTM_SLOW")
+def test_a_notebook_run_through_the_menu(lab):
+    address, path, folder = lab
+    widths = set()
+    with window(1400, 1000) as seen:
+        seen.page.goto(f"{address}/lab/tree/{NAME}.ipynb")
+        seen.page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
+        seen.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
+        run_all(seen)
+        deadline, prompts = time.monotonic() + LIMIT, []
+        while not finished(prompts) and time.monotonic() < deadline:
+            bars = "[...document.querySelectorAll('.progress-bar, .widget-hprogress div')].map(bar => bar.style.width)"
+            widths |= {width for width in seen.ask(bars) if width}
+            prompts = seen.ask(PROMPTS)
+            time.sleep(0.2)
+        assert finished(prompts), f"{prompts}; {seen.complaints}"
+        figures = seen.ask(
+            "[...document.querySelectorAll('.jp-OutputArea img')].filter(i => i.naturalWidth > 100).length"
+        )
+        seen.page.keyboard.press("Control+s")
+        seen.page.wait_for_timeout(3000)
+        hosts = {host for host in seen.hosts if host}
+    outputs = [output for cell in executed(path) for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert figures >= 5 and len(widths) > 5, "figures drawn, and progress bars that moved"
+    assert hosts == {address.removeprefix("http://")}, "the page asked the network"
+    # The same notebook by papermill comes to the same results.
+    os.environ.pop("JUPYTERLAB_SETTINGS_DIR", None)
+    run_course(folder / "papermill", notebooks=[NAME[:2]])
+    in_lab, headless = (
+        json.loads((place / "expected" / f"{NAME}.json").read_text(encoding="utf-8"))
+        for place in (folder / "out", folder / "papermill" / "run" / "out")
+    )
+    assert [row["name"] for row in in_lab] == [row["name"] for row in headless]
+    assert all(row["ok"] for row in [*in_lab, *headless])

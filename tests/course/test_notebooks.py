@@ -1,0 +1,371 @@
+"""The form of every notebook: canonical bytes, the parameters cell, stable ids, short cells, described figures.
+
+Each rule is a function from a notebook to its faults. The first half of the file shows that every rule can
+find one; the second half holds the course's notebooks to all of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from alstm_helpers.course.canonical import (
+    PARAMETERS,
+    canonical,
+    derive_metadata,
+    readme_as_it_should_be,
+    rewrite,
+    with_minutes,
+)
+from alstm_helpers.errors import AlstmError
+
+NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+LONG, TOO_LONG, EXCEPTIONS = 12, 20, 3  # lines of a code cell, and how many cells may be longer
+MACHINE = r"(?<![\w.}/-])/(?:work|tmp|root|home|Users|mnt|content)/|\b[A-Z]:\\Users"
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def cell_of(notebook, name):
+    return next((cell for cell in notebook.cells if cell.id == name), None)
+
+
+# --- the rules --------------------------------------------------------------------------------------------------
+
+
+def faults_of_ids(notebook, stem):
+    ids = [cell.id for cell in notebook.cells]
+    for name in ids:
+        if not re.fullmatch(r"[a-z][a-z0-9-]+", name) or re.fullmatch(r"[0-9a-f]{8}", name):
+            yield f"{name}: not a meaningful id"
+        if ids.count(name) > 1:
+            yield f"{name}: not unique"
+
+
+def faults_of_outputs(notebook, stem):
+    for cell in code_cells(notebook):
+        if cell.outputs or cell.execution_count is not None:
+            yield f"{cell.id}: has outputs or a count"
+
+
+def faults_of_length(notebook, stem):
+    lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook)}
+    long = [name for name, length in lengths.items() if length > LONG]
+    if len(long) > EXCEPTIONS:
+        yield f"{len(long)} cells of more than {LONG} lines: {', '.join(long)}"
+    for name, length in lengths.items():
+        if length > TOO_LONG:
+            yield f"{name}: {length} lines"
+
+
+def faults_of_opening(notebook, stem):
+    first = [cell.id for cell in notebook.cells[:2]] + [cell.id for cell in code_cells(notebook)[1:2]]
+    if first != ["title", "parameters", "setup"]:  # a note may stand before the setup
+        yield f"begins with {first}"
+        return
+    title, parameters, setup = (cell_of(notebook, name) for name in first)
+    if not title.source.startswith(f"# {stem[:2]} "):
+        yield "the title does not carry the notebook's number"
+    if parameters.source != PARAMETERS or parameters.metadata.get("tags") != ["parameters"]:
+        yield "the parameters cell is not the common one"
+    if f'Lab("{stem}"' not in setup.source:
+        yield "the setup cell names another notebook"
+
+
+def faults_of_closing(notebook, stem):
+    cell = cell_of(notebook, "expected-results")
+    if cell is None or cell.cell_type != "code" or "lab.expected_results(" not in cell.source:
+        yield "no cell expected-results that calls lab.expected_results"
+
+
+def faults_of_budget(notebook, stem):
+    budget = notebook.metadata.get("alstm", {}).get("budget_seconds", {})
+    for profile in ("tiny", "small"):
+        seconds = budget.get(profile)
+        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds <= 0:
+            yield f"budget_seconds.{profile}: {seconds}"
+
+
+def faults_of_paths(notebook, stem):
+    for cell in notebook.cells:
+        for found in re.finditer(MACHINE, cell.source):
+            yield f"{cell.id}: a path of one machine, {cell.source[found.start() : found.start() + 20]!r}"
+
+
+def faults_of_figures(notebook, stem):
+    """Every ``lab.show(…)`` describes its figure, and no figure is shown in another way."""
+    for cell in code_cells(notebook):
+        for call in (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)):
+            called = ast.unparse(call.func)
+            if called in ("plt.show", "pyplot.show"):
+                yield f"{cell.id}: {called}"
+            if called != "lab.show":
+                continue
+            alt = next((keyword.value for keyword in call.keywords if keyword.arg == "alt"), None)
+            if alt is None or (isinstance(alt, ast.Constant) and not str(alt.value).strip()):
+                yield f"{cell.id}: lab.show without alt"
+
+
+def faults_of_code(notebook, stem):
+    """Plain Python: no shell lines, no magics, nothing from the network."""
+    for cell in code_cells(notebook):
+        if re.search(r"^\s*[!%]", cell.source, re.MULTILINE):
+            yield f"{cell.id}: a magic or a shell line"
+        if re.search(r"\b(urlopen|urlretrieve|requests\.get|wget|curl)\b", cell.source):
+            yield f"{cell.id}: asks the network"
+
+
+RULES = (
+    faults_of_ids,
+    faults_of_outputs,
+    faults_of_length,
+    faults_of_opening,
+    faults_of_closing,
+    faults_of_budget,
+    faults_of_paths,
+    faults_of_figures,
+    faults_of_code,
+)
+
+
+# --- every rule can find a fault ----------------------------------------------------------------------------------
+
+TITLE = """\
+# 03 Data
+
+What a record is.
+
+**You will be able to**
+
+- read a record
+- write one
+
+**Needs**
+
+- notebook 01
+
+**Makes**
+
+- nothing
+
+Chapter 3.
+"""
+
+
+def code(name, source, tags=()):
+    cell = nbformat.v4.new_code_cell(source)
+    cell.id = name
+    if tags:
+        cell.metadata["tags"] = list(tags)
+    return cell
+
+
+def a_notebook():
+    """A notebook without a fault; its name is 03_data."""
+    title = nbformat.v4.new_markdown_cell(TITLE)
+    title.id = "title"
+    cells = [
+        title,
+        code("parameters", PARAMETERS, ["parameters"]),
+        code("setup", 'lab = Lab("03_data", profile=PROFILE)'),
+        code("figure", 'lab.show(figure, "one", alt="A line.")'),
+        code("expected-results", 'lab.expected_results([("videos", 1, 1, 0)])'),
+    ]
+    metadata = {"alstm": {"budget_seconds": {"tiny": 10, "small": 20.5}}}
+    return nbformat.v4.new_notebook(cells=cells, metadata=metadata)
+
+
+def faults(notebook):
+    return [fault for rule in RULES for fault in rule(notebook, "03_data")]
+
+
+def test_a_good_notebook_has_no_faults():
+    assert faults(a_notebook()) == []
+
+
+def broken(change):
+    notebook = a_notebook()
+    change(notebook)
+    return notebook
+
+
+def change(index, **values):
+    return lambda notebook: notebook.cells[index].update(values)
+
+
+@pytest.mark.parametrize(
+    "fault, said",
+    [
+        (change(3, id="1a2b3c4d"), "not a meaningful id"),
+        (change(3, id="abcdef12"), "not a meaningful id"),
+        (change(3, id="Figure"), "not a meaningful id"),
+        (change(3, id="setup"), "not unique"),
+        (change(3, execution_count=1), "outputs or a count"),
+        (change(3, outputs=[nbformat.v4.new_output("stream", text="x")]), "outputs or a count"),
+        (change(3, source="\n".join(["x = 1"] * 21)), "21 lines"),
+        (lambda nb: nb.cells.extend(code(f"long-{n}", "x = 1\n" * 13) for n in range(4)), "4 cells of more"),
+        (change(0, source=TITLE.replace("03", "04")), "number"),
+        (change(1, source=PARAMETERS.replace("tiny", "small")), "parameters cell"),
+        (change(1, metadata={}), "parameters cell"),
+        (change(2, source='lab = Lab("04_training", profile=PROFILE)'), "another notebook"),
+        (lambda nb: nb.cells.insert(1, code("early", "x = 1")), "begins with"),
+        (change(4, id="results"), "expected-results"),
+        (change(4, source="lab"), "expected-results"),
+        (lambda nb: nb.metadata["alstm"]["budget_seconds"].pop("small"), "budget_seconds.small"),
+        (lambda nb: nb.metadata["alstm"]["budget_seconds"].update(tiny=0), "budget_seconds.tiny"),
+        (change(3, source='open("/home/me/x")'), "a path of one machine"),
+        (change(3, source="# see /tmp/out"), "a path of one machine"),
+        (change(3, source='lab.show(figure, "one")'), "without alt"),
+        (change(3, source='lab.show(figure, "one", alt=" ")'), "without alt"),
+        (change(3, source="plt.show()"), "plt.show"),
+        (change(3, source="if True:\n    print(lab.show(figure, 'one'))"), "without alt"),
+    ],
+)
+def test_every_rule_can_find_a_fault(fault, said):
+    found = faults(broken(fault))
+    assert found and all(said in line for line in found), found
+
+
+@pytest.mark.parametrize("source, said", [("!ls", "shell line"), ("%matplotlib inline", "magic")])
+def test_magics_are_found(source, said):
+    assert said in next(faults_of_code(broken(change(3, source=source)), "03_data"))
+
+
+def test_paths_that_anyone_may_have_are_no_fault():
+    for source in ("https://example.org/home/x", "data/tmp/x", 'lab.out_dir / "tmp"', "/ssd1/user/train0471.pkl"):
+        assert faults(broken(change(3, source=f"# {source}"))) == []
+
+
+# --- the canonical form -------------------------------------------------------------------------------------------
+
+
+def test_metadata_is_derived_from_the_text():
+    found = derive_metadata(a_notebook())
+    assert found == {
+        "title": "03 Data",
+        "objectives": ["read a record", "write one"],
+        "needs": ["notebook 01"],
+        "produces": ["nothing"],
+        "minutes": 3,  # 32 words and 4 code cells
+    }
+
+
+@pytest.mark.parametrize(
+    "old, new, said",
+    [
+        ("# 03 Data", "03 Data", "no title"),
+        ("**Needs**", "**Wants**", "Needs"),
+        ("- nothing\n", "", "Makes"),
+        ("- read a record\n- write one\n", "reading\n", "You will be able to"),
+    ],
+)
+def test_a_first_cell_that_lacks_a_part_is_refused(old, new, said):
+    with pytest.raises(AlstmError, match=said):
+        derive_metadata(broken(change(0, source=TITLE.replace(old, new))))
+
+
+def test_canonical_drops_what_a_run_and_an_editor_leave():
+    untidy = a_notebook()
+    untidy.cells[3].outputs = [nbformat.v4.new_output("stream", text="x")]
+    untidy.cells[3].execution_count = 7
+    untidy.cells[3].metadata = nbformat.from_dict({"collapsed": True, "tags": ["b", "a"]})
+    untidy.metadata["widgets"] = {"state": {}}
+    untidy.metadata["kernelspec"] = {"name": "my-env", "display_name": "My env"}
+    notebook = nbformat.reads(canonical(untidy), as_version=4)
+    assert faults(notebook) == []
+    assert notebook.cells[3].metadata == {"tags": ["a", "b"]}
+    assert set(notebook.metadata) == {"alstm", "kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.alstm.budget_seconds == {"tiny": 10, "small": 20.5}
+    assert notebook.metadata.alstm.title == "03 Data"
+    assert (notebook.nbformat, notebook.nbformat_minor) == (4, 5)
+
+
+def test_canonical_is_stable_and_readable():
+    text = canonical(a_notebook())
+    assert canonical(nbformat.reads(text, as_version=4)) == text
+    assert text.endswith("}\n") and "\\u" not in canonical(broken(change(3, source="# 看 ≥ 0")))
+
+
+def test_canonical_leaves_its_argument_alone():
+    notebook = broken(change(3, execution_count=7))
+    canonical(notebook)
+    assert notebook.cells[3].execution_count == 7
+
+
+def test_rewrite_tells_whether_it_changed_the_file(tmp_path):
+    path = tmp_path / "03_data.ipynb"
+    nbformat.write(broken(change(3, execution_count=7)), path)
+    assert rewrite(path)
+    first = path.read_bytes()
+    assert not rewrite(path)
+    assert path.read_bytes() == first == canonical(a_notebook()).encode()
+
+
+# --- the course's notebooks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+def path(request):
+    return request.param
+
+
+def test_bytes_are_canonical(path):
+    text = path.read_bytes().decode("utf-8")
+    assert canonical(nbformat.reads(text, as_version=4)) == text, "run python -m alstm_helpers.course.canonical"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_form(path, rule):
+    assert list(rule(nbformat.read(path, as_version=4), path.stem)) == []
+
+
+def test_parameters_are_papermill_s(path):
+    found = papermill.inspect_notebook(str(path))
+    defaults = {name: parameter["default"] for name, parameter in found.items()}
+    assert defaults == {"PROFILE": '"tiny"', "SEED": "0", "DATA_DIR": '""', "OUT_DIR": '""', "DEVICE": '"cpu"'}
+
+
+def test_name_is_numbered(path):
+    assert re.fullmatch(r"0[1-9]_[a-z_]+", path.stem)
+
+
+def test_code_is_lint_free(path):
+    """Undefined names, unused imports: what a learner would stumble over."""
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "F,E9",
+        "--ignore",
+        "F401,F704",
+        str(path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_readme_tells_minutes_and_measured_seconds():
+    """After a change: ``make notebooks``; after a change of speed: ``make measured``."""
+    path, text = readme_as_it_should_be()
+    assert path.read_text(encoding="utf-8") == text
+    assert all(f"[{notebook.stem}](notebooks/{notebook.name})" in text for notebook in NOTEBOOKS)
+
+
+def test_with_minutes_fills_the_two_columns():
+    table = "| [01_x](n/01_x.ipynb) | 3 | – | this and that |\n| [02_y](n/02_y.ipynb) | | | more |"
+    about = {"01_x": {"minutes": 4}, "02_y": {"minutes": 5}}
+    filled = with_minutes(table, about, {"01_x": 7.6})
+    assert filled == "| [01_x](n/01_x.ipynb) | 4 | 8 | this and that |\n| [02_y](n/02_y.ipynb) | 5 | – | more |"

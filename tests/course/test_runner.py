@@ -1,0 +1,210 @@
+"""The runner of the course: which notebooks, what counts as failed, and the summary. Papermill itself is not run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+from bs4 import BeautifulSoup
+
+from alstm_helpers.course import runner as course
+from alstm_helpers.course.runner import find_notebooks, run_course, to_html
+from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.files import claimed
+
+GOOD, OUTSIDE = {"name": "videos", "ok": True}, {"name": "GAP", "ok": False}
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A clone with three notebooks, and a file that is none."""
+    folder = tmp_path / "clone" / "notebooks"
+    folder.mkdir(parents=True)
+    for name in ("05_evaluation.ipynb", "01_model.ipynb", "03_data.ipynb", "draft.ipynb", "03_data.txt"):
+        (folder / name).write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(course, "project_root", lambda: tmp_path / "clone")
+    monkeypatch.setattr(course.Lab, "ensure_data", lambda lab: lab.data_dir.mkdir(exist_ok=True))
+    return tmp_path / "clone"
+
+
+def names(paths):
+    return [path.stem for path in paths]
+
+
+def test_find_notebooks(clone):
+    assert names(find_notebooks()) == ["01_model", "03_data", "05_evaluation"]
+    assert names(find_notebooks(["05", "01"])) == ["01_model", "05_evaluation"]
+    assert names(find_notebooks(["03_data", "03"])) == ["03_data"]
+
+
+def test_find_notebooks_refuses_what_is_not_there(clone):
+    with pytest.raises(AlstmError, match=r"--notebooks 04: no such notebook; choose from 01, 03, 05"):
+        find_notebooks(["03", "04"])
+    for path in (clone / "notebooks").iterdir():
+        path.unlink()
+    with pytest.raises(AlstmError, match="no notebooks here"):
+        find_notebooks()
+
+
+def test_run_course_sums_up(clone, tmp_path, monkeypatch):
+    problems = {"01_model": "", "03_data": "cell 4: ValueError: broken", "05_evaluation": ""}
+    monkeypatch.setattr(course, "_run_one", lambda path, *_: (path.stem, 1.0, problems[path.stem]))
+    lines = []
+    done = run_course(tmp_path / "out", report=lines.append)
+    assert [(row["name"], row["status"]) for row in done["notebooks"]] == [
+        ("01_model", "ok"),
+        ("03_data", "failed"),
+        ("05_evaluation", "ok"),
+    ]
+    assert all(row["seconds"] >= 0 and set(row) == {"name", "status", "seconds"} for row in done["notebooks"])
+    assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == done
+    assert set(done) == {"notebooks", "seconds"}
+    assert (tmp_path / "out" / "run" / "data").is_dir()  # made before the first notebook
+    assert len(lines) == 3 and "cell 4: ValueError: broken" in lines[1]
+
+
+def test_the_notebooks_that_run_together_exist():
+    every = {path.stem for path in find_notebooks()}
+    assert set(course.TOGETHER) < every
+    assert not {"02_install_check", "05_evaluation", "06_inference"} & set(course.TOGETHER)
+
+
+def test_an_unknown_profile_runs_nothing(clone, tmp_path):
+    with pytest.raises(AlstmError, match=r"--profile huge: no such profile; choose from tiny, small"):
+        run_course(tmp_path / "out", profile="huge")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def run_one(clone, tmp_path, monkeypatch):
+    """Run 03_data with papermill replaced: it leaves an executed copy, and these expected results."""
+    seen = {}
+
+    def run(expected=None, error=None, profile="tiny", budget=1000.0, took=1.0):
+        def execute(source, target, parameters, **settings):
+            seen.update(parameters, source=source, **settings)
+            cell = nbformat.v4.new_code_cell(
+                "1 + 1",
+                id="sum",
+                outputs=[nbformat.v4.new_output("stream", text="it printed this")],
+                metadata={"papermill": {"duration": took}},
+            )
+            metadata = {"alstm": {"budget_seconds": {"tiny": budget, "small": 1000}}}
+            nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), target)
+            if expected is not None:
+                path = Path(parameters["OUT_DIR"], "expected", "03_data.json")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(expected), encoding="utf-8")
+            if error:
+                raise error
+
+        monkeypatch.setattr(papermill, "execute_notebook", execute)
+        lines = []
+        done = run_course(tmp_path / "out", profile=profile, notebooks=["03"], report=lines.append)
+        return done["notebooks"][0]["status"], lines[0], seen
+
+    return run
+
+
+def test_a_notebook_that_is_as_expected(run_one, clone, tmp_path):
+    status, _, seen = run_one([GOOD], profile="small")
+    assert status == "ok"
+    assert seen["PROFILE"] == "small" and seen["source"] == str(clone / "notebooks" / "03_data.ipynb")
+    assert seen["DATA_DIR"] == str(tmp_path / "out" / "run" / "data")
+    assert seen["OUT_DIR"] == str(tmp_path / "out" / "run" / "out")
+    assert "it printed this" in (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")
+    assert (tmp_path / "out" / "03_data.ipynb").exists()
+
+
+def test_html_describes_the_figures(tmp_path):
+    """What Lab.show says about a figure stands in its alt text, and quotes in it do no harm."""
+    pixel = "iVBORw0KGgo="
+    data, metadata = {"image/png": pixel, "text/plain": "x"}, {"image/png": {"alt": 'A line "up" & <on>.'}}
+    outputs = [nbformat.v4.new_output("display_data", data, metadata=metadata)]
+    outputs.append(nbformat.v4.new_output("display_data", {"image/png": pixel}))
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("show()", outputs=outputs)]), tmp_path / "x.ipynb"
+    )
+    page = BeautifulSoup(to_html(tmp_path / "x.ipynb"), "html.parser")
+    images = [(image["src"], image.get("alt")) for image in page.find_all("img")]
+    assert images == [(f"data:image/png;base64,{pixel}", alt) for alt in ('A line "up" & <on>.', "")]
+
+
+@pytest.mark.parametrize(
+    "expected, said",
+    [([GOOD, OUTSIDE], "outside the tolerance: GAP"), (None, "no expected results"), ([], "no expected results")],
+)
+def test_expected_results_decide(run_one, expected, said):
+    status, line, _ = run_one(expected)
+    assert status == "failed" and said in line
+
+
+def test_expected_results_of_an_earlier_run_do_not_count(run_one):
+    assert run_one([GOOD])[0] == "ok"
+    status, line, _ = run_one(None)
+    assert status == "failed" and "no expected results" in line
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (
+            papermill.PapermillExecutionError(3, 7, "x = 1 / 0", "ZeroDivisionError", "division by zero", []),
+            "cell 7: Zero",
+        ),
+        (RuntimeError("Kernel died"), "RuntimeError: Kernel died"),
+    ],
+)
+def test_a_notebook_that_raises_has_failed_but_is_kept(run_one, tmp_path, error, said):
+    status, line, _ = run_one([GOOD], error)
+    assert status == "failed" and said in line
+    assert "it printed this" in (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")
+
+
+def test_a_notebook_over_its_budget_has_failed(run_one):
+    status, line, _ = run_one([GOOD], budget=-1)
+    assert status == "failed" and "over its budget of -1 s" in line
+    assert run_one([GOOD], budget=-1, profile="small")[0] == "ok"  # the budget is that of the profile
+    assert "outside" in run_one([OUTSIDE], budget=-1)[1]  # what is wrong comes before what is slow
+
+
+@pytest.mark.parametrize("took, profile, expected", [(61, "tiny", "failed"), (59, "tiny", "ok"), (61, "small", "ok")])
+def test_a_cell_longer_than_a_minute_has_failed_in_tiny(run_one, took, profile, expected):
+    status, line, _ = run_one([GOOD], took=took, profile=profile)
+    assert status == expected
+    assert status == "ok" or "cell sum took 61 s" in line
+
+
+def test_durations_by_section(run_one, tmp_path):
+    def cell(kind, source, seconds=None):
+        made = getattr(nbformat.v4, f"new_{kind}_cell")(source)
+        made.metadata["papermill"] = {"duration": seconds}
+        return made
+
+    cells = [
+        cell("markdown", "# Title"),
+        cell("code", "1", 0.5),
+        cell("markdown", "## One\n\ntext"),
+        cell("code", "2", 2),
+    ]
+    cells += [
+        cell("markdown", "### part of it"),
+        cell("code", "3", 1.25),
+        cell("markdown", "## Two"),
+        cell("code", "4"),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "x.ipynb")
+    assert course.durations(tmp_path / "x.ipynb") == {"start": 0.5, "One": 3.25, "Two": 0.0}
+    run_one([GOOD], took=7)
+    assert json.loads((tmp_path / "out" / "durations.json").read_text(encoding="utf-8")) == {"03_data": {"start": 7}}
+
+
+def test_two_runs_into_one_folder_are_refused(clone, tmp_path, monkeypatch):
+    """They would remove each other's files."""
+    monkeypatch.setattr(course, "_run_one", lambda path, *_: (path.stem, 1.0, ""))
+    with claimed(tmp_path / "out" / "run"), pytest.raises(FolderInUse, match="another run is writing here; wait until"):
+        run_course(tmp_path / "out")
+    assert len(run_course(tmp_path / "out")["notebooks"]) == 3

@@ -1,0 +1,285 @@
+"""Batches: every video once, padded with zeros, in an order that depends on (seed, epoch) alone."""
+
+from __future__ import annotations
+
+import math
+import random
+import tracemalloc
+
+import numpy as np
+import pytest
+from support import a_video, ids_of, write_shards
+
+from alstm_helpers.data import dataset
+from alstm_helpers.data.convert import convert
+from alstm_helpers.data.dataset import collate, count_videos, parts_of, read_batches, shuffled_batches
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.pickles import load_shard
+from alstm_helpers.tfrecord import write_videos
+
+CLASSES = 6
+
+
+def numbered(count, *, num_frames=2, prefix="v", start=0):
+    return [a_video(f"{prefix}{index:03d}", num_frames, [index % CLASSES]) for index in range(start, start + count)]
+
+
+@pytest.fixture
+def four_shards(tmp_path):
+    """Four shards of 16 videos; the id tells the shard: a000 … d015."""
+    return write_shards(tmp_path, [numbered(16, prefix=prefix) for prefix in "abcd"])
+
+
+def ids(batches):
+    return [video for batch in batches for video in batch.ids]
+
+
+def shuffled(shards, batch_size=8, *, seed=0, epoch=0, shuffle_shards=4):
+    return list(shuffled_batches(shards, batch_size, CLASSES, seed=seed, epoch=epoch, shuffle_shards=shuffle_shards))
+
+
+# --- one batch --------------------------------------------------------------------------------------------------
+
+
+def test_collate_pads_with_zeros():
+    videos = [a_video("one", 3, [1, 4]), a_video("two", 5), a_video("three", 1, [0])]
+    batch = collate(videos, CLASSES)
+    assert batch.ids == [b"one", b"two", b"three"]
+    assert batch.lengths.tolist() == [3, 5, 1] and batch.lengths.dtype == np.int64
+    assert batch.rgb.shape == (3, 5, 1024) and batch.audio.shape == (3, 5, 128)
+    assert batch.rgb.dtype == batch.audio.dtype == np.uint8
+    for row, video in enumerate(videos):
+        for padded, frames in ((batch.rgb[row], video.rgb), (batch.audio[row], video.audio)):
+            assert np.array_equal(padded[: video.num_frames], frames)
+            assert not padded[video.num_frames :].any()
+    assert batch.labels.dtype == np.float32
+    assert batch.labels.tolist() == [[0, 1, 0, 0, 1, 0], [0] * 6, [1, 0, 0, 0, 0, 0]]
+
+
+def test_collate_cuts_after_300_frames():
+    video = a_video("long", 350)
+    batch = collate([video, a_video("short", 2)], CLASSES)
+    assert batch.lengths.tolist() == [300, 2]
+    assert np.array_equal(batch.rgb[0], video.rgb[:300])
+    assert np.array_equal(batch.audio[0], video.audio[:300])
+
+
+def test_collate_keeps_a_video_of_exactly_300_frames():
+    assert collate([a_video("long", 300)], CLASSES).lengths.tolist() == [300]
+
+
+@pytest.mark.parametrize("read", ["in order", "shuffled"])
+def test_a_label_that_does_not_fit_is_named_with_its_shard_and_video(tmp_path, read):
+    (shard,) = write_shards(tmp_path, [[a_video("fine", 1, [CLASSES - 1]), a_video("odd", 1, [0, CLASSES])]])
+    with pytest.raises(
+        AlstmError, match=r"shard0\.pkl, video odd: label 6, but the model has 6 classes; .*num_classes"
+    ):
+        list(read_batches([shard], 4, CLASSES) if read == "in order" else shuffled([shard], 4))
+
+
+# --- in order ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9])  # 0, 1, batch - 1, batch, batch + 1, and twice that
+def test_read_batches_gives_every_video_once_in_order(tmp_path, count):
+    videos = numbered(count)
+    shards = write_shards(tmp_path, [videos[:2], videos[2:3], [], videos[3:]])
+    batches = list(read_batches(shards, 4, CLASSES))
+    assert ids(batches) == [video.id for video in videos]
+    assert [len(batch.ids) for batch in batches] == [min(4, count - start) for start in range(0, count, 4)]
+
+
+def test_read_batches_keeps_frames_and_labels_with_their_video(tmp_path):
+    videos = [a_video(f"v{index}", 1 + index, [index % CLASSES]) for index in range(7)]
+    shards = write_shards(tmp_path, [videos[:3], videos[3:]])
+    by_id = {video.id: video for video in videos}
+    for batch in [*read_batches(shards, 4, CLASSES), *shuffled(shards, 4)]:
+        for row, video_id in enumerate(batch.ids):
+            video = by_id[video_id]
+            assert batch.lengths[row] == video.num_frames
+            assert np.array_equal(batch.rgb[row, : video.num_frames], video.rgb)
+            assert np.flatnonzero(batch.labels[row]).tolist() == list(video.labels)
+
+
+def test_pickles_and_tfrecords_may_stand_in_one_list(tmp_path):
+    videos = numbered(6)
+    (pickle,) = write_shards(tmp_path, [videos[:3]])
+    write_videos(tmp_path / "more.tfrecord", videos[3:])
+    shards = [pickle, tmp_path / "more.tfrecord"]
+    assert ids(read_batches(shards, 4, CLASSES)) == [video.id for video in videos]
+    assert sorted(ids(shuffled(shards, 4))) == [video.id for video in videos]
+
+
+def test_count_videos(four_shards, tmp_path):
+    write_videos(tmp_path / "more.tfrecord", numbered(3))
+    assert count_videos([*four_shards, tmp_path / "more.tfrecord"]) == 67
+    assert count_videos([]) == 0
+
+
+# --- shuffled ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 63, 64, 65, 1000])
+@pytest.mark.parametrize("shuffle_shards", [1, 3, 4, 9])
+def test_shuffled_batches_give_every_video_once(four_shards, batch_size, shuffle_shards):
+    batches = shuffled(four_shards, batch_size, shuffle_shards=shuffle_shards)
+    assert sorted(ids(batches)) == ids_of(four_shards)
+    assert len(batches) == math.ceil(64 / batch_size)
+    assert sorted(len(batch.ids) for batch in batches)[1:] == [batch_size] * (len(batches) - 1)  # one may be smaller
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
+def test_shuffled_batches_of_a_list_about_as_long_as_a_batch(tmp_path, count):
+    videos = numbered(count)
+    batches = shuffled(write_shards(tmp_path, [videos[:1], videos[1:]]), 4, shuffle_shards=1)
+    assert sorted(ids(batches)) == [video.id for video in videos]
+    assert len(batches) == math.ceil(count / 4)
+
+
+def test_the_order_depends_on_seed_and_epoch_only(four_shards):
+    first = ids(shuffled(four_shards, seed=3, epoch=2))
+    np.random.seed(1)
+    random.seed(1)
+    list(shuffled_batches(four_shards, 8, CLASSES, seed=9, epoch=9, shuffle_shards=4))
+    assert ids(shuffled(four_shards, seed=3, epoch=2)) == first
+    others = [ids(shuffled(four_shards, seed=seed, epoch=epoch)) for seed, epoch in ((3, 1), (4, 2), (2, 3), (5, 0))]
+    assert len({tuple(order) for order in [first, *others]}) == 5
+
+
+def test_shards_are_mixed(four_shards):
+    """Of 8 batches of 8 from a pool of 4 shards, each holds videos of several shards."""
+    batches = shuffled(four_shards, 8, shuffle_shards=4)
+    assert all(len({video[:1] for video in batch.ids}) >= 2 for batch in batches)
+
+
+def test_only_as_many_shards_as_asked_for_are_read_ahead(four_shards, monkeypatch):
+    read = []
+    original = dataset.load_shard
+    monkeypatch.setattr(dataset, "load_shard", lambda path: read.append(path) or original(path))
+    batches = shuffled_batches(four_shards, 8, CLASSES, seed=0, epoch=0, shuffle_shards=2)
+    first = next(batches)
+    assert len(read) == 2
+    assert {video[:1] for video in first.ids} <= {read_id[:1] for path in read for read_id in ids_of([path])}
+    list(batches)
+    assert sorted(read) == sorted(four_shards)
+
+
+def test_videos_of_like_length_share_a_batch(tmp_path):
+    lengths = [1, 30] * 16
+    videos = [a_video(f"v{index:02d}", length) for index, length in enumerate(lengths)]
+    shards = write_shards(tmp_path, [videos[:10], videos[10:]])
+    orders = []
+    for epoch in range(4):
+        batches = shuffled(shards, 4, epoch=epoch)
+        assert all(len(set(batch.lengths.tolist())) == 1 for batch in batches)
+        orders.append([int(batch.lengths[0]) for batch in batches])
+    assert len({tuple(order) for order in orders}) > 1  # but the batches themselves come in any order
+    assert any(order not in (sorted(order), sorted(order, reverse=True)) for order in orders)
+
+
+def test_shuffled_batches_of_no_shards():
+    assert shuffled([]) == []
+
+
+# --- grouped by length, shared over ranks, gone on with ---------------------------------------------------------
+
+
+def padding(batches):
+    """Share of frames that are padding."""
+    frames = sum(batch.rgb.shape[0] * batch.rgb.shape[1] for batch in batches)
+    return 1 - sum(int(batch.lengths.sum()) for batch in batches) / frames
+
+
+def test_grouping_by_length_saves_padding_and_keeps_every_video(tmp_path):
+    rng = random.Random(0)
+    videos = [a_video(f"v{index:03d}", rng.randint(1, 60)) for index in range(200)]
+    shards = write_shards(tmp_path, [videos[:150], videos[150:]])
+    plain = list(read_batches(shards, 16, CLASSES))
+    grouped = list(read_batches(shards, 16, CLASSES, by_length=True))
+    assert sorted(ids(grouped)) == ids(plain)
+    assert [len(batch.ids) for batch in grouped] == [len(batch.ids) for batch in plain]
+    assert padding(plain) > 0.4 and padding(grouped) < 0.2
+    assert padding(shuffled(shards, 16)) < 0.2
+
+
+@pytest.mark.parametrize("count", [63, 64, 65])
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_ranks_share_every_batch_whatever_their_number(tmp_path, count, ranks):
+    """The global batches are those of one process: the step count is equal, no video is lost or doubled."""
+    videos = [a_video(f"v{index:03d}", 1 + index % 9, [index % CLASSES]) for index in range(count)]
+    shards = write_shards(tmp_path, [videos[:40], videos[40:41], videos[41:]])
+    how = {"seed": 1, "epoch": 2, "shuffle_shards": 2}
+    for alone, shares in (
+        (
+            list(read_batches(shards, 8, CLASSES)),
+            [read_batches(shards, 8, CLASSES, rank=r, ranks=ranks) for r in range(ranks)],
+        ),
+        (
+            list(shuffled_batches(shards, 8, CLASSES, **how)),
+            [shuffled_batches(shards, 8, CLASSES, **how, rank=r, ranks=ranks) for r in range(ranks)],
+        ),
+    ):
+        together = list(zip(*shares, strict=True))  # strict: equally many steps
+        assert len(together) == len(alone)
+        for whole, parts in zip(alone, together, strict=True):
+            assert sorted(video for part in parts for video in part.ids) == sorted(whole.ids)
+            sizes = [len(part.ids) for part in parts]
+            assert max(sizes) - min(sizes) <= 1
+            assert all(part.rgb.shape[0] == part.labels.shape[0] == len(part.ids) for part in parts)
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 7, 8, 9])
+def test_an_epoch_can_be_gone_on_with_at_any_batch(four_shards, start):
+    how = {"seed": 4, "epoch": 1, "shuffle_shards": 2}
+    whole = list(shuffled_batches(four_shards, 8, CLASSES, **how))
+    rest = list(shuffled_batches(four_shards, 8, CLASSES, **how, start=start))
+    assert len(whole) == 8 and ids(rest) == ids(whole[start:])
+    for one, other in zip(rest, whole[start:], strict=True):
+        assert np.array_equal(one.rgb, other.rgb) and np.array_equal(one.labels, other.labels)
+
+
+def test_batches_that_are_left_out_are_not_put_together(four_shards, monkeypatch):
+    collated = []
+    original = dataset.collate
+    monkeypatch.setattr(dataset, "collate", lambda videos, classes: collated.append(1) or original(videos, classes))
+    how = {"seed": 0, "epoch": 0, "shuffle_shards": 4}
+    assert len(list(shuffled_batches(four_shards, 8, CLASSES, **how, start=6))) == len(collated) == 2
+
+
+def test_the_frames_of_a_pickle_are_not_copied_before_they_are_used(tmp_path):
+    """A pool of pickles costs no memory of its own: their arrays are views of the mapped files."""
+    shards = write_shards(tmp_path, [[a_video(f"v{index}", 300)] for index in range(30)])
+    size = sum(shard.stat().st_size for shard in shards)
+    tracemalloc.start()
+    pool = [video for shard in shards for video in load_shard(shard)]
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(pool) == 30 and held < size / 50
+
+
+def test_videos_are_counted_from_the_manifest_where_it_fits(tmp_path, monkeypatch):
+    tf, pkl = tmp_path / "tf", tmp_path / "pkl"
+    for name, number in (("train0000", 3), ("train0001", 4)):
+        write_videos(tf / f"{name}.tfrecord", numbered(number))
+    convert(tf, pkl, workers=1)
+    shards = sorted(pkl.glob("*.pkl"))
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "load_shard", lambda path: pytest.fail("no shard needs to be read"))
+        assert count_videos(shards) == 7
+        assert count_videos(sorted(tf.glob("*.tfrecord"))) == 7
+    write_shards(pkl, [numbered(9)])
+    (pkl / "shard0.pkl").replace(shards[0])  # the manifest is of another pickle
+    assert count_videos(shards) == 13
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
+def test_parts_of_a_batch_are_the_batch(count):
+    videos = [a_video(f"v{index}", 1 + 2 * index, [index % CLASSES]) for index in range(7)]
+    whole = collate(videos, CLASSES)
+    parts = list(parts_of(whole, count))
+    assert ids(parts) == whole.ids and len(parts) == min(count, 7)
+    for part in parts:
+        assert part.rgb.shape[1] == part.audio.shape[1] == part.lengths.max()
+    again = [video for part in parts for video in part.rgb]
+    for index, frames in enumerate(again):
+        assert np.array_equal(frames[: 1 + 2 * index], videos[index].rgb)

@@ -1,0 +1,195 @@
+"""The downloader against a server on this machine that stalls, cuts off, lies and serves wrong files."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from fileserver import CONTENT
+
+from alstm_helpers.data.download import Remote, addresses, download, in_shard, read_plan
+from alstm_helpers.errors import AlstmError
+
+
+def fetch(server, out, **options):
+    settings = {"base_url": server.url, "pause": 0.01, "timeout": 0.5, "workers": 2, **options}
+    return download("2/frame/train", "us", out, **settings)
+
+
+def assert_whole(out: Path, names=CONTENT):
+    found = {path.name: path.read_bytes() for path in out.glob("*.tfrecord")}
+    assert found == {Remote(name, "").local_name: CONTENT[name] for name in names}
+    assert not list(out.glob(".*.part"))
+
+
+def test_local_names_are_counted_as_the_official_downloader_does():
+    names = {"train0d.tfrecord": "train3227.tfrecord", "trainaa.tfrecord": "train0000.tfrecord"}
+    names |= {"validateab.tfrecord": "validate0001.tfrecord", "train99.tfrecord": "train3843.tfrecord"}
+    assert {name: Remote(name, "").local_name for name in names} == names
+
+
+def test_addresses_are_the_official_ones():
+    plan, files = addresses("2/frame/validate", "eu", None)
+    assert plan == "http://data.yt8m.org/2/download_plans/frame_validate.json"
+    assert files == "http://eu.data.yt8m.org/2/frame/validate"
+    with pytest.raises(AlstmError, match="not a partition"):
+        addresses("../../etc", "eu", None)
+
+
+def test_shards_partition_the_files():
+    parts = [{name for name in CONTENT if in_shard(name, f"{x},3")} for x in (1, 2, 3)]
+    assert set.union(*parts) == set(CONTENT)
+    assert sum(map(len, parts)) == len(CONTENT)
+    name = "trainaa.tfrecord"
+    part = int(hashlib.md5(name.encode()).hexdigest(), 16) % 100
+    assert in_shard(name, f"{part + 1},100")
+    for wrong in ("0,3", "4,3", "1", "1,2,3", "a,b"):
+        with pytest.raises(AlstmError, match="not part X of Y"):
+            in_shard(name, wrong)
+
+
+@pytest.mark.parametrize(
+    "files", [{"../evil.tfrecord": "0" * 32}, {"trainaa.tfrecord": "no md5"}, {"trainaa.tfrecord": 5}, []]
+)
+def test_a_plan_that_names_anything_else_is_refused(files):
+    with pytest.raises(AlstmError):
+        read_plan(json.dumps({"files": files}), "plan")
+
+
+def test_real_plan_is_read(real_data):
+    plan = read_plan((real_data / "download-plan.json").read_text(), "plan")
+    assert len({remote.local_name for remote in plan}) == len(plan) > 1000
+
+
+def test_all_files_arrive_and_a_rerun_fetches_nothing(server, tmp_path):
+    done = fetch(server, tmp_path)
+    assert (done.fetched, done.skipped, done.failed) == (6, 0, [])
+    assert_whole(tmp_path)
+    server.gets.clear()
+    assert fetch(server, tmp_path).skipped == 6
+    assert server.gets == []
+
+
+@pytest.mark.parametrize("fault", ["error 503", "wrong file", "cuts off", "lies about length", "stalls"])
+def test_a_fault_is_retried_until_the_file_is_right(server, tmp_path, fault):
+    name = "trainab.tfrecord"
+    server.faults[name] = [fault]
+    assert fetch(server, tmp_path).fetched == 6
+    assert_whole(tmp_path)
+    assert server.gets.count(name) == 2
+
+
+def test_what_was_cut_off_is_resumed_not_fetched_again(server, tmp_path):
+    server.faults["trainab.tfrecord"] = ["cuts off"]
+    fetch(server, tmp_path)
+    assert server.ranges == ["bytes=16384-"]  # of 20,000 bytes, the whole chunks
+
+
+def test_a_partial_file_of_an_earlier_run_is_resumed(server, tmp_path):
+    tmp_path.joinpath(".train0001.tfrecord.part").write_bytes(CONTENT["trainab.tfrecord"][:30_000])
+    fetch(server, tmp_path)
+    assert server.ranges == ["bytes=30000-"]
+    assert_whole(tmp_path)
+
+
+def test_a_server_without_ranges_starts_the_file_anew(server, tmp_path):
+    tmp_path.joinpath(".train0001.tfrecord.part").write_bytes(b"x" * 30_000)
+    server.faults["trainab.tfrecord"] = ["ignores range"]
+    fetch(server, tmp_path)
+    assert_whole(tmp_path)
+
+
+def test_a_partial_file_of_something_else_is_thrown_away(server, tmp_path):
+    tmp_path.joinpath(".train0001.tfrecord.part").write_bytes(b"x" * 60_000)
+    fetch(server, tmp_path)
+    assert_whole(tmp_path)
+
+
+def test_a_file_that_never_arrives_is_named_and_the_others_come(server, tmp_path):
+    server.faults["trainab.tfrecord"] = ["wrong file"] * 5
+    done = fetch(server, tmp_path)
+    assert done.fetched == 5
+    assert "train0001.tfrecord: its md5 differs" in str(done.failed[0])
+    assert_whole(tmp_path, CONTENT.keys() - {"trainab.tfrecord"})
+    assert fetch(server, tmp_path).fetched == 1
+    assert_whole(tmp_path)
+
+
+def test_a_damaged_local_file_is_fetched_again(server, tmp_path):
+    tmp_path.joinpath("train0001.tfrecord").write_bytes(b"damaged by an older downloader")
+    assert fetch(server, tmp_path).fetched == 6
+    assert_whole(tmp_path)
+
+
+def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path):
+    server.announced_size = 10**15
+    lines = []
+    with pytest.raises(AlstmError, match="are to come"):
+        fetch(server, tmp_path, report=lines.append)
+    assert server.gets == []
+    assert "6 files to come, about 6000000.00 GB" in lines[0]
+
+
+def test_no_plan_is_one_clear_error(tmp_path):
+    with pytest.raises(AlstmError, match="no answer"):
+        download("2/frame/train", "us", tmp_path, base_url="http://127.0.0.1:9", attempts=2, pause=0.01, timeout=0.5)
+
+
+def interrupted(items, **_):
+    """A progress wrapper that is stopped after the first file, as by Ctrl-C."""
+    for item in items:
+        yield item
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_stops_the_files_under_way_and_a_rerun_goes_on(server, tmp_path):
+    """Without a wait for all that was queued, and with what had come kept."""
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server, tmp_path, progress=interrupted, workers=1)
+    assert len(server.gets) < len(CONTENT)
+    record = (tmp_path / "downloads.jsonl").read_text().splitlines()
+    assert len(record) == 1  # of the file that was handed on before
+    done = fetch(server, tmp_path)
+    assert done.skipped >= 1 and done.failed == []
+    assert_whole(tmp_path)
+
+
+def test_a_file_under_way_is_stopped_in_its_middle(server, tmp_path):
+    server.faults["trainab.tfrecord"] = ["drips"]
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server, tmp_path, progress=interrupted, workers=6, timeout=5)
+    assert not (tmp_path / "train0001.tfrecord").exists()
+    assert 0 < (tmp_path / ".train0001.tfrecord.part").stat().st_size < 50_000
+    fetch(server, tmp_path)
+    assert_whole(tmp_path)
+
+
+def test_progress_counts_bytes(server, tmp_path):
+    seen = []
+
+    def progress(items, *, total, desc, size, total_size):
+        seen.append((total, desc, total_size))
+        for item in items:
+            seen.append(size(item))
+            yield item
+
+    server.faults["trainab.tfrecord"] = ["wrong file"] * 5
+    fetch(server, tmp_path, progress=progress)
+    assert seen[0] == (6, "downloading", 300_000)
+    assert sorted(seen[1:]) == [0, *[50_000] * 5]
+
+
+def test_a_server_that_denies_the_range_of_a_whole_file(server, tmp_path):
+    """416 to a request without a range is a fault of the server like any other."""
+    server.faults["trainab.tfrecord"] = ["error 416"]
+    assert fetch(server, tmp_path).failed == []
+    assert_whole(tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused(server, tmp_path):
+    def second(items, **_):
+        with pytest.raises(AlstmError, match="another run is writing here"):
+            fetch(server, tmp_path)
+        return items
+
+    assert fetch(server, tmp_path, progress=second).fetched == 6

@@ -1,0 +1,143 @@
+"""Weights by address: fetched once, gone on with, checked, and clear words where there is no network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+from support import a_net
+
+from alstm_helpers.data.published import PUBLISHED_WEIGHTS, cache_folder, fetch_weights, is_address
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.model.weights import load_arrays, save_weights
+
+NAME = "net.pdparams"
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("ALSTM_CACHE", str(tmp_path / "cache 缓存"))
+    return tmp_path / "cache 缓存"
+
+
+@pytest.fixture
+def content(server, tiny_config, tmp_path):
+    save_weights(a_net(tiny_config), tmp_path / NAME)
+    server.files[NAME] = (tmp_path / NAME).read_bytes()
+    return server.files[NAME]
+
+
+def fetch(server, fragment="", **options):
+    return fetch_weights(f"{server.url}/some/{NAME}{fragment}", **{"pause": 0.01, "timeout": 0.5, **options})
+
+
+def test_fetched_once_and_then_from_the_cache(server, cache, content):
+    path = fetch(server)
+    assert path.read_bytes() == content and cache in path.parents and path.name == NAME
+    assert set(load_arrays(path)) > {"fc_logit.weight"}
+    server.files.clear()  # no server is asked again
+    assert fetch(server) == path and server.gets == [NAME]
+    record = json.loads((path.parent / "fetched.json").read_text(encoding="utf-8"))
+    assert record["sha256"] == hashlib.sha256(content).hexdigest() and record["bytes"] == len(content)
+
+
+def test_goes_on_after_a_break(server, cache, content):
+    server.faults[NAME] = ["cuts off"]
+    assert fetch(server).read_bytes() == content
+    assert server.gets == [NAME, NAME] and server.ranges and server.ranges[0] != "bytes=0-"
+
+
+def test_a_file_that_was_spoilt_in_the_cache_is_fetched_again(server, cache, content):
+    path = fetch(server)
+    path.write_bytes(content[:-1])
+    assert fetch(server).read_bytes() == content and len(server.gets) == 2
+
+
+def test_the_md5_that_the_server_names_is_checked(server, cache, content):
+    server.etags[NAME] = f'"{hashlib.md5(content).hexdigest()}"'
+    server.faults[NAME] = ["wrong file"]
+    assert fetch(server).read_bytes() == content and len(server.gets) == 2
+    server.faults[NAME] = ["wrong file"] * 3
+    next(cache.rglob(NAME)).unlink()
+    with pytest.raises(
+        AlstmError, match=rf"{NAME}: its md5 differs .*3 times; run the same command again, or fetch it"
+    ):
+        fetch(server)
+    assert not list(cache.rglob(NAME))
+
+
+def test_another_kind_of_etag_is_no_md5(server, cache, content):
+    server.etags[NAME] = 'W/"67ab43"'
+    assert fetch(server).read_bytes() == content
+
+
+def test_a_pinned_sha256(server, cache, content):
+    right = hashlib.sha256(content).hexdigest()
+    with pytest.raises(AlstmError, match=rf"{NAME}: its SHA-256 is {right}, not that after the #"):
+        fetch(server, f"#sha256={'0' * 64}")
+    assert not list(cache.rglob(NAME))
+    path = fetch(server, f"#sha256={right.upper()}")
+    with pytest.raises(AlstmError, match="not that after the #"):  # what is in the cache is checked, too
+        fetch(server, f"#sha256={'0' * 64}")
+    assert path.exists()
+
+
+def test_files_of_one_name_from_two_places_are_two(server, cache, content):
+    first = fetch(server)
+    second = fetch_weights(f"{server.url}/other/{NAME}", pause=0.01, timeout=0.5)
+    assert first != second and len(server.gets) == 2
+
+
+def test_offline(cache, server, content):
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(AlstmError, match=r"net\.pdparams: no answer \(\w+\); fetch it where there is a network"):
+        fetch(server)
+    assert not list(cache.rglob(NAME))
+
+
+def test_a_server_without_the_file(cache, server):
+    with pytest.raises(AlstmError, match=r"net\.pdparams: the server answers 404; fetch it"):
+        fetch(server)
+
+
+def test_published_is_paddlevideo_s(monkeypatch, cache):
+    asked = []
+
+    class Session:
+        def head(self, url, **settings):
+            asked.append(url)
+            raise __import__("requests").ConnectionError
+
+    monkeypatch.setattr("alstm_helpers.data.published.requests.Session", Session)
+    with pytest.raises(AlstmError, match=r"AttentionLSTM_yt8\.pdparams: no answer"):
+        fetch_weights("published")
+    assert asked == [PUBLISHED_WEIGHTS]
+
+
+@pytest.mark.parametrize(
+    "weights, expected",
+    [("published", True), ("https://x/y", True), ("http://x/y", True), ("data/x.pdparams", False), ("https", False)],
+)
+def test_what_is_an_address(weights, expected):
+    assert is_address(weights) is expected
+
+
+def test_the_cache_is_in_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.delenv("ALSTM_CACHE", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "alstm_helpers"
+
+
+def test_a_server_that_knows_no_head(server, cache, content):
+    server.head_status = 405
+    assert fetch(server).read_bytes() == content
+
+
+@pytest.mark.parametrize("fragment", ["#abc", "#sha256=abc", "#md5=" + "0" * 32])
+def test_a_checksum_that_is_none_is_refused_before_anything_is_fetched(server, cache, content, fragment):
+    with pytest.raises(AlstmError, match=r"what stands behind the # is no checksum; write #sha256="):
+        fetch(server, fragment)
+    assert server.gets == []

@@ -1,0 +1,163 @@
+"""The predictor: one class for both engines, any number of videos, and clear words about what is wrong."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import onnxruntime
+import pytest
+from support import a_net, a_video, run_python, score_all, unequal_videos
+
+from alstm_helpers.deployment.export import export
+from alstm_helpers.deployment.predictor import ENGINES, Predictor, find_model
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.runtime import paddle, usable_cores
+
+PROGRAM = "model.json" if paddle.__version__ >= "3" else "model.pdmodel"
+
+
+@pytest.fixture(scope="module")
+def net(tiny_config):
+    return a_net(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def folder(net, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("deployed") / "model 模型"
+    export(net, folder, onnx=True, class_names={0: "zero"})
+    return folder
+
+
+@pytest.fixture(scope="module", params=["model.onnx", PROGRAM])
+def predictor(request, folder):
+    return Predictor(folder / request.param)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_videos_of_any_length_come_back_in_order_with_their_own_seconds(predictor, net, batch_size):
+    videos = [a_video(f"v{seconds}", seconds) for seconds in (7, 1, 90, 2, 310, 7, 1)]
+    found = predictor.predict(videos, batch_size=batch_size)
+    assert len(found) == len(videos)
+    for video, prediction in zip(videos, found, strict=True):
+        seconds = min(video.num_frames, 300)
+        batch = video.rgb[None, :seconds], video.audio[None, :seconds], np.array([seconds])
+        for one, other in zip(prediction, score_all(net, batch), strict=True):
+            assert one.shape == other[0].shape
+            np.testing.assert_allclose(one, other[0], atol=1e-5, rtol=0)
+
+
+def test_labels_of_the_videos_do_not_matter(predictor):
+    plain, labelled = a_video("a", 5), a_video("a", 5, [4000])
+    assert np.array_equal(predictor.predict([plain])[0].scores, predictor.predict([labelled])[0].scores)
+
+
+def test_no_video_no_prediction(predictor):
+    assert predictor.predict([]) == []
+
+
+def test_a_predictor_knows_its_classes(predictor):
+    assert predictor.class_names[0] == "zero" and predictor.class_names[1] == "class 1"
+    assert predictor.num_classes == 20
+
+
+def test_one_predictor_serves_batches_of_any_shape(predictor, net):
+    for lengths in ([1, 40], [5], [2, 2, 9]):
+        batch = unequal_videos(lengths)
+        np.testing.assert_allclose(predictor(*batch).scores, score_all(net, batch).scores, atol=1e-5, rtol=0)
+
+
+def test_arrays_that_are_not_contiguous(predictor, net):
+    rgb, audio, _ = unequal_videos([9, 9, 4, 9])
+    batch = rgb[::2, 1:], audio[::2, 1:], np.array([8, 3])
+    expected = score_all(net, tuple(map(np.ascontiguousarray, batch))).scores
+    np.testing.assert_allclose(predictor(*batch).scores, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("integer", [np.int32, np.uint8, np.int64])
+def test_lengths_of_any_integer_type(predictor, integer):
+    rgb, audio, lengths = unequal_videos([9, 4])
+    found = predictor(rgb, audio, lengths.astype(integer))
+    assert np.array_equal(found.scores, predictor(rgb, audio, lengths).scores)
+
+
+def wrong(**changes):
+    rgb, audio, lengths = unequal_videos([5, 2])
+    return {"rgb": rgb, "audio": audio, "lengths": lengths, **changes}
+
+
+RGB, AUDIO, LENGTHS = unequal_videos([5, 2])
+
+
+@pytest.mark.parametrize(
+    "changes, where",
+    [
+        ({"rgb": RGB / 255}, r"rgb: float64 \(2, 5, 1024\)"),
+        ({"rgb": RGB[0]}, r"rgb: uint8 \(5, 1024\)"),
+        ({"rgb": RGB[:, :4]}, r"audio: uint8 \(2, 5, 128\)"),
+        ({"audio": AUDIO[:1]}, r"audio: uint8 \(1, 5, 128\)"),
+        ({"audio": RGB}, r"audio: uint8 \(2, 5, 1024\)"),
+        ({"lengths": LENGTHS[:1]}, "rgb: .*beside lengths"),
+        ({"lengths": LENGTHS / 1}, "lengths: float64"),
+        ({"lengths": 5}, "rgb: "),
+        ({"rgb": RGB[:0], "audio": AUDIO[:0], "lengths": LENGTHS[:0]}, "the batch: it holds no video"),
+    ],
+)
+def test_what_does_not_fit_is_refused(predictor, changes, where):
+    with pytest.raises(AlstmError, match=f"^{where}"):
+        predictor(**wrong(**changes))
+
+
+def test_a_folder_prefers_onnx(folder, tmp_path):
+    assert find_model(folder).name == next(iter(ENGINES)) == "model.onnx"
+    for name in (PROGRAM, "model.pdiparams"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert Predictor(tmp_path).path.name == PROGRAM
+    assert Predictor(tmp_path).class_names is None  # without export.json
+
+
+@pytest.mark.parametrize("name", ["", "model.onnx", PROGRAM])
+def test_no_model(tmp_path, name):
+    with pytest.raises(AlstmError, match=r"no exported model here; make one with `alstm export`"):
+        Predictor(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x08" * 50])
+def test_a_damaged_onnx_file(tmp_path, content):
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises(AlstmError, match=r"model\.onnx: it cannot be read \(.+\); export the model again"):
+        Predictor(tmp_path)
+
+
+@pytest.mark.parametrize("engine, name", [("onnxruntime", "model.onnx"), ("paddle", PROGRAM)])
+def test_an_engine_that_is_not_installed_is_named(folder, monkeypatch, engine, name):
+    monkeypatch.setitem(sys.modules, engine, None)
+    with pytest.raises(AlstmError, match=f"{engine} is not installed, which runs this file; pip install {engine}"):
+        Predictor(folder / name)
+
+
+def test_onnx_needs_no_paddle(folder):
+    code = """
+import sys
+sys.modules["paddle"] = None
+from alstm_helpers.deployment.predictor import Predictor
+import numpy as np
+found = Predictor(sys.argv[1])(np.zeros((1, 3, 1024), "uint8"), np.zeros((1, 3, 128), "uint8"), np.array([3]))
+print(found.scores.shape)
+"""
+    done = run_python(code, str(folder))
+    assert done.stdout.strip() == "(1, 20)", done.stderr
+
+
+def test_threads_are_those_asked_for(folder, monkeypatch):
+    given = []
+    plain = onnxruntime.InferenceSession
+
+    def session(path, options, **more):
+        given.append(options.intra_op_num_threads)
+        return plain(path, options, **more)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    Predictor(folder, threads=1)
+    Predictor(folder)
+    assert given == [1, usable_cores()]

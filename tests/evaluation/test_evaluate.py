@@ -1,0 +1,168 @@
+"""Scores and metrics over a list, whatever the batches; and the network is left as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support import a_video, changed, ids_of, write_shards
+
+from alstm_helpers.data.dataset import collate, read_batches
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.evaluate import build_model, evaluate, load_model, score_batches, summed_loss, to_tensors
+from alstm_helpers.files import read_filelist
+from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.model.weights import save_weights, state_of
+from alstm_helpers.runtime import paddle
+
+
+@pytest.fixture(scope="module")
+def net(tiny_config):
+    paddle.seed(3)
+    net = build_model(changed(tiny_config, MODEL__drop_rate=0.5))
+    net.eval()
+    return net
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_config):
+    return read_filelist(tiny_config.TEST.filelist)
+
+
+def batches_of(shards, batch_size):
+    return read_batches(shards, batch_size, 20)
+
+
+def test_summed_loss_by_hand():
+    logits = paddle.to_tensor([[0.0, 2.0], [-1.0, 0.5]])
+    labels = paddle.to_tensor([[1.0, 0.0], [0.0, 1.0]])
+    probability = 1 / (1 + np.exp(-logits.numpy().astype(np.float64)))
+    truth = labels.numpy()
+    expected = -(truth * np.log(probability) + (1 - truth) * np.log(1 - probability)).sum()
+    assert float(summed_loss(logits, labels)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_to_tensors_keeps_features_as_bytes():
+    rgb, audio, lengths, labels = to_tensors(collate([a_video("a", 3, [1])], 4))
+    assert (rgb.dtype, audio.dtype, lengths.dtype) == (paddle.uint8, paddle.uint8, paddle.int64)
+    assert labels.numpy().tolist() == [[0, 1, 0, 0]]
+
+
+def test_every_video_is_scored_once_in_order(net, shards):
+    expected = ids_of(shards)
+    assert len(expected) == 20
+    for batch_size in (1, 7, 19, 20, 21):
+        found = [video for batch, _, _ in score_batches(net, batches_of(shards, batch_size)) for video in batch.ids]
+        assert found == expected
+
+
+def test_scores_are_sigmoids_and_do_not_depend_on_the_batch_size(net, shards):
+    by_size = [
+        np.concatenate([scores for _, scores, _ in score_batches(net, batches_of(shards, batch_size))])
+        for batch_size in (1, 7, 20)
+    ]
+    assert by_size[0].shape == (20, 20) and by_size[0].dtype == np.float32
+    assert by_size[0].min() > 0 and by_size[0].max() < 1
+    for scores in by_size[1:]:
+        np.testing.assert_allclose(scores, by_size[0], atol=1e-6, rtol=0)
+
+
+def test_evaluate_equals_metrics_and_loss_of_the_scores(net, shards):
+    scores, labels = (
+        np.concatenate(parts)
+        for parts in zip(
+            *((s, batch.labels) for batch, s, _ in score_batches(net, batches_of(shards, 20))), strict=True
+        )
+    )
+    metrics = YouTube8MMetrics(20, 5)
+    metrics.update(scores, labels)
+    loss = -(labels * np.log(scores) + (1 - labels) * np.log(1 - scores)).sum() / 20
+    found = evaluate(net, batches_of(shards, 6), top_k=5)
+    assert set(found) == {"hit_at_1", "perr", "gap", "map", "loss", "num_videos"}
+    assert found == pytest.approx({**metrics.result(), "loss": loss}, rel=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_s_mode_is_left_as_it_was(tiny_config, shards, training):
+    net = build_model(changed(tiny_config, MODEL__drop_rate=0.5))
+    net.train() if training else net.eval()
+    first = evaluate(net, batches_of(shards, 20))
+    assert net.training is training
+    assert evaluate(net, batches_of(shards, 20)) == first  # so dropout was off inside
+
+    def broken():
+        yield from batches_of(shards, 20)
+        raise AlstmError("shard", "broken", "mend it")
+
+    with pytest.raises(AlstmError, match="broken"):
+        evaluate(net, broken())
+    assert net.training is training
+    scored = score_batches(net, batches_of(shards, 5))
+    next(scored)
+    scored.close()
+    assert net.training is training
+
+
+def test_gradients_stay_on_for_the_caller(net, shards):
+    """Between two batches, and after iterators that were opened and closed in any order."""
+
+    def has_gradient():
+        x = paddle.to_tensor([1.0], stop_gradient=False)
+        return not (x * x).stop_gradient
+
+    try:
+        first, second = (score_batches(net, batches_of(shards, 5)) for _ in range(2))
+        next(first)
+        assert has_gradient()
+        next(second)
+        first.close()
+        second.close()
+        assert has_gradient()
+    finally:
+        paddle.set_grad_enabled(True)
+
+
+def test_weights_do_not_change(net, shards):
+    before = state_of(net)
+    evaluate(net, batches_of(shards, 7))
+    assert all(np.array_equal(array, before[name]) for name, array in state_of(net).items())
+
+
+def test_a_list_without_videos_is_refused(net, tmp_path):
+    with pytest.raises(AlstmError, match="no video"):
+        evaluate(net, batches_of(write_shards(tmp_path, [[], []]), 4))
+
+
+def test_scores_that_are_not_finite_are_refused(tiny_config, shards):
+    net = build_model(tiny_config)
+    net.fc_logit.bias.set_value(np.full(20, np.nan, dtype=np.float32))
+    with pytest.raises(AlstmError, match="scores of video v000: not finite"):
+        evaluate(net, batches_of(shards, 20))
+    assert net.training
+
+
+def test_build_model_follows_every_key(tiny_config):
+    settings = {
+        "MODEL__num_classes": 7,
+        "MODEL__embedding_size": 3,
+        "MODEL__lstm_size": 5,
+        "MODEL__fc_sizes": (11, 13),
+        "MODEL__drop_rate": 0.25,
+        "MODEL__pooling": "last",
+    }
+    net = build_model(changed(tiny_config, **settings))
+    shapes = {name: array.shape for name, array in state_of(net).items()}
+    assert shapes["fc_feature0.weight"] == (1024, 3) and shapes["fc_feature1.weight"] == (128, 3)
+    assert shapes["bi_lstm1.weight_hh_l0"] == (20, 5)
+    assert shapes["fc_out1.weight"] == (20, 11) and shapes["fc_out2.weight"] == (11, 13)
+    assert shapes["fc_logit.weight"] == (13, 7)
+    assert net.drop_rate == 0.25 and net.pooling == "last" and "att_fc0.weight" not in shapes
+
+
+def test_load_model_is_ready_to_score(net, tiny_config, tmp_path):
+    path = tmp_path / "net.pdparams"
+    save_weights(net, path)
+    loaded = load_model(tiny_config, path)
+    assert not loaded.training
+    assert all(np.array_equal(array, state_of(net)[name]) for name, array in state_of(loaded).items())
+    with pytest.raises(AlstmError, match=r"net\.pdparams, fc_logit\.weight: shape \[16, 20\], not \[16, 21\]"):
+        load_model(changed(tiny_config, MODEL__num_classes=21), path)

@@ -1,0 +1,139 @@
+"""What a second contributed to a label: the linear part exactly, and the right second on planted ones."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import a_net, a_video, score_all, write_shards
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.explain import explain, find_videos, strongest_second, write_explanation
+from alstm_helpers.runtime import paddle
+
+
+@pytest.fixture(scope="module")
+def net(tiny_config):
+    return a_net(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def video():
+    return a_video("v/1", 12, [3])
+
+
+def test_scores_and_attention_are_the_network_s(net, video):
+    report = explain(net, video, top_k=20, class_names={0: "zero"})
+    expected = score_all(net, (video.rgb[None], video.audio[None], np.array([12])))
+    assert report["video"] == "v/1" and report["seconds"] == 12
+    assert [label["score"] for label in report["labels"]] == pytest.approx(np.sort(expected.scores[0])[::-1].tolist())
+    assert {label["index"]: label["name"] for label in report["labels"]}[0] == "zero"
+    assert report["attention"]["rgb"] == pytest.approx(expected.rgb_weights[0].tolist())
+    assert report["attention"]["audio"] == pytest.approx(expected.audio_weights[0].tolist())
+
+
+def test_contributions_are_the_slope_of_the_logit(net, video):
+    """By a finite difference: the weight of one second a little larger, the LSTM left alone."""
+    report = explain(net, video, top_k=1)
+    label = report["labels"][0]
+    inputs = [paddle.to_tensor(array) for array in (video.rgb[None], video.audio[None], np.array([12]))]
+    original = type(net)._stream
+    step = 1e-2
+
+    def logit(stream, second, by):
+        def changed(self, index, frames, lengths, mask):
+            states, _ = getattr(self, f"bi_lstm{index}")(
+                paddle.tanh(getattr(self, f"fc_feature{index}")(frames.astype("float32") * (4 / 255) + 4 / 512 - 2)),
+                sequence_length=lengths,
+            )
+            _, weights = original(self, index, frames, lengths, mask)
+            values = weights.numpy()
+            if index == stream:
+                values[0, second] += by
+            return paddle.bmm(paddle.to_tensor(values).unsqueeze(1), states).squeeze(1), weights
+
+        type(net)._stream = changed
+        try:
+            with paddle.no_grad():
+                return float(net(*inputs)[0, label["index"]])
+        finally:
+            type(net)._stream = original
+
+    for stream, name in enumerate(("rgb", "audio")):
+        for second in (0, 5, 11):
+            slope = (logit(stream, second, step) - logit(stream, second, -step)) / (2 * step)
+            expected = report["attention"][name][second] * slope
+            assert label[name][second] == pytest.approx(expected, rel=0.02, abs=2e-5)
+
+
+def test_the_network_s_mode_and_gradients_are_left_alone(net, video):
+    net.train()
+    try:
+        explain(net, video)
+        assert net.training
+        assert all(parameter.grad is None for parameter in net.parameters())
+    finally:
+        net.eval()
+
+
+def test_more_labels_than_classes(net, video):
+    assert len(explain(net, video, top_k=99)["labels"]) == 20
+
+
+def test_what_cannot_be_explained_is_refused(net, tiny_config, video):
+    with pytest.raises(AlstmError, match="video empty: it has no second"):
+        explain(net, a_video("empty", 0))
+    with pytest.raises(AlstmError, match=r"MODEL\.pooling: mean has no attention"):
+        explain(a_net(tiny_config, "mean"), video)
+
+
+def test_strongest_second():
+    assert strongest_second({"rgb": [0.1, -9.0, 0.3], "audio": [0.2, 0.25, -1.0]}) == ("rgb", 2)
+    assert strongest_second({"rgb": [0.1], "audio": [0.2]}) == ("audio", 0)
+
+
+def test_find_videos(tmp_path):
+    shards = write_shards(tmp_path, [[a_video("a", 1), a_video("b", 2)], [a_video("c", 3)]])
+    shards.append(tmp_path / "never read.pkl")  # all are found before
+    assert [video.id for video in find_videos(shards, ["c", "a"])] == [b"c", b"a"]
+    with pytest.raises(AlstmError, match=r"--video z: no shard of the list has it"):
+        find_videos(shards[:2], ["a", "z"])
+
+
+@pytest.mark.parametrize("name, file", [("v/1", "v_1"), ("..\\..\\x", "x"), ("../", "video"), ("视频 1", "视频_1")])
+def test_files_stay_in_their_folder(net, tmp_path, name, file):
+    report = explain(net, a_video(name, 3), top_k=2)
+    assert write_explanation(report, tmp_path / "out") == tmp_path / "out" / f"{file}.png"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{file}.json", f"{file}.png"]
+    assert json.loads((tmp_path / "out" / f"{file}.json").read_text(encoding="utf-8")) == report
+    assert np.array(Image.open(tmp_path / "out" / f"{file}.png").convert("L")).min() < 100
+
+
+def test_each_label_rests_on_its_own_seconds():
+    """A network that can be read: the states are the frames, the first byte of a second votes for its class."""
+
+    class Readable:
+        pooling, training = "attention", False
+
+        def eval(self):
+            self.training = False
+
+        def __call__(self, rgb, audio, lengths, return_attention):
+            streams = [(rgb, paddle.to_tensor([[0.2, 0.3, 0.5]])), (audio, paddle.to_tensor([[0.6, 0.3, 0.1]]))]
+            for _, weights in streams:
+                weights.stop_gradient = False
+            pooled = [
+                paddle.bmm(w.unsqueeze(1), frames[:, :, :3].astype("float32")).squeeze(1) for frames, w in streams
+            ]
+            return pooled[0] + 2 * pooled[1], [weights for _, weights in streams]
+
+    rgb, audio = np.zeros((3, 1024), np.uint8), np.zeros((3, 128), np.uint8)
+    rgb[:, :3], audio[0, 1] = np.diag([1, 2, 3]), 5
+    video = a_video("r", 3)._replace(rgb=rgb, audio=audio)
+    labels = {label["index"]: label for label in explain(Readable(), video, top_k=3)["labels"]}
+    assert labels[0]["rgb"] == pytest.approx([0.2, 0, 0]) and labels[0]["audio"] == pytest.approx([0, 0, 0])
+    assert labels[1]["rgb"] == pytest.approx([0, 0.6, 0]) and labels[1]["audio"] == pytest.approx([6, 0, 0])
+    assert labels[2]["rgb"] == pytest.approx([0, 0, 1.5])
+    assert strongest_second(labels[1]) == ("audio", 0)

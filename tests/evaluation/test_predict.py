@@ -1,0 +1,292 @@
+"""Predictions: every video once, best label first, named, as JSON lines and as the competition's CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import a_video, ids_of, write_shards
+
+from alstm_helpers.data.dataset import collate, read_batches
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.evaluate import build_model, score_batches
+from alstm_helpers.evaluation.predict import predict, read_class_names, read_thresholds, write_predictions
+from alstm_helpers.evaluation.report import write_report
+from alstm_helpers.files import read_filelist
+from alstm_helpers.metrics import YouTube8MMetrics, best_classes
+from alstm_helpers.runtime import paddle
+from alstm_helpers.tfrecord import write_videos
+
+
+@pytest.fixture(scope="module")
+def net(tiny_config):
+    paddle.seed(3)
+    return build_model(tiny_config)
+
+
+@pytest.fixture(scope="module")
+def shards(tiny_config):
+    return read_filelist(tiny_config.INFER.filelist)
+
+
+class FixedNet:
+    """Stands in for the network: the logits of a video are looked up by its first rgb byte."""
+
+    training = False
+
+    def __init__(self, logits):
+        self.logits = np.array(logits, dtype=np.float32)
+
+    def eval(self):
+        return self
+
+    def __call__(self, rgb, audio, lengths):
+        return paddle.to_tensor(self.logits[rgb.numpy()[:, 0, 0]])
+
+
+def looked_up(count, *, num_classes):
+    """Batches of one-second videos whose first rgb byte is their number."""
+    videos = []
+    for number in range(count):
+        video = a_video(f"v{number}", 1)
+        video.rgb[0, 0] = number
+        videos.append(video)
+    return [collate(videos, num_classes)]
+
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 19, 20, 21])
+def test_every_video_once_in_order(net, shards, batch_size):
+    rows = list(predict(net, read_batches(shards, batch_size, 20), top_k=3))
+    assert [row["video"].encode() for row in rows] == ids_of(shards)
+    assert all(len(row["labels"]) == 3 for row in rows)
+
+
+def test_pickles_and_tfrecords_in_one_list(net, tmp_path):
+    videos = [a_video(f"v{index}", 2 + index) for index in range(5)]
+    shards = [*write_shards(tmp_path, [videos[:2]]), tmp_path / "b.tfrecord"]
+    write_videos(shards[1], videos[2:])
+    rows = list(predict(net, read_batches(shards, 3, 20), top_k=20))
+    assert [row["video"] for row in rows] == ["v0", "v1", "v2", "v3", "v4"]
+
+
+def test_labels_are_the_best_scores_best_first(net, shards):
+    scores = np.concatenate([found for _, found, _ in score_batches(net, read_batches(shards, 8, 20))])
+    for row, expected in zip(predict(net, read_batches(shards, 8, 20), top_k=5), scores, strict=True):
+        order = sorted(range(20), key=lambda index: -expected[index])[:5]
+        assert [label["index"] for label in row["labels"]] == order
+        assert [label["score"] for label in row["labels"]] == pytest.approx(expected[order], abs=1e-6)
+        assert [label["name"] for label in row["labels"]] == [None] * 5
+
+
+def test_scores_are_sigmoids_of_each_class_alone():
+    """Not PaddleVideo's softmax of sigmoids: two sure classes both get nearly 1."""
+    (row,) = predict(FixedNet([[10.0, 10.0, 0.0]]), looked_up(1, num_classes=3), top_k=3)
+    found = [(label["index"], label["score"]) for label in row["labels"]]
+    assert found == [(0, 0.999955), (1, 0.999955), (2, 0.5)]
+
+
+def test_equal_scores_give_the_smaller_class_first():
+    logits = [[1.0, 2.0, 1.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0]]
+    rows = list(predict(FixedNet(logits), looked_up(2, num_classes=5), top_k=4))
+    assert [[label["index"] for label in row["labels"]] for row in rows] == [[1, 3, 0, 2], [0, 1, 2, 3]]
+
+
+def test_best_classes_with_equal_scores_at_the_cut():
+    scores = np.full((1, 500), 0.5, dtype=np.float32)
+    scores[0, 300] = 0.9
+    assert best_classes(scores, 4).tolist() == [[300, 0, 1, 2]]
+
+
+def test_more_labels_asked_for_than_classes():
+    (row,) = predict(FixedNet([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=20)
+    assert [label["index"] for label in row["labels"]] == [1, 2, 0]
+
+
+def test_names_are_given_where_known():
+    names = {1: "Game", 2: "Vehicle"}
+    (row,) = predict(FixedNet([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=3, class_names=names)
+    assert [label["name"] for label in row["labels"]] == ["Game", "Vehicle", None]
+
+
+def test_an_id_that_is_no_text_is_escaped():
+    video = a_video("x", 1)._replace(id=b"a\xffb")
+    video.rgb[0, 0] = 0
+    (row,) = predict(FixedNet([[1.0, 0.0]]), [collate([video], 2)], top_k=1)
+    assert row["video"] == "a\\xffb"
+
+
+def test_the_network_is_left_in_training_mode(net, shards):
+    net.train()
+    list(predict(net, read_batches(shards, 8, 20), top_k=1))
+    assert net.training
+
+
+# --- files ------------------------------------------------------------------------------------------------------
+
+
+def test_write_predictions(tmp_path):
+    rows = [
+        {
+            "video": "a,b",
+            "labels": [{"index": 3, "name": "看 3", "score": 0.75}, {"index": 0, "name": None, "score": 0}],
+        },
+        {"video": "v1", "labels": [{"index": 12, "name": "see", "score": 0.000001}]},
+    ]
+    assert write_predictions(iter(rows), tmp_path / "new" / "folder") == rows
+    folder = tmp_path / "new" / "folder"
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == rows
+    assert "看" in lines[0]
+    text = (folder / "predictions.csv").read_bytes().decode("utf-8")
+    assert text == 'VideoId,LabelConfidencePairs\n"a,b",3 0.750000 0 0.000000\nv1,12 0.000001\n'
+    assert sorted(path.name for path in folder.iterdir()) == ["predictions.csv", "predictions.jsonl"]
+
+
+def test_csv_and_json_lines_agree(net, shards, tmp_path):
+    rows = write_predictions(predict(net, read_batches(shards, 8, 20), top_k=4), tmp_path)
+    assert len(rows) == 20
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.reader(file))
+    assert table[0] == ["VideoId", "LabelConfidencePairs"]
+    for (video, pairs), row in zip(table[1:], rows, strict=True):
+        values = pairs.split()
+        assert video == row["video"]
+        assert [int(index) for index in values[::2]] == [label["index"] for label in row["labels"]]
+        assert [float(score) for score in values[1::2]] == [label["score"] for label in row["labels"]]
+
+
+def test_a_failure_on_the_way_leaves_the_old_files(tmp_path):
+    rows = [{"video": "v", "labels": []}]
+    write_predictions(rows, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def broken():
+        yield {"video": "w", "labels": []}
+        raise AlstmError("shard", "broken", "mend it")
+
+    with pytest.raises(AlstmError):
+        write_predictions(broken(), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+# --- class names ------------------------------------------------------------------------------------------------
+
+VOCABULARY = """\
+Index,TrainVideoCount,KnowledgeGraphId,Name,WikiUrl,Vertical1,Vertical2,Vertical3,WikiDescription
+2,415890,/m/07yv9,Vehicle,https://en.wikipedia.org/wiki/Vehicle,Autos & Vehicles,,,"A vehicle, such as
+a wagon, is ""mobile""."
+0,788288,/m/03bt1gh,Game,https://en.wikipedia.org/wiki/Game,Games,,,A game
+3084,129,/m/0h7h6, Leading space,,,,,
+1,539945,/m/01mw1,,,Games,,,
+"""
+
+
+def names_of(tmp_path, text, encoding="utf-8"):
+    path = tmp_path / "names.csv"
+    path.write_bytes(text.encode(encoding))
+    return read_class_names(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_names_of_a_vocabulary_with_all_its_traps(tmp_path, encoding, newline):
+    """Rows not in index order, an empty name, a leading space, quoted commas and line breaks, a BOM."""
+    found = names_of(tmp_path, VOCABULARY.replace("\n", newline), encoding)
+    assert found == {2: "Vehicle", 0: "Game", 3084: "Leading space", 1: "class 1"}
+
+
+def test_names_of_labels_csv(tmp_path, tiny_data):
+    found = read_class_names(tiny_data / "labels.csv")
+    assert found[0] == "see 0" and found[19] == "hear 9" and len(found) == 20
+    assert names_of(tmp_path, "index,name\n1,看\n0,é\n") == {1: "看", 0: "é"}
+
+
+def test_names_of_the_real_vocabulary(real_data):
+    names = read_class_names(real_data / "vocabulary.csv")
+    assert sorted(names) == list(range(3862))
+    assert (names[0], names[1], names[2], names[11]) == ("Game", "Video game", "Vehicle", "Food")
+    assert sum(name == f"class {index}" for index, name in names.items()) == 56
+    assert all(name == name.strip() and name for name in names.values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["index,label\n0,Game\n", "Game,0\n", "index,name\n0,Game\nfirst,Vehicle\n", "index,name\n0,Game\n1\n"],
+)
+def test_a_table_without_index_or_name_is_refused(tmp_path, text):
+    with pytest.raises(AlstmError, match=r"names\.csv.*index,name"):
+        names_of(tmp_path, text)
+
+
+def test_the_row_at_fault_is_named(tmp_path):
+    with pytest.raises(AlstmError, match=r"(row|line) 4"):
+        names_of(tmp_path, "index,name\n0,Game\n0,Game again\nx,Vehicle\n")
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path):
+    with pytest.raises(AlstmError, match=r"names\.csv"):
+        names_of(tmp_path, "index,name\n0,café\n", "latin-1")
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(AlstmError, match=r"none\.csv: no such file; .*class_names"):
+        read_class_names(tmp_path / "none.csv")
+
+
+# --- thresholds ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text, expected", [("0.25", 0.25), ("0", 0), ("1", 1)])
+def test_one_number_for_all_classes(text, expected):
+    assert read_thresholds(text, 3).tolist() == [expected] * 3
+
+
+def test_thresholds_that_eval_chose(tmp_path):
+    metrics = YouTube8MMetrics(3, 3)
+    metrics.update(np.array([[0.9, 0.2, 0.1], [0.8, 0.3, 0.2]], np.float32), [[0], [1]])
+    report = write_report(metrics, 1.0, tmp_path / "metrics.json", batch_size=2, resamples=0)
+    chosen = report["best_f1"]["threshold"]
+    assert read_thresholds(str(tmp_path / "report.json"), 3).tolist() == [chosen] * 3
+    content = (tmp_path / "classes.csv").read_bytes()
+    for edited in (content, b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")):  # as spreadsheets write it
+        (tmp_path / "classes.csv").write_bytes(edited)
+        assert read_thresholds(str(tmp_path / "classes.csv"), 3) == pytest.approx([0.9, 0.3, np.inf])
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.5", "half", "nan", "wrong.json", "null.json", "wrong.csv", "more.csv"])
+def test_what_holds_no_thresholds_is_refused(tmp_path, monkeypatch, text):
+    monkeypatch.chdir(tmp_path)
+    Path("wrong.json").write_text("{}", encoding="utf-8")
+    Path("null.json").write_text('{"best_f1": {"threshold": null}}', encoding="utf-8")
+    Path("wrong.csv").write_text("index,name\n0,a\n", encoding="utf-8")
+    Path("more.csv").write_text("index,threshold\n7,0.5\n", encoding="utf-8")
+    with pytest.raises(AlstmError, match=rf"--threshold {text}: no thresholds for these classes; pass a number"):
+        read_thresholds(text, 3)
+    with pytest.raises(AlstmError, match=r"missing\.json: no such file"):
+        read_thresholds("missing.json", 3)
+
+
+def test_only_labels_that_reach_their_threshold(net, shards):
+    whole = {row["video"]: row["labels"] for row in predict(net, read_batches(shards, 7, 20), top_k=20)}
+    limits = np.full(20, np.inf)
+    fives = [label["score"] for labels in whole.values() for label in labels if label["index"] == 5]
+    limits[[3, 5]] = 0.0, np.median(fives)
+    rows = list(predict(net, read_batches(shards, 7, 20), top_k=20, thresholds=limits))
+    assert [row["video"] for row in rows] == list(whole)
+    for row in rows:
+        assert row["labels"] == [label for label in whole[row["video"]] if label["score"] >= limits[label["index"]]]
+    assert sum(label["index"] == 5 for row in rows for label in row["labels"]) == len(fives) // 2
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129])
+def test_every_video_of_the_list_exactly_once(net, tmp_path, count):
+    shards = write_shards(tmp_path, [[a_video(f"v{number:05d}", 1 + number % 3) for number in range(count)], []])
+    rows = write_predictions(predict(net, read_batches(shards, 128, 20), top_k=2), tmp_path)
+    assert [row["video"] for row in rows] == [f"v{number:05d}" for number in range(count)]
+    assert len((tmp_path / "predictions.csv").read_text(encoding="utf-8").splitlines()) == count + 1

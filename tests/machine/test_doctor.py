@@ -1,0 +1,195 @@
+"""The doctor: each check can say OK, and each can say what is wrong."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+import pytest
+from support import run_python
+
+from alstm_helpers import runtime
+from alstm_helpers.machine import doctor
+from alstm_helpers.machine.doctor import FAIL, OK, WARN, Check, locked_versions
+from alstm_helpers.runtime import paddle
+
+LOCK = """\
+# made by `make lock`
+paddlepaddle==3.3.1 \\
+    --hash=sha256:abc \\
+    --hash=sha256:def
+    # notebooks 01
+numpy==2.2.6 ; python_version < "3.11"
+ruamel.yaml==0.18.6
+Jinja2==3.1.4
+types-PyYAML==6.0.12.1
+"""
+
+
+def test_locked_versions(tmp_path):
+    (tmp_path / "requirements.lock").write_text(LOCK, encoding="utf-8")
+    assert locked_versions(tmp_path / "requirements.lock") == {
+        "paddlepaddle": "3.3.1",
+        "numpy": "2.2.6",
+        "ruamel.yaml": "0.18.6",
+        "Jinja2": "3.1.4",
+        "types-PyYAML": "6.0.12.1",
+    }
+    assert locked_versions(tmp_path / "none.lock") == {}
+
+
+def rows_of(check):
+    return {row.name: row for row in check()}
+
+
+def test_this_environment_is_healthy():
+    """All checks for real, but the speed, which is the machine's affair."""
+    checks = [check for check in doctor.CHECKS if check is not doctor.check_speed]
+    found = [row for check in checks for row in check()]
+    assert not [row for row in found if row.status == FAIL]
+    assert {"python", "paddlepaddle", "paddle gradient", "gpu", "OMP_NUM_THREADS", "jupyter kernel", "disk"} <= {
+        row.name for row in found
+    }
+    assert all(row.status in (OK, WARN) and row.detail for row in found)
+
+
+@pytest.mark.parametrize("minor, status", [(9, FAIL), (10, OK), (11, OK), (12, OK), (13, WARN), (15, WARN)])
+def test_python_versions(monkeypatch, minor, status):
+    monkeypatch.setattr(sys, "version_info", (3, minor, 0, "final", 0))
+    (row,) = doctor.check_python()
+    assert row.status == status
+
+
+def test_the_advice_on_python_names_the_versions_that_pass(monkeypatch):
+    def row_of(minor):
+        monkeypatch.setattr(sys, "version_info", (3, minor, 0, "final", 0))
+        return next(doctor.check_python())
+
+    newest = max(minor for minor in range(10, 30) if row_of(minor).status == OK)
+    for minor in (9, newest + 1):
+        assert f"3.10 to 3.{newest}" in row_of(minor).detail
+
+
+@pytest.fixture
+def versions(monkeypatch, tmp_path):
+    """Installed and locked versions to choose."""
+    (tmp_path / "requirements.lock").write_text("paddlepaddle==3.3.1\nnumpy==2.2.6\n", encoding="utf-8")
+    monkeypatch.setattr(doctor, "project_root", lambda: tmp_path)
+    installed = dict.fromkeys(doctor.PACKAGES, "1.0") | {"paddlepaddle": "3.3.1", "numpy": "2.2.6"}
+
+    def version(name):
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    return installed
+
+
+def test_packages(versions):
+    assert {row.status for row in doctor.check_packages()} == {OK}
+    versions["numpy"] = "1.26.4"
+    del versions["visualdl"]
+    rows = rows_of(doctor.check_packages)
+    assert rows["numpy"] == Check("numpy", WARN, "1.26.4, tested with 2.2.6")
+    assert rows["visualdl"].status == FAIL and "not installed" in rows["visualdl"].detail
+    assert rows["paddlepaddle"].status == OK
+
+
+def test_paddle_s_gpu_wheel_counts_as_paddle(versions):
+    del versions["paddlepaddle"]
+    versions["paddlepaddle-gpu"] = "3.3.1+cu126"
+    assert rows_of(doctor.check_packages)["paddlepaddle"].status == OK
+    del versions["paddlepaddle-gpu"]
+    assert rows_of(doctor.check_packages)["paddlepaddle"].status == FAIL
+
+
+def test_a_paddle_that_does_not_import(monkeypatch):
+    def broken(name):
+        raise OSError("libgomp.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(runtime, "_import_paddle", lambda: broken("paddle"))
+    (row,) = doctor.check_paddle()
+    assert row.status == FAIL and "libgomp.so.1" in row.detail
+
+
+@pytest.mark.parametrize(
+    "built, cards, driver, status, part",
+    [
+        (False, 0, None, OK, "all the course needs"),
+        (False, 0, "/usr/bin/nvidia-smi", WARN, "make GPU="),
+        (True, 0, "/usr/bin/nvidia-smi", WARN, "no card is visible"),
+        (True, 2, "/usr/bin/nvidia-smi", OK, "2 × Card"),
+    ],
+)
+def test_gpu(monkeypatch, built, cards, driver, status, part):
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: built)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda index: "Card")
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: driver)
+    row = rows_of(doctor.check_paddle)["gpu"]
+    assert row.status == status and part in row.detail
+
+
+@pytest.mark.skipif(runtime.usable_cores() == 1, reason="one thread is right on one core")
+def test_one_thread_set_by_the_user_is_commented_on():
+    code = "from alstm_helpers.machine.doctor import check_threads; print(*(row for row in check_threads()), sep='\\n')"
+    found = run_python(code, OMP_NUM_THREADS="1").stdout.splitlines()[0]
+    assert "status='WARN'" in found and f"{runtime.usable_cores()} is faster" in found
+    assert "status='OK'" in run_python(code, OMP_NUM_THREADS="").stdout.splitlines()[0]
+
+
+def test_threads_that_are_not_set(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    row = rows_of(doctor.check_threads)["OMP_NUM_THREADS"]
+    assert row.status == WARN and row.detail.startswith("not set")
+
+
+@pytest.mark.parametrize("here, fresh, status", [(100.0, "101.5", OK), (50.0, "101.5", WARN), (100.0, "", OK)])
+def test_speed_is_compared_with_the_recommended_settings(monkeypatch, here, fresh, status):
+    class Done:
+        returncode = 0
+        stdout = f"a banner\n{fresh}\n" if fresh else ""
+
+    seen = {}
+    monkeypatch.setattr(runtime, "matmul_gflops", lambda: here)
+    monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **settings: seen.update(settings) or Done())
+    (row,) = doctor.check_speed()
+    assert row.status == status and f"{here:.0f} GFLOP/s" in row.detail
+    assert ("102 with the recommended" in row.detail) == (status == WARN)
+    assert runtime.recommended_environment().items() <= seen["env"].items()
+
+
+@pytest.mark.parametrize("free, status", [(50, OK), (1, WARN)])
+def test_disk(monkeypatch, free, status):
+    class Usage:
+        pass
+
+    usage = Usage()
+    usage.free = free * 10**9
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+    (row,) = doctor.check_disk()
+    assert row.status == status and f"{free}.0 GB" in row.detail
+
+
+def test_a_missing_kernel(monkeypatch):
+    def missing(self, name):
+        raise KeyError("No such kernel named python3")
+
+    monkeypatch.setattr("jupyter_client.kernelspec.KernelSpecManager.get_kernel_spec", missing)
+    (row,) = doctor.check_jupyter()
+    assert row.status == FAIL and "python3" in row.detail
+
+
+def test_all_checks_run_in_order(monkeypatch):
+    checks = tuple(lambda name=name: iter([Check(name, OK, "fine")]) for name in ("a", "b", "c"))
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    assert [row.name for row in doctor.run_checks()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("status, expected", [(OK, ["paddle import", "speed"]), (FAIL, ["paddle import"])])
+def test_a_paddle_that_fails_is_asked_no_more(monkeypatch, status, expected):
+    monkeypatch.setattr(doctor, "check_speed", lambda: iter([Check("speed", OK, "fast")]))
+    checks = (lambda: iter([Check("paddle import", status, "")]), doctor.check_speed)
+    monkeypatch.setattr(doctor, "CHECKS", checks)
+    assert [row.name for row in doctor.run_checks()] == expected

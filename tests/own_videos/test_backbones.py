@@ -1,0 +1,197 @@
+"""Backbones: VGGish's front end against its formula, ONNX files, paddle.vision's weights from a local server."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos import backbones
+from alstm_helpers.own_videos.backbones import log_mel, picture_backbone, sound_backbone
+from alstm_helpers.runtime import paddle, seed_everything
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def forget():
+    yield
+    for cached in (picture_backbone, sound_backbone):
+        cached.cache_clear()
+
+
+# --- VGGish's front end -------------------------------------------------------------------------------------------
+
+
+def test_log_mel_is_the_documented_front_end():
+    """Sample by sample from the parameters: 25 ms, 10 ms, periodic Hann, 512 points, 64 bands 125–7500 Hz, + 0.01."""
+    sound = np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32) / 8
+    found = log_mel(sound)
+    assert found.shape == (2, 96, 64) and found.dtype == np.float32
+
+    def mel(hertz):
+        return 1127 * np.log(1 + hertz / 700)
+
+    edges = np.linspace(mel(125), mel(7500), 66)
+    for second, frame, band in ((0, 0, 0), (0, 95, 63), (1, 40, 20), (1, 7, 5)):
+        piece = sound[second, 160 * frame : 160 * frame + 400].astype(float)
+        window = [0.5 - 0.5 * np.cos(2 * np.pi * n / 400) for n in range(400)]
+        magnitudes = np.abs(np.fft.rfft(piece * window, 512))
+        total = 0.0
+        for k in range(1, 257):
+            place = mel(k * 8000 / 256)
+            rise = (place - edges[band]) / (edges[band + 1] - edges[band])
+            fall = (edges[band + 2] - place) / (edges[band + 2] - edges[band + 1])
+            total += max(0.0, min(rise, fall)) * magnitudes[k]
+        assert found[second, frame, band] == pytest.approx(np.log(total + 0.01), abs=1e-4)
+
+
+def test_a_tone_lies_in_its_band():
+    times = np.arange(16_000) / 16_000
+    for hertz in (250, 1000, 4000):
+        picture = log_mel(np.sin(2 * np.pi * hertz * times)[None].astype(np.float32))[0]
+        edges = 700 * (np.exp(np.linspace(1127 * np.log(1 + 125 / 700), 1127 * np.log(1 + 7500 / 700), 66) / 1127) - 1)
+        loudest = int(picture.mean(0).argmax())
+        assert abs(edges[loudest + 1] - hertz) <= edges[loudest + 2] - edges[loudest]
+
+
+def test_logmel_is_mean_and_deviation_of_the_bands():
+    sound = np.random.default_rng(0).standard_normal((3, 16_000)).astype(np.float32)
+    found = sound_backbone("logmel").call(sound)
+    picture = log_mel(sound)
+    assert found.shape == (3, 128) and not sound_backbone("logmel").finished
+    assert np.array_equal(found[:, :64], picture.mean(1)) and np.array_equal(found[:, 64:], picture.std(1))
+
+
+def test_silence_has_finite_numbers():
+    assert np.isfinite(sound_backbone("logmel").call(np.zeros((2, 16_000), np.float32))).all()
+    assert np.isfinite(sound_backbone("flashdigits").call(np.zeros((2, 16_000), np.float32))).all()
+
+
+# --- ONNX ---------------------------------------------------------------------------------------------------------
+
+
+def onnx_file(path, shape, axes, count=1):
+    """A network that gives the mean over some axes of what it takes."""
+    inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i in range(count)]
+    node = helper.make_node("ReduceMean", ["x0"], ["y"], axes=axes, keepdims=0)
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([node], "mean", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(path))
+    return f"onnx:{path}"
+
+
+def test_an_onnx_file_for_pictures(tmp_path):
+    """It gets normalised pictures of its own size."""
+    backbone = picture_backbone(onnx_file(tmp_path / "网 络.onnx", ["N", 3, 32, 32], [2, 3]))
+    found = backbone.call(PICTURES)
+    right = (PICTURES.astype(float).mean((1, 2)) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    assert backbone.unit == 32 and found == pytest.approx(right, abs=1e-4) and not backbone.finished
+
+
+def test_many_pictures_are_as_each_alone(tmp_path):
+    backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3]))
+    many = np.concatenate([PICTURES] * 30)
+    assert np.array_equal(backbone.call(many), np.concatenate([backbone.call(PICTURES)] * 30))
+
+
+def test_an_open_size_is_224(tmp_path):
+    assert picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, "H", "W"], [2, 3])).unit == 224
+
+
+@pytest.mark.parametrize("shape, axes", [(["N", 1, 96, 64], [1, 2]), (["N", 96, 64], [1])])
+def test_an_onnx_file_for_sound(tmp_path, shape, axes):
+    sound = np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32)
+    found = sound_backbone(onnx_file(tmp_path / "a.onnx", shape, axes)).call(sound)
+    assert found == pytest.approx(log_mel(sound).mean(1), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda path: onnx_file(path, ["N", 1, 32, 32], [2]), "must take pictures"),
+        (lambda path: onnx_file(path, ["N", 3], [1]), "must take pictures"),
+        (lambda path: onnx_file(path, ["N", 3, 32, 32], [2], count=2), "it takes 2 inputs"),
+        (lambda path: path.write_bytes(b"none") and f"onnx:{path}", "not readable as ONNX"),
+        (lambda path: f"onnx:{path}", "no such file"),
+    ],
+)
+def test_files_that_are_no_backbone(tmp_path, make, said):
+    with pytest.raises(AlstmError, match=said) as caught:
+        picture_backbone(make(tmp_path / "a.onnx"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fixed_batch_is_one_sentence(tmp_path):
+    backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", [1, 3, 32, 32], [2, 3]))
+    with pytest.raises(AlstmError, match="leave its first dimension open"):
+        backbone.call(PICTURES)
+
+
+def test_unknown_names():
+    with pytest.raises(
+        AlstmError, match="--backbone vgg: there is none of that name; choose flashdigits, inception_v3"
+    ):
+        picture_backbone("vgg")
+    with pytest.raises(AlstmError, match="--audio vgg: there is none of that name; choose flashdigits, logmel or onnx"):
+        sound_backbone("vgg")
+
+
+# --- paddle.vision ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(server, tmp_path, monkeypatch):
+    """MobileNet's weights on a server of this machine, instead of Paddle's."""
+    from paddle.vision.models import mobilenetv2
+
+    seed_everything(0)
+    net = paddle.vision.models.mobilenet_v2(num_classes=1000)
+    paddle.save(net.state_dict(), str(tmp_path / "net.pdparams"))
+    server.files = {"net.pdparams": (tmp_path / "net.pdparams").read_bytes()}
+    md5 = hashlib.md5(server.files["net.pdparams"]).hexdigest()
+    monkeypatch.setitem(mobilenetv2.model_urls, "mobilenetv2_1.0", (f"{server.url}/net.pdparams", md5))
+    monkeypatch.setenv("ALSTM_CACHE", str(tmp_path / "cache"))
+    return server, net
+
+
+def test_a_network_of_paddle_vision(published):
+    """The numbers before its last layer, from weights that are fetched once."""
+    server, net = published
+    frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+    backbone = picture_backbone("mobilenet_v2")
+    found = backbone.call(frames)
+    assert found.shape == (2, 1280) and backbone.unit == 224
+    net.eval()
+    with paddle.no_grad():
+        inputs = paddle.to_tensor(backbones._normalised(frames))
+        right = net.pool2d_avg(net.features(inputs)).numpy().reshape(2, -1)
+    assert found == pytest.approx(right, abs=1e-4)
+    picture_backbone.cache_clear()
+    picture_backbone("mobilenet_v2")
+    assert server.gets == ["net.pdparams"]
+
+
+def test_weights_that_are_not_the_published_ones_are_refused(published, monkeypatch, tmp_path):
+    server, _ = published
+    server.files["net.pdparams"] += b"?"
+    with pytest.raises(AlstmError, match="its md5 differs"):
+        picture_backbone("mobilenet_v2")
+    assert not list((tmp_path / "cache").rglob("*.pdparams"))
+
+
+def test_without_a_network_the_way_out_is_named(monkeypatch, tmp_path):
+    from paddle.vision.models import resnet
+
+    monkeypatch.setitem(resnet.model_urls, "resnet50", ("http://127.0.0.1:9/resnet50.pdparams", "0" * 32))
+    monkeypatch.setenv("ALSTM_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(
+        AlstmError, match=r"run it once where there is a network .* or use --backbone onnx:PATH"
+    ) as caught:
+        picture_backbone("resnet50")
+    assert "--weights" not in str(caught.value)

@@ -1,0 +1,394 @@
+"""Own videos into TFRecords: the features of a file are those of the generator, and nothing odd stops the others."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from test_backbones import onnx_file
+
+from alstm_helpers.config import load_config
+from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render, write_mp4
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_filelist
+from alstm_helpers.own_videos import features as module
+from alstm_helpers.own_videos.features import Extractor, Projection, extract_features, fit_projection
+from alstm_helpers.own_videos.labels import import_labels
+from alstm_helpers.own_videos.media import Clip, write_video
+from alstm_helpers.tfrecord import dequantize, read_videos
+
+CLIPS = 8
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """Eight FlashDigits videos as mp4 files, and their labels; read only."""
+    root = tmp_path_factory.mktemp("own") / "eigene 视频"
+    (root / "clips").mkdir(parents=True)
+    rows = ["video,labels"]
+    for index in range(CLIPS):
+        clip = render(0, "val", index)
+        write_mp4(root / "clips" / f"c{index}.mp4", clip)
+        rows.append(f"c{index}.mp4," + ";".join(CLASS_NAMES[event.label] for event in clip.events))
+    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    import_labels([root / "labels.csv"], root / "labels")
+    return root
+
+
+@pytest.fixture
+def own(clips, tmp_path):
+    """A copy that a test may change."""
+    return shutil.copytree(clips, tmp_path / "own 自己")
+
+
+def extract(root, out, **options):
+    settings = {"labels": root / "labels", "workers": 1, "val_share": 0.4, **options}
+    return extract_features([root / "clips"], out, **settings)
+
+
+def records(out):
+    return {video.id.decode(): video for split in ("train", "val") for shard in sorted((out / "tf" / split).glob("*"))
+            for video in read_videos(shard)}  # fmt: skip
+
+
+def everything(out):
+    return {path.relative_to(out): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def test_a_file_has_the_features_of_the_generator(clips, tmp_path):
+    """H.264 and AAC in between: rgb correlates to 0.999, audio to 0.99."""
+    extract(clips, tmp_path / "out")
+    found = records(tmp_path / "out")
+    assert len(found) == CLIPS
+    for index in range(CLIPS):
+        clip, video = render(0, "val", index), found[f"c{index}"]
+        pairs = ((extract_rgb(clip.frames), video.rgb, 0.999), (extract_audio(clip.sound), video.audio, 0.99))
+        for right, features, least in pairs:
+            assert features.shape == right.shape
+            assert np.corrcoef(features.ravel(), right.ravel())[0, 1] >= least
+
+
+def test_what_is_written_can_be_trained_on(clips, tmp_path):
+    done = extract(clips, tmp_path / "out")
+    assert done.summary().startswith(f"extracted {CLIPS} clips, ") and not done.failed and not done.notes
+    config = load_config(tmp_path / "out" / "own.yaml")
+    classes = (tmp_path / "out" / "labels.csv").read_text("utf-8").splitlines()
+    assert config.MODEL.num_classes == len(classes) - 1
+    assert config.INFER.class_names == str(tmp_path / "out" / "labels.csv")
+    names = [line.split(",")[1] for line in classes[1:]]
+    sides = {}
+    for split, path in (("train", config.TRAIN.filelist), ("val", config.VALID.filelist)):
+        for shard in read_filelist(path):
+            for video in read_videos(shard):
+                sides[video.id.decode()] = split
+                clip = render(0, "val", int(video.id[1:]))
+                assert {names[label] for label in video.labels} == {CLASS_NAMES[event.label] for event in clip.events}
+    assert len(sides) == CLIPS and set(sides.values()) == {"train", "val"}
+    assert done.splits == {side: list(sides.values()).count(side) for side in ("train", "val")}
+
+
+def test_a_rerun_does_nothing_and_a_new_clip_only_itself(own, tmp_path):
+    extract(own, tmp_path / "out")
+    before = everything(tmp_path / "out")
+    again = extract(own, tmp_path / "out")
+    assert (again.extracted, again.skipped) == (0, CLIPS)
+    assert everything(tmp_path / "out") == before
+    write_mp4(own / "clips" / "new.mp4", render(0, "val", 50))
+    with (own / "labels.csv").open("a", encoding="utf-8") as file:
+        file.write("new.mp4,see 1\n")
+    import_labels([own / "labels.csv"], own / "labels")
+    third = extract(own, tmp_path / "out")
+    assert (third.extracted, third.skipped) == (1, CLIPS)
+    assert len(records(tmp_path / "out")) == CLIPS + 1
+
+
+def test_a_fresh_folder_gives_the_same_bytes(clips, tmp_path):
+    extract(clips, tmp_path / "one")
+    extract(clips, tmp_path / "two", workers=2)
+    one, two = everything(tmp_path / "one"), everything(tmp_path / "two")
+    lists = {path for path in one if path.suffix == ".list"}  # they hold the folder's name
+    assert set(one) == set(two) and [path for path in set(one) - lists if one[path] != two[path]] == []
+
+
+def test_a_clip_that_changed_is_read_again(own, tmp_path):
+    extract(own, tmp_path / "out")
+    write_mp4(own / "clips" / "c0.mp4", render(0, "val", 60))
+    assert extract(own, tmp_path / "out").extracted == 1
+    assert records(tmp_path / "out")["c0"].num_frames == len(render(0, "val", 60).frames)
+
+
+def test_new_labels_need_no_new_look(own, tmp_path):
+    extract(own, tmp_path / "out")
+    text = (own / "labels.csv").read_text("utf-8").replace("c0.mp4,", "c0.mp4,cat;")
+    (own / "labels.csv").write_text(text, encoding="utf-8")
+    shutil.rmtree(own / "labels")
+    import_labels([own / "labels.csv"], own / "labels")
+    assert extract(own, tmp_path / "out").extracted == 0
+    names = [line.split(",")[1] for line in (tmp_path / "out" / "labels.csv").read_text("utf-8").splitlines()[1:]]
+    assert "cat" in {names[label] for label in records(tmp_path / "out")["c0"].labels}
+    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
+    assert names.index("cat") in next(row["labels"] for row in rows if row["video"] == "c0")
+
+
+def test_broken_clips_are_named_and_the_others_go_on(own, tmp_path):
+    rows = (own / "labels.csv").read_text("utf-8")
+    for index in range(3):
+        (own / "clips" / f"bad{index}.mp4").write_bytes(b"x" * 100 * index)
+        rows += f"bad{index}.mp4,see 1\n"
+    (own / "labels.csv").write_text(rows + "absent.mp4,see 1\n", encoding="utf-8")
+    (own / "clips" / "unlabelled.mp4").write_bytes(b"")
+    import_labels([own / "labels.csv"], own / "labels")
+    done = extract(own, tmp_path / "out", workers=2)
+    assert [error.where.rpartition("/")[2] for error in done.failed] == ["bad0.mp4", "bad1.mp4", "bad2.mp4"]
+    assert done.extracted == CLIPS and len(records(tmp_path / "out")) == CLIPS
+    assert done.notes == ["labelled, but not among the videos: 1, such as absent.mp4",
+                          "not labelled, left out: 1, such as unlabelled"]  # fmt: skip
+
+
+def test_parts_of_a_video_are_records_on_one_side(own, tmp_path):
+    rows = "video,start,end,label\n" + "".join(
+        f"c{index}.mp4,{start},{start + 5},{name}\n"
+        for index in range(CLIPS)
+        for start, name in ((0, "see 1"), (6, "hear 2"), (6, "see 3"))
+    )
+    (own / "labels.csv").write_text(rows, encoding="utf-8")
+    shutil.rmtree(own / "labels")
+    import_labels([own / "labels.csv"], own / "labels")
+    done = extract(own, tmp_path / "out")
+    found = records(tmp_path / "out")
+    assert len(found) == 2 * CLIPS and all(video.num_frames == 5 for video in found.values())
+    whole = render(0, "val", 0)
+    part = found["c0@6-11"]
+    assert np.corrcoef(part.rgb.ravel(), extract_rgb(whole.frames[6:11]).ravel())[0, 1] > 0.999
+    assert len(part.labels) == 2
+    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
+    sides = {}
+    for row in rows:
+        sides.setdefault(row["file"], set()).add(row["split"])
+    assert all(len(side) == 1 for side in sides.values()) and done.splits.total() == 2 * CLIPS
+
+
+def test_silence_and_short_clips(own, tmp_path):
+    write_video(own / "clips" / "mute.mp4", np.full((4, 128, 128, 3), 90, np.uint8), None)
+    with (own / "labels.csv").open("a", encoding="utf-8") as file:
+        file.write("mute.mp4,\n")
+    import_labels([own / "labels.csv"], own / "labels")
+    done = extract(own, tmp_path / "out")
+    assert done.notes == ["mute: no sound: silence takes its place"]
+    video = records(tmp_path / "out")["mute"]
+    assert video.num_frames == 4 and video.labels == ()
+
+
+def test_two_videos_of_one_name(own, tmp_path):
+    shutil.copy(own / "clips" / "c0.mp4", own / "clips" / "c0.mkv")
+    with pytest.raises(AlstmError, match=r"c0\.mp4: .*c0\.mkv has the same name; give each video"):
+        extract(own, tmp_path / "out")
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.9999])
+def test_one_side_empty(own, tmp_path, share):
+    with pytest.raises(AlstmError, match=r"no clip of 8 would go to (train|val); label more videos"):
+        extract(own, tmp_path / "out", val_share=share)
+    assert not (tmp_path / "out" / "tf").exists()
+
+
+def test_another_backbone_needs_another_folder(clips, tmp_path):
+    extract(clips, tmp_path / "out")
+    with pytest.raises(AlstmError, match="it has features by flashdigits and flashdigits; take the same --backbone"):
+        extract(clips, tmp_path / "out", audio="logmel")
+
+
+def test_labels_of_other_videos(clips, tmp_path):
+    (tmp_path / "l.csv").write_text("video,labels\nelse.mp4,cat\n", encoding="utf-8")
+    import_labels([tmp_path / "l.csv"], tmp_path / "labels")
+    with pytest.raises(AlstmError, match="none of the labelled videos is there; name the folder with the videos"):
+        extract_features([clips / "clips"], tmp_path / "out", labels=tmp_path / "labels")
+    assert not (tmp_path / "out").exists()
+
+
+def test_own_settings_are_not_overwritten(clips, tmp_path):
+    extract(clips, tmp_path / "out")
+    (tmp_path / "out" / "own.yaml").write_text("MODEL: {num_classes: 7}\n", encoding="utf-8")
+    extract(clips, tmp_path / "out")
+    assert yaml.safe_load((tmp_path / "out" / "own.yaml").read_text("utf-8")) == {"MODEL": {"num_classes": 7}}
+
+
+# --- the projection -----------------------------------------------------------------------------------------------
+
+
+def test_a_projection_of_the_same_size_only_centres_and_scales():
+    raw = np.random.default_rng(0).normal([3, -5], [10, 0.1], (500, 2)).astype(np.float32)
+    projection = fit_projection(raw, 2)
+    assert projection.matrix is None
+    values = dequantize(projection(raw, 2))
+    assert values.mean(0) == pytest.approx(0, abs=0.02) and values.std(0) == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_larger_size_is_whitened_by_pca():
+    """As scikit-learn's own whitening: uncorrelated, each with a deviation of one half."""
+    from sklearn.decomposition import PCA
+
+    rng = np.random.default_rng(0)
+    raw = (rng.normal(size=(400, 6)) @ rng.normal(size=(6, 6))).astype(np.float32)
+    projection = fit_projection(raw, 4)
+    values = (raw - projection.mean) @ projection.matrix / projection.scale
+    right = PCA(4, whiten=True).fit_transform(raw.astype(np.float64))
+    assert np.abs(np.abs(values) - np.abs(right)).max() < 1e-3  # a direction may point either way
+    stored = dequantize(projection(raw, 4))
+    assert np.cov(stored.T) == pytest.approx(0.25 * np.eye(4), abs=0.01)
+
+
+@pytest.mark.parametrize("count, size", [(5, 20), (300, 6), (1, 6)])
+def test_too_little_for_the_size_is_filled_with_zeros(count, size):
+    raw = np.random.default_rng(0).normal(size=(count, size)).astype(np.float32)
+    values = dequantize(fit_projection(raw, 10)(raw, 10))
+    assert values.shape == (count, 10) and np.isfinite(values).all()
+    assert np.abs(values[:, min(count - 1, size) or 1 :]).max() < 0.01  # a zero is half a level off
+
+
+def test_directions_that_hardly_vary_are_not_blown_up():
+    """Whitened in earnest they would be noise as loud as everything else."""
+    raw = np.random.default_rng(0).normal(0, [10, 1e-3], (500, 2)).astype(np.float32)
+    for dim in (2, 5):
+        deviation = dequantize(fit_projection(raw, dim)(raw, dim)).std(0)
+        assert sorted(deviation)[-1] == pytest.approx(0.5, abs=0.01) and sorted(deviation)[-2] < 0.02
+
+
+def test_a_constant_number_is_no_danger():
+    raw = np.ones((50, 3), np.float32)
+    assert np.abs(dequantize(fit_projection(raw, 3)(raw, 3))).max() < 0.01
+    raw[:, 1] = np.linspace(-1, 1, 50)
+    assert np.isfinite(dequantize(fit_projection(raw, 3)(raw * 1000, 3))).all()
+
+
+def test_an_extractor_is_saved_and_loaded(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((7,), (7, 5), (5,))]
+    extractor = Extractor("flashdigits", "logmel", {"audio": Projection(*arrays)})
+    extractor.save(tmp_path)
+    found = Extractor.load(tmp_path)
+    assert (found.backbone, found.audio, list(found.projections)) == ("flashdigits", "logmel", ["audio"])
+    assert all(np.array_equal(a, b) for a, b in zip(found.projections["audio"], arrays, strict=True))
+    assert found.unfitted == []
+
+
+@pytest.mark.parametrize("spoil", [b"{", b'{"backbone": 1}', b"[]"])
+def test_a_damaged_account_is_one_sentence(tmp_path, spoil):
+    (tmp_path / "features.json").write_bytes(spoil)
+    with pytest.raises(AlstmError, match="not readable"):
+        Extractor.load(tmp_path)
+
+
+def test_a_projection_file_cannot_run_code(tmp_path):
+    Extractor("flashdigits", "flashdigits").save(tmp_path)
+
+    class Attack:
+        def __reduce__(self):
+            return (print, ("code ran",))
+
+    (tmp_path / "projection.pkl").write_bytes(pickle.dumps({"rgb": (Attack(), None, None)}))
+    with pytest.raises(AlstmError, match=r"projection\.pkl"):
+        Extractor.load(tmp_path)
+
+
+def test_logmel_is_fitted_on_the_training_clips_alone(clips, tmp_path):
+    """Centre and scale are those of the training seconds; a fit on all would let validation leak in."""
+    extract(clips, tmp_path / "out", audio="logmel")
+    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
+    raw = {row["video"]: module._load_raw(tmp_path / "out", row["video"])["audio"] for row in rows}
+    train = np.concatenate([raw[row["video"]] for row in rows if row["split"] == "train"])
+    every = np.concatenate(list(raw.values()))
+    mean = Extractor.load(tmp_path / "out").projections["audio"].mean
+    assert np.abs(mean - train.mean(0)).max() < 1e-3 < np.abs(mean - every.mean(0)).max()
+    values = dequantize(np.concatenate([v.audio for v in records(tmp_path / "out").values()]))
+    assert values.std() == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_projection_stays_when_clips_are_added(own, tmp_path):
+    """A model was trained on it."""
+    extract(own, tmp_path / "out", audio="logmel")
+    before = (tmp_path / "out" / "projection.pkl").read_bytes()
+    for index in range(3):
+        write_mp4(own / "clips" / f"new{index}.mp4", render(1, "val", index))
+        with (own / "labels.csv").open("a", encoding="utf-8") as file:
+            file.write(f"new{index}.mp4,see 1\n")
+    import_labels([own / "labels.csv"], own / "labels")
+    assert extract(own, tmp_path / "out", audio="logmel").extracted == 3
+    assert (tmp_path / "out" / "projection.pkl").read_bytes() == before
+
+
+def test_any_network_as_onnx_with_its_pca(clips, tmp_path):
+    """Three numbers a picture become three directions of deviation one half, and 1021 zeros."""
+    network = onnx_file(tmp_path / "mean.onnx", ["N", 3, 32, 32], [2, 3])
+    done = extract(clips, tmp_path / "out", backbone=network, workers=2)
+    assert (
+        done.extracted == CLIPS
+        and json.loads((tmp_path / "out" / "features.json").read_text("utf-8"))["audio"] == "logmel"
+    )
+    train = [video for shard in (tmp_path / "out" / "tf" / "train").iterdir() for video in read_videos(shard)]
+    values = dequantize(np.concatenate([video.rgb for video in train]))
+    assert np.abs(values[:, 3:]).max() < 0.01 and values[:, 0].std() == pytest.approx(0.5, abs=0.02)
+    extractor = Extractor.load(tmp_path / "out")
+    again = extractor.video(Clip(clips / "clips" / f"{train[0].id.decode()}.mp4"))
+    assert np.array_equal(again.rgb, train[0].rgb) and np.array_equal(again.audio, train[0].audio)
+
+
+def test_interrupted_and_run_again_it_ends_in_the_same_bytes(clips, tmp_path):
+    def stop(rows, *, total, desc):
+        for number, row in enumerate(rows):
+            if number == 3:
+                raise KeyboardInterrupt
+            yield row
+
+    with pytest.raises(KeyboardInterrupt):
+        extract(clips, tmp_path / "cut", progress=stop)
+    assert not (tmp_path / "cut" / "tf").exists()
+    assert extract(clips, tmp_path / "cut").skipped == 3
+    extract(clips, tmp_path / "whole")
+    cut, whole = everything(tmp_path / "cut"), everything(tmp_path / "whole")
+    lists = {path for path in whole if path.suffix == ".list"}
+    assert [path for path in set(cut) | set(whole) if path not in lists and cut.get(path) != whole.get(path)] == []
+
+
+def test_videos_without_labels(clips, tmp_path):
+    """For prediction: one list, no labels; and later, in the same folder, with labels after all."""
+    done = extract(clips, tmp_path / "out", labels=None)
+    assert done.splits == {"infer": CLIPS} and not done.notes
+    found = [video for path in read_filelist(tmp_path / "out" / "infer.list") for video in read_videos(path)]
+    assert sorted(video.id.decode() for video in found) == [f"c{index}" for index in range(CLIPS)]
+    assert all(video.labels == () for video in found)
+    assert not (tmp_path / "out" / "own.yaml").exists() and not (tmp_path / "out" / "train.list").exists()
+    again = extract(clips, tmp_path / "out")
+    assert again.skipped == CLIPS and len(records(tmp_path / "out")) == CLIPS
+    assert not list((tmp_path / "out" / "tf" / "infer").glob("*"))
+
+
+def test_new_videos_like_those_of_a_trained_model(own, tmp_path):
+    """The same projection, not one of their own: the same clip has the same features."""
+    extract(own, tmp_path / "old", audio="logmel")
+    (tmp_path / "new").mkdir()
+    shutil.copy(own / "clips" / "c3.mp4", tmp_path / "new" / "c3.mp4")
+    extract_features([tmp_path / "new"], tmp_path / "like", like=tmp_path / "old", workers=1)
+    [shard] = read_filelist(tmp_path / "like" / "infer.list")
+    [video] = read_videos(shard)
+    assert np.array_equal(video.audio, records(tmp_path / "old")["c3"].audio)
+    assert (tmp_path / "like" / "projection.pkl").read_bytes() == (tmp_path / "old" / "projection.pkl").read_bytes()
+    alone = extract_features([tmp_path / "new"], tmp_path / "alone", audio="logmel", workers=1)
+    assert alone.notes == ["audio: scaled by these clips; for a trained model pass --like its features"]
+
+
+def test_a_projection_of_unlabelled_clips_is_not_kept_for_training(clips, tmp_path):
+    """It was fitted on what will be validation clips, too."""
+    extract(clips, tmp_path / "out", labels=None, audio="logmel")
+    extract(clips, tmp_path / "out", audio="logmel")
+    extract(clips, tmp_path / "fresh", audio="logmel")
+    assert (tmp_path / "out" / "projection.pkl").read_bytes() == (tmp_path / "fresh" / "projection.pkl").read_bytes()
+
+
+def test_one_clip_alone(clips):
+    video = Extractor("flashdigits", "flashdigits").video(Clip(clips / "clips" / "c0.mp4"))
+    assert video.id == b"c0" and video.rgb.shape[1:] == (1024,) and video.audio.shape[1:] == (128,)

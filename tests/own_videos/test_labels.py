@@ -1,0 +1,268 @@
+"""Labels from what people label with: every form gives the same annotations, and errors name file and row."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.labels import Annotation, import_labels, read_annotations, read_classes
+
+
+def write(path, text, encoding="utf-8"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if isinstance(text, str) else json.dumps(text, ensure_ascii=False), encoding=encoding)
+    return path
+
+
+# --- CSV ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video,labels\na.mp4,cat;dog\nb.mp4,\n",
+        "video,labels\na.mp4,dog\na.mp4,cat\nb.mp4,\n\n",
+        "\ufeffvideo,labels\r\na.mp4, dog ; cat \r\nb.mp4,\r\n",
+        "File,Label\nclips/a.mp4,cat;dog;cat\nclips/b.mp4,;\n",
+        "labels,split,视频\ncat;dog,x,a.mp4\n,y,b.mp4\n",
+        'video,labels\n"a.mp4","cat;dog"\n"C:\\clips\\b.mp4",""\n',
+    ],
+)
+def test_csv_of_whole_videos(tmp_path, text):
+    path = write(tmp_path / "l.csv", text)
+    assert read_annotations(path) == [Annotation("a.mp4", ("cat", "dog")), Annotation("b.mp4", ())]
+
+
+def test_csv_of_parts(tmp_path):
+    text = "video,start,end,label\na.mp4,3,5.5,cat\na.mp4,1:00,1:02:03.5,dog\na.mp4,3,5.5,bird\nb.mp4,,,cat\na.mp4,,,\n"
+    assert read_annotations(write(tmp_path / "l.csv", text)) == [
+        Annotation("a.mp4", ("bird", "cat"), 3.0, 5.5),
+        Annotation("a.mp4", ("dog",), 60.0, 3723.5),
+        Annotation("b.mp4", ("cat",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("name;labels\na;b\n", r"its columns are name;labels; begin it with video,labels"),
+        ("", "its columns are none"),
+        ("video,labels\n", "it labels no video; label some"),
+        ("video,labels\na.mp4,cat\nb.mp4,cat,dog\n", "row 3: it has 3 cells, the header 2; several labels go into one"),
+        ("video,labels\n,cat\n", "row 2: it names no video"),
+        ("video,start,end,label\na.mp4,3,,cat\n", "row 2: only one of start and end is given"),
+        ("video,start,end,label\na.mp4,5,3,cat\n", "row 2: 5 to 3 s is no part of a video"),
+        ("video,start,end,label\na.mp4,soon,9,cat\n", "row 2: 'soon' is no time"),
+        ("video,start,end,label\na.mp4,nan,nan,cat\n", "row 2: nan to nan s is no part"),
+        ("video,labels\nx/a.mp4,cat\ny/a.mp4,dog\n", "row 3: x/a.mp4 and y/a.mp4 have one name; give every video"),
+        ("video,labels\na.mp4,c\x07t\n", r"row 2: .* is no name for a class"),
+    ],
+)
+def test_csv_that_cannot_be_used(tmp_path, text, said):
+    path = write(tmp_path / "l.csv", text)
+    with pytest.raises(AlstmError, match=said) as caught:
+        read_annotations(path)
+    assert str(path) in str(caught.value)
+
+
+def test_another_encoding_is_named(tmp_path):
+    path = write(tmp_path / "l.csv", "video,labels\na.mp4,烹饪\n", encoding="gb18030")
+    with pytest.raises(AlstmError, match=r"byte 19 is not UTF-8; save it as UTF-8 \(in Excel: CSV UTF-8\)"):
+        read_annotations(path)
+
+
+# --- Label Studio -------------------------------------------------------------------------------------------------
+
+
+def task(*results, video="/data/upload/1/0a1b2c3d-a.mp4", **more):
+    return {
+        "id": 1,
+        "data": {"video": video},
+        "annotations": [{"result": list(results), "was_cancelled": False}],
+        **more,
+    }
+
+
+def choices(*names):
+    return {"from_name": "class", "to_name": "video", "type": "choices", "value": {"choices": list(names)}}
+
+
+def test_label_studio_choices(tmp_path):
+    document = [
+        task(choices("cat", "dog")),
+        task(video="/data/local-files/?d=clips/b.mp4"),
+        task(choices("cat"), video="https://example.org/c.mp4?token=x"),
+        task(choices("bird"), video="s3://bucket/sub/d.mp4"),
+    ]
+    assert read_annotations(write(tmp_path / "p.json", document)) == [
+        Annotation("a.mp4", ("cat", "dog")),
+        Annotation("b.mp4", ()),
+        Annotation("c.mp4", ("cat",)),
+        Annotation("d.mp4", ("bird",)),
+    ]
+
+
+def test_label_studio_cancelled_and_several_people(tmp_path):
+    document = [task(choices("cat"))]
+    document[0]["annotations"] += [{"result": [choices("wrong")], "was_cancelled": True}, {"result": [choices("dog")]}]
+    assert read_annotations(write(tmp_path / "p.json", document)) == [Annotation("a.mp4", ("cat", "dog"))]
+
+
+def test_label_studio_timeline_and_regions(tmp_path):
+    """Pictures count from 1; a tracked box labels the whole video; a region of sound has seconds."""
+    value = {"ranges": [{"start": 26, "end": 75}, {"start": 101, "end": 125}], "timelinelabels": ["cat"]}
+    timeline = {"type": "timelinelabels", "value": value}
+    sound = {"type": "labels", "value": {"start": 1.5, "end": 2.5, "channel": 0, "labels": ["bark"]}}
+    box = {"type": "videorectangle", "value": {"framesCount": 100, "sequence": [{"frame": 1}], "labels": ["car"]}}
+    tree = {"type": "taxonomy", "value": {"taxonomy": [["animal", "bird"]]}}
+    path = write(tmp_path / "p.json", [task(timeline, sound, box, tree)])
+    assert read_annotations(path, fps=25) == [
+        Annotation("a.mp4", ("bird", "car")),
+        Annotation("a.mp4", ("cat",), 1.0, 3.0),
+        Annotation("a.mp4", ("bark",), 1.5, 2.5),
+        Annotation("a.mp4", ("cat",), 4.0, 5.0),
+    ]
+    with pytest.raises(AlstmError, match=r"task 1: its labels on the timeline are counted in pictures; .* --fps 25"):
+        read_annotations(path)
+
+
+def test_label_studio_min(tmp_path):
+    document = [
+        {"video": "/data/upload/1/0a1b2c3d-a.mp4", "id": 1, "class": {"choices": ["cat", "dog"]}, "annotator": 1,
+         "annotation_id": 2, "created_at": "2026-01-01", "updated_at": "2026-01-01", "lead_time": 3.5},
+        {"video": "b.mp4", "id": 2, "class": "cat", "annotator": 1},
+        {"video": "c.mp4", "id": 3, "annotator": 1,
+         "part": [{"ranges": [{"start": 1, "end": 10}], "timelinelabels": ["dog"]}]},
+    ]  # fmt: skip
+    assert read_annotations(write(tmp_path / "p.json", document), fps=10) == [
+        Annotation("a.mp4", ("cat", "dog")),
+        Annotation("b.mp4", ("cat",)),
+        Annotation("c.mp4", ("dog",), 0.0, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "document, said",
+    [
+        ("{", "not readable as JSON"),
+        ([1], "task 1: it is a int; export Label Studio's JSON"),
+        ([task(choices("x"), video="picture.png")], "task 1: it names no video file"),
+        ([{"annotations": []}], "task 1: it names no video file"),
+        ([], "it labels no video"),
+        ("[" * 100_000, "not readable as JSON"),
+    ],
+)
+def test_json_that_cannot_be_used(tmp_path, document, said):
+    path = write(tmp_path / "p.json", document)
+    with pytest.raises(AlstmError, match=said) as caught:
+        read_annotations(path)
+    assert str(path) in str(caught.value) and len(str(caught.value)) < 1000
+
+
+# --- Colabeler ----------------------------------------------------------------------------------------------------
+
+COLABELER = {
+    "path": "D:\\视频\\a.mp4",
+    "outputs": {"object": [{"name": "猫", "bndbox": {"xmin": 1}}, {"name": "狗"}, {"name": "猫"}]},
+    "time_labeled": 1600000000000,
+    "labeled": True,
+    "size": {"width": 640, "height": 480, "depth": 3},
+}
+XML = """<?xml version="1.0" encoding="utf-8"?>
+<doc><path>D:\\视频\\a.mp4</path><outputs><object>
+<item><name>猫</name><bndbox><xmin>1</xmin></bndbox></item><item><name>狗</name></item></object></outputs>
+<time_labeled>1600000000000</time_labeled><labeled>true</labeled></doc>"""
+
+
+def test_colabeler_s_json_and_xml_say_the_same(tmp_path):
+    found = [Annotation("a.mp4", ("狗", "猫"))]
+    assert read_annotations(write(tmp_path / "a.json", COLABELER)) == found
+    assert read_annotations(write(tmp_path / "all.json", [COLABELER])) == found
+    assert read_annotations(write(tmp_path / "a.xml", XML)) == found
+
+
+def test_colabeler_s_export_as_pascal_voc(tmp_path):
+    text = "<annotation><filename>a.mp4</filename><path>D:\\a.mp4</path><object><name>猫</name></object>"
+    text += "<object><name>狗</name><bndbox><xmin>1</xmin></bndbox></object></annotation>"
+    assert read_annotations(write(tmp_path / "a.xml", text)) == [Annotation("a.mp4", ("狗", "猫"))]
+
+
+def test_colabeler_s_folder(tmp_path):
+    """A file each; one that nobody labelled is left out, one with nothing in it is kept."""
+    folder = tmp_path / "outputs"
+    write(folder / "a.json", COLABELER)
+    write(folder / "b.json", {"path": "b.mp4", "outputs": {}, "labeled": False})
+    write(folder / "c.json", {"path": "c.mp4", "outputs": {"object": []}, "labeled": True})
+    write(folder / "d.xml", XML.replace("a.mp4", "d.mp4").replace("<item><name>狗</name></item>", ""))
+    write(folder / "notes.txt", "x")
+    assert [(each.video, each.labels) for each in read_annotations(folder)] == [
+        ("a.mp4", ("狗", "猫")),
+        ("c.mp4", ()),
+        ("d.mp4", ("猫",)),
+    ]
+
+
+BOMB = '<!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><doc><path>&b;</path></doc>'
+FILE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><doc><path>&a;</path></doc>'
+
+
+@pytest.mark.parametrize("text", ["<doc>", "", "no xml", "<other/>", BOMB, FILE])
+def test_xml_that_cannot_be_used(tmp_path, text):
+    path = write(tmp_path / "a.xml", text)
+    with pytest.raises(AlstmError, match=r"a\.xml: (not readable as XML|it has no path)"):
+        read_annotations(path)
+
+
+# --- import -------------------------------------------------------------------------------------------------------
+
+
+def test_classes_keep_their_index_for_ever(tmp_path):
+    out = tmp_path / "labels 标签"
+    first = write(tmp_path / "1.csv", "video,labels\na.mp4,dog;ant\n")
+    second = write(tmp_path / "2.csv", "video,labels\nb.mp4,bee;dog\nc.mp4,ape\n")
+    found, new = import_labels([first], out)
+    assert new == ["ant", "dog"] and found == [Annotation("a.mp4", ("ant", "dog"))]
+    assert import_labels([second], out)[1] == ["ape", "bee"]
+    assert import_labels([first, second], out)[1] == []
+    assert read_classes(out / "labels.csv") == {"ant": 0, "dog": 1, "ape": 2, "bee": 3}
+
+
+def test_what_is_written_can_be_imported_again(tmp_path):
+    """And gives the same bytes."""
+    text = "video,start,end,label\na.mp4,3,5.5,cat\nb.mp4,,,烹饪\nb.mp4,,,music\nc.mp4,,,\n"
+    import_labels([write(tmp_path / "l.csv", text)], tmp_path / "one")
+    import_labels([tmp_path / "one" / "annotations.csv"], tmp_path / "two")
+    for name in ("annotations.csv", "labels.csv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    lines = (tmp_path / "one" / "annotations.csv").read_text("utf-8").splitlines()
+    assert lines == ["video,start,end,labels", "a.mp4,3,5.5,cat", "b.mp4,,,music;烹饪", "c.mp4,,,"]
+
+
+def test_classes_that_differ_only_in_case_are_a_mistake(tmp_path):
+    path = write(tmp_path / "l.csv", "video,labels\na.mp4,Cat\nb.mp4,cat\n")
+    with pytest.raises(AlstmError, match="'Cat' and 'cat' differ only in their case; write one class in one way"):
+        import_labels([path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["index,name\n0,a\n0,b\n", "index,name\n0,a\n1,a\n", "name\na\n", "index,name\n-1,a\n"]
+)
+def test_a_list_of_classes_that_cannot_be_used(tmp_path, text):
+    with pytest.raises(AlstmError, match=r"labels\.csv, row \d: it is not a new index and a new name"):
+        read_classes(write(tmp_path / "labels.csv", text))
+
+
+def test_other_sources(tmp_path):
+    with pytest.raises(AlstmError, match=r"no format with the suffix \.txt"):
+        read_annotations(write(tmp_path / "a.txt", "x"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AlstmError, match=r"no \.csv, \.json or \.xml file in this folder"):
+        read_annotations(tmp_path / "empty")
+
+
+def test_the_id_of_a_part_names_its_seconds():
+    assert Annotation("a b.mp4", ()).video_id == "a b"
+    assert Annotation("a.b.mp4", (), 3.0, 5.5).video_id == "a.b@3-5.5"

@@ -1,0 +1,455 @@
+"""Video files of all kinds, made here: what is read second by second is what was put in."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, find_videos, read_frames, read_sound, write_video
+
+RATE = 16_000
+
+
+def grey(levels, height=64, width=64):
+    """Pictures of one grey level each, uint8 (T, h, w, 3)."""
+    return np.repeat(np.uint8(levels), height * width * 3).reshape(len(levels), height, width, 3)
+
+
+def tones(frequencies, rate=RATE):
+    """A tone for each second, float32 (T, rate)."""
+    times = np.arange(rate) / rate
+    return np.stack([0.5 * np.sin(2 * np.pi * f * times) for f in frequencies]).astype(np.float32)
+
+
+def pitch(second):
+    """The strongest frequency of a second, in Hz."""
+    return int(np.abs(np.fft.rfft(second)).argmax() * RATE / len(second))
+
+
+def levels(clip, size=16):
+    return [int(frame[4:-4, 4:-4].mean().round()) for frame in read_frames(clip, size)]
+
+
+LEVELS = [20, 60, 100, 140, 180, 220]
+PITCHES = [300, 500, 700, 900, 1100, 1300]
+
+
+@pytest.mark.parametrize(
+    "suffix, codec, audio_codec",
+    [
+        (".mp4", "libx264", "aac"),
+        (".mkv", "libx264", "libopus"),
+        (".webm", "libvpx-vp9", "libopus"),
+        (".avi", "mpeg4", "libmp3lame"),
+        (".mov", "mpeg4", "aac"),
+        (".ts", "libx264", "aac"),
+        (".mkv", "libx265", "pcm_s16le"),
+    ],
+)
+def test_every_container_gives_the_seconds_that_were_put_in(tmp_path, suffix, codec, audio_codec):
+    path = tmp_path / f"片段 a{suffix}"
+    rate = 48_000 if audio_codec == "libopus" else RATE
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else None
+    write_video(path, grey(LEVELS), tones(PITCHES, rate), codec=codec, audio_codec=audio_codec, options=options)
+    clip = Clip(path)
+    assert np.abs(np.array(levels(clip)) - LEVELS).max() <= 3
+    sound = read_sound(clip, 6, RATE)
+    assert sound.shape == (6, RATE) and sound.dtype == np.float32
+    assert [pitch(second[RATE // 4 : -RATE // 4]) for second in sound] == pytest.approx(PITCHES, abs=3)
+    assert clip.notes == []
+
+
+def test_the_frames_are_squares_of_the_middle(tmp_path):
+    """Wider than high: the left and the right edge are cut off, and nothing is squeezed."""
+    frames = grey([200] * 2, 64, 192)
+    frames[:, :, :64] = 0
+    frames[:, :, 128:] = 0
+    write_video(tmp_path / "wide.mp4", frames, None)
+    found = np.stack(list(read_frames(Clip(tmp_path / "wide.mp4"), 32)))
+    assert found.shape == (2, 32, 32, 3) and found.dtype == np.uint8
+    assert found[:, :, 3:-3].mean() > 190
+
+
+@pytest.mark.parametrize("seconds, expected", [(0.2, 1), (0.4, 1), (1.0, 1), (1.4, 1), (1.6, 2), (5.0, 5), (5.4, 5)])
+def test_a_second_counts_when_its_middle_is_there(tmp_path, seconds, expected):
+    path = tmp_path / "short.mp4"
+    encode(path, [(index / 10, 100) for index in range(round(seconds * 10))], step=0.1)
+    assert len(levels(Clip(path))) == expected
+
+
+def encode(path, shown, *, step=0.04, size=64, start_sound=None, sound=None):
+    """Pictures (time, level) at any times, and sound that may begin later."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast", "bf": "0"})
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        voice = container.add_stream("aac", rate=RATE, layout="mono") if sound is not None else None
+        for time, level in shown:
+            frame = av.VideoFrame.from_ndarray(grey([level], size, size)[0], format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            for packet in stream.encode(frame):
+                packet.duration = round(step * 1000)
+                container.mux(packet)
+        for packet in stream.encode(None):
+            packet.duration = round(step * 1000)
+            container.mux(packet)
+        if voice is not None:
+            for place in range(0, sound.size - 1023, 1024):
+                frame = av.AudioFrame.from_ndarray(
+                    sound.ravel()[None, place : place + 1024], format="fltp", layout="mono"
+                )
+                frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+                frame.pts = round(start_sound * RATE) + place
+                container.mux(voice.encode(frame))
+            container.mux(voice.encode(None))
+
+
+def test_a_variable_frame_rate(tmp_path):
+    """One picture for two seconds, then many: a picture stays until the next one comes."""
+    shown = [(0.0, 30), (2.3, 90)] + [(2.4 + index / 50, 150) for index in range(60)] + [(4.2, 210), (6.0, 250)]
+    encode(tmp_path / "vfr.mp4", shown, step=0.5)
+    found = levels(Clip(tmp_path / "vfr.mp4"))
+    assert np.abs(np.array(found) - [30, 30, 150, 150, 210, 210]).max() <= 3
+
+
+def test_sound_that_begins_later_stands_where_it_sounds(tmp_path):
+    encode(tmp_path / "late.mp4", [(i / 5, 99) for i in range(25)], step=0.2, start_sound=2.0, sound=tones([700, 900]))
+    sound = read_sound(Clip(tmp_path / "late.mp4"), 5, RATE)
+    loud = [float(np.abs(second).max()) > 0.2 for second in sound]
+    assert loud == [False, False, True, True, False]
+    assert pitch(sound[2][4000:12000]) == pytest.approx(700, abs=4)
+
+
+def rotated(path, target, quarter):
+    """A copy whose track header says that the picture is to be turned clockwise by so many quarters."""
+    matrix = {1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}[quarter]
+    a, b, c, d = (value << 16 for value in matrix)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd")
+    place = at + 4 + 40  # version and flags, then times and ids of version 0
+    assert struct.unpack(">9i", content[place : place + 36])[0] == 1 << 16
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    target.write_bytes(content)
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_rotation_flags_are_followed(tmp_path, quarter):
+    """A phone held upright writes lying pictures and a flag. The bright edge is where a player shows it."""
+    frames = grey([20, 20], 64, 96)
+    frames[:, :20] = 230  # bright on top, as stored
+    write_video(tmp_path / "a.mp4", frames, None)
+    rotated(tmp_path / "a.mp4", tmp_path / "b.mp4", quarter)
+    found = next(read_frames(Clip(tmp_path / "b.mp4"), 48))
+    edges = {"right": found[:, -6:], "bottom": found[-6:], "left": found[:, :6], "top": found[:6]}
+    brightest = max(edges, key=lambda edge: edges[edge].mean())
+    assert brightest == {1: "right", 2: "bottom", 3: "left"}[quarter]
+
+
+def test_no_sound_is_silence_and_said(tmp_path):
+    write_video(tmp_path / "mute.mp4", grey(LEVELS), None)
+    clip = Clip(tmp_path / "mute.mp4")
+    assert not read_sound(clip, 6, RATE).any()
+    assert clip.notes == ["no sound: silence takes its place"]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".avi"])
+def test_a_broken_tail_gives_what_is_there_and_says_so(tmp_path, suffix):
+    rng = np.random.default_rng(0)  # pictures that take room, so that half of the bytes is half of the time
+    frames = np.concatenate([rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)])
+    path = tmp_path / f"a{suffix}"
+    codec = {"codec": "mpeg4", "audio_codec": "libmp3lame"} if suffix == ".avi" else {}
+    write_video(path, frames, tones([500] * 12), **codec)
+    broken = tmp_path / f"broken{suffix}"
+    broken.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    clip = Clip(broken)
+    found = levels(clip)
+    assert 3 <= len(found) <= 9
+    assert read_sound(clip, len(found), RATE).any()
+    if suffix == ".mkv":  # it says at its beginning how long it is
+        assert any("breaks off after" in note for note in clip.notes), clip.notes
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
+def test_damage_in_the_middle_costs_only_that(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
+    write_video(path, frames, tones([500] * 12), options={"g": "5", "preset": "veryfast"})
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 4000] = rng.integers(0, 255, 4000).astype(np.uint8).tobytes()
+    path.write_bytes(content)
+    clip = Clip(path)
+    assert len(levels(clip)) in (11, 12, 13)
+    if suffix != ".ts":  # there FFmpeg mends what it can, and says nothing
+        assert any(note.endswith("damaged pieces of its video") for note in clip.notes), clip.notes
+
+
+@pytest.mark.parametrize(
+    "make, said",
+    [
+        (lambda path: path.write_bytes(b""), "cannot be opened as a video"),
+        (lambda path: path.write_bytes(b"no video at all" * 100), "cannot be opened as a video"),
+        (
+            lambda path: path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nhttp://192.0.2.1/a.ts\n"),
+            "video",
+        ),
+        (lambda path: path.unlink(missing_ok=True), "no such file"),
+    ],
+)
+def test_what_is_no_video_is_one_sentence(tmp_path, make, said):
+    path = tmp_path / "a.mp4"
+    make(path)
+    with pytest.raises(AlstmError, match=said) as caught:
+        list(read_frames(Clip(path), 16))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_truncated_mp4_says_that_it_cannot_be_opened(tmp_path):
+    """Its table of contents stands at the end."""
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None)
+    (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:-600])
+    with pytest.raises(AlstmError, match="cannot be opened as a video"):
+        list(read_frames(Clip(tmp_path / "b.mp4"), 16))
+
+
+def test_only_sound(tmp_path):
+    with av.open(str(tmp_path / "song.m4a"), "w", format="mp4") as container:
+        voice = container.add_stream("aac", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tones([440]).ravel()[None, :1024], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        container.mux(voice.encode(frame))
+        container.mux(voice.encode(None))
+    with pytest.raises(AlstmError, match="no pictures, only sound; AttentionLSTM needs both"):
+        list(read_frames(Clip(tmp_path / "song.m4a"), 16))
+
+
+def test_a_part_of_a_video(tmp_path):
+    """Seconds 2 to 5, found by seeking; the sound is that of the same seconds."""
+    write_video(tmp_path / "a.mp4", grey(LEVELS), tones(PITCHES))
+    clip = Clip(tmp_path / "a.mp4", 2, 5)
+    assert np.abs(np.array(levels(clip)) - LEVELS[2:5]).max() <= 3
+    sound = read_sound(clip, 3, RATE)
+    assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
+
+
+@pytest.mark.parametrize("start, stop, expected", [(0.5, 1.0, 1), (4.0, 60.0, 2), (5.8, 6.0, 1), (1.5, 3.5, 2)])
+def test_parts_at_the_edges(tmp_path, start, stop, expected):
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None)
+    clip = Clip(tmp_path / "a.mp4", start, stop)
+    assert len(levels(clip)) == expected
+    assert clip.notes == (["the label ends at 60 s, the file at 6"] if stop == 60 else [])
+
+
+def test_a_part_beyond_the_end(tmp_path):
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None)
+    with pytest.raises(AlstmError, match=r"a\.mp4 \(8–9 s\): the file ends after 6\.0 s; correct the times"):
+        levels(Clip(tmp_path / "a.mp4", 8, 9))
+
+
+def test_no_more_than_three_hundred_seconds(tmp_path):
+    write_video(tmp_path / "long.mp4", grey([100] * 310, 16, 16), None, fps=1)
+    clip, part = Clip(tmp_path / "long.mp4"), Clip(tmp_path / "long.mp4", 305, 310)
+    assert len(levels(clip)) == MAX_SECONDS and clip.notes == ["only the first 300 of its 310 seconds are used"]
+    assert len(levels(part)) == 5 and part.notes == []
+
+
+def test_4k(tmp_path):
+    write_video(tmp_path / "4k.mp4", grey([50, 200], 2160, 3840), None, fps=2)
+    assert np.abs(np.array(levels(Clip(tmp_path / "4k.mp4"), 299)) - [50, 200]).max() <= 3
+
+
+def test_ten_bits_a_colour_as_phones_write_them(tmp_path):
+    with av.open(str(tmp_path / "hdr.mp4"), "w") as container:
+        stream = container.add_stream("libx265", rate=2, options={"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        for level in (40, 40, 200, 200):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([level])[0], format="rgb24")))
+        container.mux(stream.encode(None))
+    assert np.abs(np.array(levels(Clip(tmp_path / "hdr.mp4"))) - [40, 200]).max() <= 4
+
+
+def test_six_channels_become_one(tmp_path):
+    with av.open(str(tmp_path / "surround.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        voice = container.add_stream("aac", rate=48_000, layout="5.1")
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([99])[0], format="rgb24")))
+        tone = np.tile(tones([600], 48_000).ravel(), 2)
+        for place in range(0, len(tone) - 1023, 1024):
+            part = np.repeat(tone[None, place : place + 1024], 6, axis=0).astype(np.float32)
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout="5.1")
+            frame.sample_rate, frame.pts, frame.time_base = 48_000, place, Fraction(1, 48_000)
+            container.mux(voice.encode(frame))
+        container.mux(stream.encode(None))
+        container.mux(voice.encode(None))
+    sound = read_sound(Clip(tmp_path / "surround.mp4"), 2, RATE)
+    assert pitch(sound[1][4000:12000]) == pytest.approx(600, abs=4) and np.abs(sound).max() > 0.2
+
+
+def test_a_recording_whose_end_was_never_written(tmp_path):
+    """As browsers and cameras write it in pieces: whatever pieces are there are used, and no duration is known."""
+    path = tmp_path / "live.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
+        stream = container.add_stream("libx264", rate=5, options={"g": "5", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        noise = np.random.default_rng(0).integers(0, 30, (40, 64, 64, 3))  # so that a piece is not a few bytes
+        for number in range(40):
+            picture = grey([30 + 20 * (number // 5)])[0] + noise[number].astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    whole = levels(Clip(path))
+    assert len(whole) == 8
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    found = levels(Clip(path))
+    assert 2 <= len(found) < 8 and found == whole[: len(found)]
+
+
+def test_pictures_without_times(tmp_path):
+    """A bare H.264 stream, as some cameras store it: its rate is taken from its header."""
+    path = tmp_path / "bare.avi"
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None, fps=25)
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(path), "w", format="h264") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    found = levels(Clip(path))
+    assert len(found) in (6, 7) and found[0] == pytest.approx(LEVELS[0], abs=3)
+
+
+def test_a_picture_that_changes_its_size(tmp_path):
+    """A browser's recording, when the window is resized: two files put together, as TS allows it."""
+    parts = []
+    for number, size in enumerate((64, 96)):
+        part = tmp_path / f"{number}.ts"
+        write_video(part, grey([80 + 80 * number] * 3, size, size), None)
+        parts.append(part.read_bytes())
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    found = levels(Clip(tmp_path / "both.ts"))
+    assert len(found) >= 3 and all(abs(level - 80) <= 3 or abs(level - 160) <= 3 for level in found)
+
+
+def test_pixels_that_are_not_square(tmp_path):
+    """Old television: stored narrow, shown twice as wide; the middle square is half of what is stored."""
+    path = tmp_path / "anamorphic.mp4"
+    picture = grey([20], 64, 64)[0]
+    picture[:, 20:44] = 220  # 24 of 64 stored columns: shown as 48 of 128, of which the middle 64 are cut out
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=2, options={"crf": "5"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(2, 1)
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    found = next(read_frames(Clip(path), 64)).mean((0, 2))
+    assert int((found > 120).sum()) == pytest.approx(48, abs=3)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_times_that_do_not_begin_with_zero(tmp_path, suffix):
+    """A piece of a broadcast: pictures and sound from 7 s on. The clip begins with its first picture."""
+    path = tmp_path / f"piece{suffix}"
+    shown = [(7 + n / 5, LEVELS[n // 5]) for n in range(30)]
+    encode(path, shown, step=0.2, start_sound=9.0, sound=tones([700, 900]))
+    clip = Clip(path)
+    assert np.abs(np.array(levels(clip)) - LEVELS).max() <= 3
+    sound = read_sound(clip, 6, RATE)
+    assert [float(np.abs(second).max()) > 0.2 for second in sound] == [False, False, True, True, False, False]
+
+
+def test_a_gap_in_the_sound(tmp_path):
+    """A microphone that was off for two seconds: what follows stands where it sounds."""
+    path = tmp_path / "gap.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        voice = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for _ in range(25):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([99])[0], format="rgb24")))
+        container.mux(stream.encode(None))
+        for start, hertz in ((0, 500), (3, 900)):
+            part = (tones([hertz])[0] * 20_000).astype(np.int16)
+            for place in range(0, RATE, 1000):
+                frame = av.AudioFrame.from_ndarray(part[None, place : place + 1000], format="s16", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = RATE, start * RATE + place, Fraction(1, RATE)
+                container.mux(voice.encode(frame))
+    sound = read_sound(Clip(path), 5, RATE)
+    assert [float(np.abs(second[2000:-2000]).max()) > 0.2 for second in sound] == [True, False, False, True, False]
+    assert pitch(sound[3][4000:12000]) == pytest.approx(900, abs=4)
+
+
+def test_a_playlist_is_refused_even_where_its_files_are_there(tmp_path):
+    write_video(tmp_path / "a.ts", grey(LEVELS), None)
+    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\na.ts\n#EXT-X-ENDLIST\n")
+    with pytest.raises(AlstmError, match=r"it is a playlist, not a video|cannot be opened as a video"):
+        levels(Clip(tmp_path / "list.mp4"))
+    (tmp_path / "list.m3u8").write_text((tmp_path / "list.mp4").read_text())
+    with pytest.raises(AlstmError, match="it is a playlist, not a video; pass the video files themselves"):
+        levels(Clip(tmp_path / "list.m3u8"))
+
+
+def test_the_cover_of_a_song_is_no_video(tmp_path):
+    path = tmp_path / "song.m4a"
+    with av.open(str(path), "w", format="mp4") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        voice = container.add_stream("aac", rate=RATE, layout="mono")
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(grey([99])[0], format="rgb24")))
+        container.mux(cover.encode(None))
+        frame = av.AudioFrame.from_ndarray(tones([440]).ravel()[None, :1024], format="fltp", layout="mono")
+        frame.sample_rate = RATE
+        container.mux(voice.encode(frame))
+        container.mux(voice.encode(None))
+    with av.open(str(path)) as container:
+        assert container.streams.video, "the cover is a picture stream"
+    with pytest.raises(AlstmError, match="no pictures, only sound"):
+        levels(Clip(path))
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
+clip = Clip(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
+count = sum(1 for _ in read_frames(clip, 64))
+read_sound(clip, count, 16000)
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 2**20))
+"""
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """An hour of pictures and sound: its end takes no more than its beginning."""
+    sound = np.tile(tones([440], 8000), (3600, 1))
+    write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, fps=1)
+    found = []
+    for start, stop in ((0, 60), (3500, 3600)):
+        command = [sys.executable, "-c", MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
+        found.append([int(text) for text in subprocess.check_output(command, text=True).split()])
+    (first, before), (last, after) = found
+    assert (first, last) == (60, 100)
+    assert after - before < 60, (before, after)  # MiB; the whole hour of sound alone would be 230
+
+
+def test_find_videos(tmp_path):
+    for name in ("b.MP4", "a.mkv", "sub/c.webm", "notes.txt", "sub/d.srt"):
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / name).touch()
+    found = find_videos([tmp_path / "v", tmp_path / "v" / "a.mkv"])
+    assert [path.name for path in found] == ["a.mkv", "b.MP4", "c.webm"]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AlstmError, match="no video in this folder"):
+        find_videos([tmp_path / "empty"])
+    with pytest.raises(AlstmError, match=r"none\.mp4"):
+        find_videos([tmp_path / "none.mp4"])

@@ -1,0 +1,186 @@
+"""From a video file to labels and a picture, as functions and as the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from support import changed
+from test_features import clips  # noqa: F401 - a fixture
+
+from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render, write_mp4
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.evaluate import build_model
+from alstm_helpers.evaluation.explain import explain
+from alstm_helpers.own_videos.features import Extractor
+from alstm_helpers.own_videos.media import Clip, write_video
+from alstm_helpers.own_videos.watch import WINDOW, find_extractor, score_around, thumbnails, watch
+from alstm_helpers.runtime import seed_everything
+from alstm_helpers.tfrecord import Video
+from alstm_helpers.training.train import train
+
+FLASH = Extractor("flashdigits", "flashdigits")
+FLASHDIGITS = ("--backbone", "flashdigits")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_config, tmp_path_factory):
+    """The folder of a short training on FlashDigits, with its configuration beside its weights."""
+    folder = tmp_path_factory.mktemp("run") / "lauf 训练"
+    return folder, train(tiny_config, folder, seed=0, log_interval=0, visualdl=False).net
+
+
+def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):  # noqa: F811
+    """The same labels in the same order, the scores within two hundredths."""
+    _, net = trained
+    names = dict(enumerate(CLASS_NAMES))
+    for index in range(4):
+        found = watch(net, FLASH, Clip(clips / "clips" / f"c{index}.mp4"), top_k=3, class_names=names)
+        right = explain(net, make_video(0, "val", index), top_k=3, class_names=names)
+        pairs = list(zip(found["labels"], right["labels"], strict=True))
+        assert all(abs(a["score"] - b["score"]) < 0.02 for a, b in pairs)
+        assert found["seconds"] == right["seconds"] == len(found["over_time"])
+        around = score_around(net, FLASH.video(Clip(clips / "clips" / f"c{index}.mp4")), WINDOW)
+        assert found["over_time"] == pytest.approx(around[:, found["labels"][0]["index"]].tolist())
+        assert np.abs(np.array(found["attention"]["rgb"]) - right["attention"]["rgb"]).max() < 0.02
+
+
+def test_the_score_around_a_second_is_that_of_these_seconds_alone(tiny_config):
+    seed_everything(0)
+    net = build_model(tiny_config)
+    net.eval()
+    video = make_video(0, "val", 1)
+    scores = score_around(net, video, WINDOW)
+    assert scores.shape == (video.num_frames, 20)
+    half = WINDOW // 2
+    for second in (0, 3, video.num_frames // 2, video.num_frames - 1):
+        part = slice(max(0, second - half), second + half + 1)
+        alone = explain(net, Video(b"x", (), video.rgb[part], video.audio[part]), top_k=20)
+        for label in alone["labels"]:
+            assert scores[second, label["index"]] == pytest.approx(label["score"], abs=1e-5)
+
+
+def test_thumbnails_are_spread_over_the_clip(tmp_path):
+    frames = np.repeat(np.uint8(np.arange(40) * 6), 64 * 64 * 3).reshape(40, 64, 64, 3)
+    write_video(tmp_path / "a.mp4", frames, None)
+    seconds, pictures = thumbnails(Clip(tmp_path / "a.mp4"), 40, 32)
+    assert seconds[0] == 0 and seconds[-1] == 39 and len(seconds) == 12 and pictures.shape == (12, 32, 32, 3)
+    assert np.abs(pictures[:, 8:-8, 8:-8].mean((1, 2, 3)) - 6 * np.array(seconds)).max() < 4
+    assert thumbnails(Clip(tmp_path / "a.mp4", 0, 1), 1)[0] == [0]
+
+
+def test_which_extractor(tiny_config, tmp_path):
+    assert find_extractor(tiny_config).backbone == "flashdigits"
+    other = changed(tiny_config, MODEL__dataset="own videos")
+    with pytest.raises(AlstmError, match=r"no features\.json beside it .*; pass --features FOLDER"):
+        find_extractor(other)
+    Extractor("flashdigits", "logmel").save(tmp_path)
+    assert find_extractor(other, str(tmp_path)).audio == "logmel"
+    beside = changed(other, TRAIN__filelist=str(tmp_path / "train.list"))
+    assert find_extractor(beside).audio == "logmel"
+    with pytest.raises(AlstmError, match=r"features\.json: no such file; name a folder"):
+        find_extractor(other, str(tmp_path / "none"))
+
+
+def test_the_command(alstm, trained, clips, tmp_path):  # noqa: F811
+    """No configuration is named: it lies beside the weights. A file that cannot be read stops no other."""
+    folder, _ = trained
+    videos = tmp_path / "meine 片段"
+    shutil.copytree(clips / "clips", videos)
+    for path in sorted(videos.iterdir())[2:]:
+        path.unlink()
+    (videos / "bad.mp4").write_bytes(b"none")
+    weights = folder / "AttentionLSTM_best.pdparams"
+    result = alstm("predict", videos, "--weights", weights, "--save_dir", tmp_path / "out", "--infer_topk", 4)
+    assert result.code == 1
+    assert result.err.splitlines() == [
+        line for line in result.err.splitlines() if "bad.mp4: it cannot be opened" in line
+    ]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text("utf-8").splitlines()]
+    assert [row["video"] for row in rows] == ["c0", "c1"] and all(len(row["labels"]) == 4 for row in rows)
+    assert rows[0]["labels"][0]["name"] in CLASS_NAMES
+    assert (tmp_path / "out" / "predictions.csv").read_text("utf-8").startswith("VideoId,LabelConfidencePairs\nc0,")
+    for name in ("c0", "c1"):
+        picture = np.asarray(Image.open(tmp_path / "out" / f"{name}.png").convert("L"))
+        assert picture.std() > 20
+        report = json.loads((tmp_path / "out" / f"{name}.json").read_text("utf-8"))
+        assert len(report["over_time"]) == report["seconds"] == len(report["attention"]["audio"])
+    assert "2 videos → " in result.out and "1 failed" in result.out
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["a.mp4"], "Missing option '--config'"),
+        (["a.mp4", "--weights", "nowhere.pdparams"], "Missing option '--config'"),
+    ],
+)
+def test_without_a_configuration(alstm, arguments, said):
+    result = alstm("predict", *arguments)
+    assert result.code == 2 and said in result.err
+
+
+@pytest.mark.parametrize(
+    "option, value, said",
+    [
+        ("--group", "(", "--group (: not a regular expression"),
+        ("--group", "^x", "--group ^x finds nothing in it"),
+        ("--val_share", 5, "5.0 is no share"),
+        ("--backbone", "vgg", "there is none of that name; choose flashdigits"),
+        ("--audio", "vgg", "there is none of that name; choose flashdigits, logmel"),
+        ("--workers", 0, "0 processes cannot work"),
+        ("--labels", "nowhere", "labels.csv: no such file"),
+    ],
+)
+def test_features_with_what_cannot_be(alstm, clips, tmp_path, option, value, said):  # noqa: F811
+    common = ("--labels", clips / "labels", "--out", tmp_path / "o", *FLASHDIGITS)
+    result = alstm("features", clips / "clips", *common, option, value)
+    assert result.code == 1 and result.err.count("\n") == 1 and said in result.err, result.err
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):  # noqa: F811
+    """Any default would be wrong for somebody's clips, and nobody would see it."""
+    result = alstm("features", clips / "clips", "--out", tmp_path / "o")
+    assert result.code == 2 and "Missing option '--backbone': resnet50 for own clips" in result.err
+    assert alstm("features", clips / "clips", "--out", tmp_path / "o", *FLASHDIGITS).code == 0
+    assert alstm("features", clips / "clips", "--out", tmp_path / "like", "--like", tmp_path / "o").code == 0
+
+
+def test_two_files_of_one_name(alstm, trained, tmp_path):
+    """Their predictions could not be told apart."""
+    for name in ("one/a.mp4", "two/a.mp4"):
+        (tmp_path / name).parent.mkdir()
+        write_mp4(tmp_path / name, render(0, "val", 0))
+    weights = trained[0] / "AttentionLSTM_best.pdparams"
+    result = alstm("predict", tmp_path / "one", tmp_path / "two", "--weights", weights, "--save_dir", tmp_path / "p")
+    assert result.code == 1 and "has the same name; give each video a name of its own" in result.err
+    assert not (tmp_path / "p").exists()
+
+
+def test_lists_and_files_exclude_each_other(alstm, trained, tmp_path):
+    write_mp4(tmp_path / "a.mp4", render(0, "val", 0))
+    weights = trained[0] / "AttentionLSTM_best.pdparams"
+    result = alstm("predict", tmp_path / "a.mp4", "--weights", weights, "--filelist", "x.list", "--save_dir", tmp_path)
+    assert result.code == 2 and "--filelist and --threshold are for lists" in result.err
+
+
+def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):  # noqa: F811
+    """The five commands of notebook 09, one after the other."""
+    labels, data, save = tmp_path / "labels", tmp_path / "data", tmp_path / "data" / "run"
+    assert alstm("labels", "import", clips / "labels.csv", "--out", labels).code == 0
+    options = ("--labels", labels, "--out", data, "--val_share", 0.4, *FLASHDIGITS, "--audio", "logmel")
+    done = alstm("features", clips / "clips", *options)
+    assert done.code == 0 and "next: alstm train --config" in done.out
+    common = ("--config", data / "own.yaml", "-o", "TRAIN.epoch=2")
+    assert alstm("train", *common, "--save_dir", save, "--log_interval", 0, "--fix_random_seed", True).code == 0
+    found = alstm("eval", *common, "--weights", save / "AttentionLSTM_best.pdparams", "--out", tmp_path / "m.json")
+    assert found.code == 0 and json.loads((tmp_path / "m.json").read_text("utf-8"))["num_videos"] >= 1
+    weights = save / "AttentionLSTM_best.pdparams"
+    last = alstm("predict", clips / "clips" / "c0.mp4", "--weights", weights, "--save_dir", tmp_path / "out")
+    assert last.code == 0 and (tmp_path / "out" / "c0.png").exists()
+    cross = alstm("crossval", *common, "--folds", 2, "--save_dir", tmp_path / "cv")
+    assert cross.code == 0 and json.loads((tmp_path / "cv" / "crossval.json").read_text("utf-8"))["folds"]

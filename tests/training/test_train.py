@@ -1,0 +1,890 @@
+"""Training: the schedule and the optimiser by hand, repeatable to the bit, and a resume that goes on exactly."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from support import a_video, changed, ids_of, write_list, write_shards
+
+from alstm_helpers.config import TrainSection, load_config
+from alstm_helpers.data.dataset import Batch, shuffled_batches
+from alstm_helpers.errors import AlstmError, ConfigError
+from alstm_helpers.files import read_filelist
+from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.model.weights import load_arrays, save_weights, state_of
+from alstm_helpers.ranks import Ranks
+from alstm_helpers.runtime import paddle
+from alstm_helpers.safe_pickle import load_plain
+from alstm_helpers.training import train as training
+from alstm_helpers.training.checkpoint import fingerprint
+from alstm_helpers.training.train import learning_rate_at, make_optimizer, train
+
+
+def best(folder):
+    return load_arrays(Path(folder, "AttentionLSTM_best.pdparams"))
+
+
+def latest(folder):
+    return load_arrays(Path(folder, "AttentionLSTM_latest.pdparams"))
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def read_rows(folder):
+    text = Path(folder, "train.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+MEASURED = {"videos_per_second", "batch_cost", "reader_cost", "seconds_left"}
+
+
+def timeless(rows):
+    """The rows of the log without the times."""
+    return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
+
+
+class Interrupt:
+    """A progress wrapper that is stopped in the middle of an epoch, as by Ctrl-C."""
+
+    def __init__(self, epoch, batch=2):
+        self.epoch, self.batch = epoch, batch
+
+    def __call__(self, items, *, total, desc):
+        for number, item in enumerate(items):
+            if desc.startswith(f"epoch {self.epoch}/") and number == self.batch:
+                raise KeyboardInterrupt
+            yield item
+
+
+# --- schedule (by hand) -----------------------------------------------------------------------------------------
+
+
+def section(**settings):
+    return TrainSection(learning_rate=0.001, **settings)
+
+
+@pytest.mark.parametrize(
+    "step, expected",
+    [(0, 1e-3), (499, 1e-3), (500, 1e-4), (799, 1e-4), (800, 1e-5), (5000, 1e-5)],
+)
+def test_learning_rate_in_steps(step, expected):
+    """100 steps an epoch, a tenth at epochs 5 and 8."""
+    found = learning_rate_at(step, 100, section(epoch=10, decay_epochs=(5, 8), decay_gamma=0.1))
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "step, expected",
+    [
+        (0, 1e-3),
+        (250, 1e-3 * (0.02 + 0.98 * (1 + math.sqrt(0.5)) / 2)),
+        (500, 1e-3 * 0.51),
+        (1000, 1e-3 * 0.02),
+        (1200, 1e-3 * 0.02),  # never beyond the end
+    ],
+)
+def test_learning_rate_as_a_cosine(step, expected):
+    assert learning_rate_at(step, 100, section(epoch=10, schedule="cosine")) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+@pytest.mark.parametrize("step, share", [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0)])
+def test_learning_rate_warms_up_in_a_line(schedule, step, share):
+    found = learning_rate_at(step, 100, section(epoch=10, schedule=schedule, warmup_iters=10))
+    assert found == pytest.approx(1e-3 * share, rel=1e-9)
+
+
+def test_cosine_after_the_warm_up_covers_what_is_left():
+    settings = section(epoch=2, schedule="cosine", warmup_iters=100)
+    assert learning_rate_at(150, 100, settings) == pytest.approx(1e-3 * 0.51, rel=1e-9)
+    assert learning_rate_at(200, 100, settings) == pytest.approx(1e-3 * 0.02, rel=1e-9)
+
+
+# --- optimiser (by hand) ----------------------------------------------------------------------------------------
+
+NO_DECAY = ("fc_out1.bias", "fc_out2.bias", "fc_logit.bias")
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.5])
+@pytest.mark.parametrize("clip_norm", [None, 3.0, 1e6])
+def test_rmsprop_by_hand(weight_decay, clip_norm):
+    """Centered, rho 0.95, epsilon 1e-6 inside the root; L2 is added to the gradient after clipping."""
+    paddle.seed(0)
+    net = AttentionLSTM(4, (5, 3), embedding_size=2, lstm_size=3, fc_sizes=(4, 3))
+    settings = TrainSection(learning_rate=0.01, weight_decay=weight_decay, clip_norm=clip_norm)
+    optimizer = make_optimizer(net, settings)
+    values = {name: array.astype(np.float64) for name, array in state_of(net).items()}
+    start = state_of(net)
+    squares = {name: np.zeros_like(value) for name, value in values.items()}
+    means = {name: np.zeros_like(value) for name, value in values.items()}
+    rng = np.random.default_rng(0)
+    for learning_rate in (0.01, 0.01, 0.003):
+        gradients = {name: rng.normal(0, 1, value.shape) for name, value in values.items()}
+        loss = sum(
+            (parameter * paddle.to_tensor(gradients[name].astype(np.float32))).sum()
+            for name, parameter in net.named_parameters()
+        )
+        loss.backward()
+        optimizer.set_lr(learning_rate)
+        optimizer.step()
+        optimizer.clear_grad()
+        norm = math.sqrt(sum((gradient**2).sum() for gradient in gradients.values()))
+        scale = min(1.0, clip_norm / norm) if clip_norm else 1.0
+        assert (scale < 1) == (clip_norm == 3.0)
+        for name, value in values.items():
+            gradient = gradients[name] * scale + (0 if name in NO_DECAY else weight_decay) * value
+            squares[name] = 0.95 * squares[name] + 0.05 * gradient**2
+            means[name] = 0.95 * means[name] + 0.05 * gradient
+            values[name] = value - learning_rate * gradient / np.sqrt(squares[name] - means[name] ** 2 + 1e-6)
+    for name, array in state_of(net).items():
+        assert not np.allclose(array, start[name], atol=1e-3), name
+        np.testing.assert_allclose(array, values[name], atol=2e-5, rtol=0, err_msg=name)
+
+
+# --- a whole training -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config):
+    """Three epochs of four steps, with dropout, warm-up, a falling rate and L2: all that a resume must restore."""
+    return changed(
+        tiny_config,
+        MODEL__drop_rate=0.5,
+        TRAIN__epoch=3,
+        TRAIN__learning_rate=0.005,
+        TRAIN__weight_decay=0.0001,
+        TRAIN__shuffle_shards=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    """The folder and the result of a training that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, train(config, folder, seed=5, log_interval=2, visualdl=False)
+
+
+def test_files_of_a_training(whole, config):
+    folder, done = whole
+    names = {"best.pdparams", "latest.pdparams", "latest.pdstate"}
+    expected = {f"AttentionLSTM_{name}" for name in names} | {"config.yaml", "run.json", "train.jsonl"}
+    assert {path.name for path in folder.iterdir()} == expected
+    assert same(latest(folder), state_of(done.net))
+    assert read_rows(folder) == done.rows
+
+
+def test_the_run_folder_repeats_the_run(whole, config, tmp_path, monkeypatch):
+    """Its config.yaml, from another folder, is all that it takes; the caller's settings are left as they were."""
+    assert config.TRAIN.seed == 0
+    monkeypatch.chdir(tmp_path)
+    again = load_config(whole[0] / "config.yaml")
+    assert again == changed(config, TRAIN__seed=5)
+    train(again, "again", seed=again.TRAIN.seed, log_interval=2, visualdl=False)
+    assert same(latest("again"), latest(whole[0])) and same(best("again"), best(whole[0]))
+
+
+def test_the_run_folder_tells_how_it_ran(whole, config, tmp_path):
+    about = json.loads((whole[0] / "run.json").read_text(encoding="utf-8"))
+    assert about["command"] == sys.argv and about["processes"] == 1 and about["device"] == "cpu"
+    assert about["versions"]["numpy"] == np.__version__ and about["versions"]["paddlepaddle"] == paddle.__version__
+    assert about["shards"]["train"] == {"number": 2, "sha256": fingerprint(read_filelist(config.TRAIN.filelist))}
+    assert about["shards"]["valid"]["number"] == 2
+
+
+def test_a_fingerprint_depends_on_names_sizes_and_order_not_on_the_folder(tmp_path):
+    shards = write_shards(tmp_path, [[a_video("a", 3)], [a_video("b", 4)]])
+    (tmp_path / "moved").mkdir()
+    moved = write_shards(tmp_path / "moved", [[a_video("a", 3)], [a_video("b", 4)]])
+    assert fingerprint(shards) == fingerprint(moved) != fingerprint(shards[::-1])
+    assert fingerprint(shards) != fingerprint(shards[:1])
+    write_shards(tmp_path, [[a_video("a", 5)]])
+    assert fingerprint(shards) != fingerprint(moved)
+
+
+def test_the_log_can_be_followed(config, tmp_path):
+    """Each row is in train.jsonl when its line is printed, and a resume takes back what lies beyond its checkpoint."""
+    seen = []
+
+    def follow(line):
+        seen.append((len(read_rows(tmp_path)), len(seen)))
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, log_interval=1, report=follow, progress=Interrupt(2, 3), visualdl=False)
+    assert seen == [(number + 1, number) for number in range(8)]  # 4 steps, 1 validation, 3 steps
+    done = train(config, tmp_path, resume=tmp_path, log_interval=1, visualdl=False)
+    assert [row["step"] for row in read_rows(tmp_path) if row["kind"] == "train"] == list(range(1, 13))
+    assert read_rows(tmp_path) == done.rows
+
+
+def test_rows_of_a_training(whole, config):
+    _, done = whole
+    trained = [row for row in done.rows if row["kind"] == "train"]
+    valid = [row for row in done.rows if row["kind"] == "valid"]
+    assert [row["step"] for row in trained] == [2, 4, 6, 8, 10, 12]  # 60 videos in batches of 16
+    assert [row["epoch"] for row in trained] == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    assert [row["epoch"] for row in valid] == [1, 2, 3] and [row["num_videos"] for row in valid] == [20] * 3
+    for row in trained:
+        assert row["learning_rate"] == pytest.approx(learning_rate_at(row["step"] - 1, 4, config.TRAIN))
+        assert row["videos_per_second"] > 0
+        assert 0 < row["reader_cost"] < row["batch_cost"]
+        assert row["seconds_left"] == pytest.approx(row["batch_cost"] * (12 - row["step"]))
+    assert valid[0]["loss"] == pytest.approx(20 * math.log(2), rel=0.5)  # summed over 20 classes, a video's mean
+    assert done.best_gap == max(row["gap"] for row in valid)
+    assert done.curve("valid", "gap") == ([1, 2, 3], [row["gap"] for row in valid])
+    assert done.train_seconds > 0.9 * sum(2 * row["batch_cost"] for row in trained)
+
+
+def test_the_network_learns(whole):
+    _, losses = whole[1].curve("train", "loss")
+    assert losses[-1] < losses[0]
+
+
+def test_overfits_one_batch(tiny_config, tmp_path):
+    """Eight videos whose label can only be told from their frames: the loss goes to nothing."""
+    videos = [a_video(f"v{index}", 4 + index, [index % 4, 4 + index // 4]) for index in range(8)]
+    shards = write_list(tmp_path / "train.list", write_shards(tmp_path, [videos]))
+    config = changed(
+        tiny_config,
+        MODEL__drop_rate=0.0,
+        MODEL__num_classes=6,
+        TRAIN__filelist=str(shards),
+        TRAIN__batch_size=8,
+        TRAIN__epoch=100,
+        TRAIN__learning_rate=0.01,
+        TRAIN__warmup_iters=0,
+    )
+    done = train(config, tmp_path / "out", seed=0, log_interval=1, valid_interval=0, visualdl=False)
+    first, last = done.rows[0], done.rows[-1]
+    assert first["loss"] > 2
+    assert last["loss"] < 0.1
+    assert last["gap"] > 0.99 and last["hit_at_1"] == 1
+
+
+def test_every_training_video_is_used_once_an_epoch(config, tmp_path):
+    epochs = []
+
+    def watch(items, *, total, desc):
+        epochs.append([])
+        for batch in items:
+            epochs[-1].append(batch.ids)
+            yield batch
+        assert len(epochs[-1]) == total
+
+    train(config, tmp_path, seed=5, valid_interval=0, progress=watch, visualdl=False)
+    expected = sorted(ids_of(read_filelist(config.TRAIN.filelist)))
+    assert len(epochs) == 3 and len(expected) == 60
+    for batches in epochs:
+        assert sorted(video for batch in batches for video in batch) == expected
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
+def test_the_same_seed_gives_the_same_bits(whole, config, tmp_path):
+    done = train(config, tmp_path / "same", seed=5, log_interval=2, visualdl=False)
+    assert same(latest(tmp_path / "same"), latest(whole[0]))
+    assert timeless(done.rows) == timeless(whole[1].rows)
+
+
+def test_another_seed_gives_other_weights(whole, config, tmp_path):
+    train(config, tmp_path, seed=6, valid_interval=0, visualdl=False)
+    found, other = latest(tmp_path), latest(whole[0])
+    assert all(not np.array_equal(found[name], other[name]) for name in found)
+
+
+def test_a_seed_that_was_drawn_is_stored(config, tmp_path):
+    config = changed(config, TRAIN__epoch=1)
+    train(config, tmp_path / "drawn", valid_interval=0, visualdl=False)
+    seed = load_config(tmp_path / "drawn" / "config.yaml").TRAIN.seed
+    train(config, tmp_path / "again", seed=seed, valid_interval=0, visualdl=False)
+    assert same(latest(tmp_path / "drawn"), latest(tmp_path / "again"))
+    train(config, tmp_path / "other", valid_interval=0, visualdl=False)
+    assert not same(latest(tmp_path / "drawn"), latest(tmp_path / "other"))
+
+
+# --- resume -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "epoch, kind",
+    [(2, "save_dir"), (3, "prefix"), (3, "pdstate"), (2, "pdparams")],
+)
+def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
+    """Stopped in the middle of an epoch: the resumed run ends in the same bits as the uninterrupted one."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, log_interval=2, progress=Interrupt(epoch), visualdl=False)
+    assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["epoch"] == epoch - 1
+    paddle.seed(987)  # nothing may hang on the state of this process
+    np.random.seed(987)
+    prefix = tmp_path / "AttentionLSTM_latest"
+    resume = {
+        "save_dir": tmp_path,
+        "prefix": prefix,
+        "pdstate": prefix.with_suffix(".pdstate"),
+        "pdparams": prefix.with_suffix(".pdparams"),
+    }[kind]
+    lines = []
+    done = train(config, tmp_path, resume=resume, log_interval=2, report=lines.append, visualdl=False)
+    assert lines[0] == f"resumed after epoch {epoch - 1} of 3"
+    folder, uninterrupted = whole
+    assert same(latest(tmp_path), latest(folder))
+    assert same(best(tmp_path), best(folder))
+    assert done.best_gap == uninterrupted.best_gap
+    assert timeless(done.rows) == timeless(uninterrupted.rows)
+    assert timeless(read_rows(tmp_path)) == timeless(read_rows(folder))
+    found, expected = (load_plain(path / "AttentionLSTM_latest.pdstate", "") for path in (tmp_path, folder))
+    assert same(found["optimizer"], expected["optimizer"])
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2, 3])
+def test_resume_inside_an_epoch_is_exact(whole, config, tmp_path, batch):
+    """From the last checkpoint before the interruption, whichever step that was."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, save_interval=1, progress=Interrupt(2, batch), visualdl=False)
+    found = load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]
+    assert (found["epoch"], found["batch"], found["step"]) == (1, batch, 4 + batch)
+    lines = []
+    paddle.seed(987)
+    train(config, tmp_path, resume=tmp_path, report=lines.append, visualdl=False)
+    assert lines[0] == "resumed after epoch 1 of 3" + (f" and {batch} of 4 steps" if batch else "")
+    assert same(latest(tmp_path), latest(whole[0])) and same(best(tmp_path), best(whole[0]))
+    optimizers = [load_plain(path / "AttentionLSTM_latest.pdstate", "")["optimizer"] for path in (tmp_path, whole[0])]
+    assert same(*optimizers)
+
+
+@pytest.mark.parametrize("key, value", [("batch_size", 8), ("shuffle_shards", 2)])
+def test_inside_an_epoch_the_batches_must_be_the_same(config, tmp_path, key, value):
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, save_interval=1, progress=Interrupt(2, 2), visualdl=False)
+    with pytest.raises(ConfigError, match=rf"TRAIN\.{key}: the checkpoint lies inside an epoch .* not {value}"):
+        train(changed(config, **{f"TRAIN__{key}": value}), tmp_path, resume=tmp_path, visualdl=False)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_inside_an_epoch_the_shards_must_be_the_same(config, tmp_path, inside):
+    """Between epochs, others may be taken up."""
+    with pytest.raises(KeyboardInterrupt):
+        interval = 1 if inside else 0
+        train(config, tmp_path, seed=5, save_interval=interval, progress=Interrupt(2, 2), visualdl=False)
+    turned = write_list(tmp_path / "turned.list", read_filelist(config.TRAIN.filelist)[::-1])
+    other = changed(config, TRAIN__filelist=str(turned))
+    if not inside:
+        train(other, tmp_path, resume=tmp_path, visualdl=False)
+        return
+    with pytest.raises(ConfigError, match=r"TRAIN\.filelist: the checkpoint lies inside an epoch, and .*turned\.list"):
+        train(other, tmp_path, resume=tmp_path, visualdl=False)
+
+
+TRAIN = """
+import json, sys
+from alstm_helpers.config import Config
+from alstm_helpers.training.train import train
+folder, resume = sys.argv[2], sys.argv[3] == "resume"
+def steps(items, *, total, desc):
+    for item in items:
+        print("step", flush=True)
+        yield item
+how = {"resume": folder} if resume else {"seed": 5}
+train(Config(**json.loads(sys.argv[1])), folder, save_interval=1, progress=steps, visualdl=False, **how)
+print("done", flush=True)
+"""
+
+
+def test_killed_ten_times_at_any_step_the_weights_are_the_same_bits(config, tmp_path):
+    """SIGKILL, between steps, in one, or while a checkpoint is written; each run goes on from where the last was."""
+    config = changed(config, TRAIN__epoch=8)
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    # In a process of its own, too: an earlier test may have changed the number of threads in this one.
+    subprocess.run([sys.executable, "-c", TRAIN, config.model_dump_json(), str(whole), "anew"], check=True)
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(40):
+        how = "resume" if (folder / "AttentionLSTM_latest.pdstate").exists() else "anew"
+        command = [sys.executable, "-c", TRAIN, config.model_dump_json(), str(folder), how]
+        run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        with run:
+            seen = [run.stdout.readline() for _ in range(rng.randint(1, 2))]
+            if kills < 10 and seen[-1] == "step\n":
+                time.sleep(rng.uniform(0, 0.03))
+                run.kill()
+            elif "done" in run.stdout.read():
+                break
+        kills += run.returncode == -signal.SIGKILL
+    assert kills == 10
+    assert same(latest(folder), latest(whole)) and same(best(folder), best(whole))
+    ends = [load_plain(path / "AttentionLSTM_latest.pdstate", "") for path in (folder, whole)]
+    assert same(ends[0]["optimizer"], ends[1]["optimizer"])
+    assert ends[0]["progress"]["best_gap"] == ends[1]["progress"]["best_gap"]
+
+
+def test_the_optimizer_s_state_matters(whole, config, tmp_path):
+    """Otherwise the test above could not see a resume that forgets it."""
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, progress=Interrupt(3), visualdl=False)
+    state = tmp_path / "AttentionLSTM_latest.pdstate"
+    checkpoint = load_plain(state, "")
+    assert len(checkpoint["optimizer"]) >= 2 * len(checkpoint["weights"])  # squares and means of each parameter
+    checkpoint["optimizer"] = {}
+    state.write_bytes(pickle.dumps(checkpoint, protocol=4))
+    train(config, tmp_path, resume=tmp_path, visualdl=False)
+    assert not same(latest(tmp_path), latest(whole[0]))
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 16, 99])
+def test_gradients_of_parts_add_up_to_those_of_the_batch(config, tmp_path, monkeypatch, accumulate):
+    """The same weights as from whole batches, but for rounding; without dropout, which draws anew for each part."""
+    settings = {"MODEL__drop_rate": 0.0, "TRAIN__epoch": 1, "TRAIN__clip_norm": 25.0}
+    ends, sizes, original = [], [], AttentionLSTM.forward
+
+    def forward(self, rgb, *args, **settings):
+        sizes.append(len(rgb))
+        return original(self, rgb, *args, **settings)
+
+    monkeypatch.setattr(AttentionLSTM, "forward", forward)
+    for parts in (1, accumulate):
+        folder = tmp_path / str(parts)
+        train(changed(config, **settings, TRAIN__accumulate=parts), folder, seed=5, valid_interval=0, visualdl=False)
+        ends.append(latest(folder))
+    assert max(sizes[:4]) == 16 and max(sizes[4:]) == math.ceil(16 / accumulate)
+    for name, array in ends[0].items():
+        np.testing.assert_allclose(ends[1][name], array, atol=1e-5, rtol=0, err_msg=name)
+    rows = [read_rows(tmp_path / str(parts)) for parts in (1, accumulate)]
+    assert [row["loss"] for row in rows[1]] == pytest.approx([row["loss"] for row in rows[0]], rel=1e-5)
+
+
+def test_resume_with_more_epochs(config, tmp_path):
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, valid_interval=0, visualdl=False)
+    train(changed(config, TRAIN__epoch=2), tmp_path, resume=tmp_path, valid_interval=0, log_interval=4, visualdl=False)
+    assert [row["epoch"] for row in read_rows(tmp_path)] == [2]
+
+
+def test_resume_of_a_finished_training_changes_nothing(whole, config, tmp_path):
+    for path in whole[0].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    done = train(config, tmp_path, resume=tmp_path, visualdl=False)
+    assert same(state_of(done.net), latest(whole[0]))
+    assert (done.best_gap, done.train_seconds) == (whole[1].best_gap, whole[1].train_seconds)
+    for path in whole[0].iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_resume_from_the_current_folder(config, tmp_path, monkeypatch):
+    config = changed(config, TRAIN__epoch=1)
+    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    monkeypatch.chdir(tmp_path)
+    lines = []
+    train(config, tmp_path, resume=".", valid_interval=0, report=lines.append, visualdl=False)
+    assert lines == ["resumed after epoch 1 of 1"]
+
+
+def gaps(monkeypatch, values):
+    """Let the validations give these GAPs."""
+    given = iter(values)
+
+    def fake(net, batches, *, top_k, ranks, observe):
+        return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
+
+    monkeypatch.setattr(training, "evaluate", fake)
+
+
+def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
+    gaps(monkeypatch, [0.3, 0.5, 0.5])
+    kept = []
+
+    def watch(items, *, total, desc):
+        kept.append(latest(tmp_path) if (tmp_path / "AttentionLSTM_latest.pdparams").exists() else None)
+        return items
+
+    done = train(config, tmp_path, seed=5, progress=watch, visualdl=False)
+    assert done.best_gap == 0.5
+    assert same(best(tmp_path), kept[2])  # the weights after epoch 2, when epoch 3 began
+    assert not same(best(tmp_path), latest(tmp_path))
+
+
+def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
+    gaps(monkeypatch, [0.5, 0.4, 0.3])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, progress=Interrupt(2), visualdl=False)
+    first = best(tmp_path)
+    done = train(config, tmp_path, resume=tmp_path, visualdl=False)
+    assert done.best_gap == 0.5
+    assert same(best(tmp_path), first)
+
+
+def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monkeypatch):
+    """Every save_dir holds <model>_best.pdparams, also when the best epoch lies before the resume."""
+    gaps(monkeypatch, [0.5, 0.4, 0.3])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "old", seed=5, progress=Interrupt(2), visualdl=False)
+    train(config, tmp_path / "new", resume=tmp_path / "old", visualdl=False)
+    assert same(best(tmp_path / "new"), best(tmp_path / "old"))
+
+
+@pytest.mark.parametrize(
+    "settings, problem",
+    [
+        ({"MODEL__lstm_size": 8}, "shape"),
+        ({"MODEL__num_classes": 21}, r"fc_logit\.weight: shape"),
+        ({"MODEL__pooling": "mean"}, "att_fc"),  # the checkpoint has arrays that this model has not
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(whole, config, tmp_path, settings, problem):
+    with pytest.raises(AlstmError, match=problem):
+        train(changed(config, **settings), tmp_path, resume=whole[0], visualdl=False)
+
+
+def test_what_is_no_checkpoint_is_refused(config, tmp_path):
+    with pytest.raises(AlstmError, match=r"no AttentionLSTM_latest\.pdstate here; .*save_dir"):
+        train(config, tmp_path / "out", resume=tmp_path, visualdl=False)
+    (tmp_path / "AttentionLSTM_latest.pdstate").write_bytes(pickle.dumps({"weights": {}}))
+    with pytest.raises(AlstmError, match="not a checkpoint"):
+        train(config, tmp_path / "out", resume=tmp_path, visualdl=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_resume_and_pretrain_exclude_each_other(whole, config, tmp_path):
+    with pytest.raises(AlstmError, match="only one"):
+        train(config, tmp_path, resume=whole[0], pretrain=whole[0] / "AttentionLSTM_best.pdparams", visualdl=False)
+
+
+# --- other starts and intervals ---------------------------------------------------------------------------------
+
+
+def test_pretrain_takes_what_fits(whole, config, tmp_path):
+    """Fine-tuning to another number of classes: all but the last layer is taken over, and said."""
+    weights = whole[0] / "AttentionLSTM_best.pdparams"
+    still = changed(config, MODEL__num_classes=25, TRAIN__epoch=1, TRAIN__learning_rate=1e-30, TRAIN__weight_decay=0.0)
+    lines = []
+    train(still, tmp_path, seed=1, pretrain=weights, valid_interval=0, report=lines.append, visualdl=False)
+    assert lines[0] == f"started from {weights}; not taken over: fc_logit.weight, fc_logit.bias"
+    given, found = load_arrays(weights), latest(tmp_path)
+    assert load_config(tmp_path / "config.yaml").TRAIN.pretrain_base == str(weights)
+    for name, array in found.items():
+        if name.startswith("fc_logit"):
+            assert array.shape[-1] == 25
+        else:
+            assert np.array_equal(array, given[name]), name
+
+
+def test_pretrain_base_of_the_file_works_as_the_flag(whole, config, tmp_path):
+    weights = whole[0] / "AttentionLSTM_best.pdparams"
+    lines = []
+    config = changed(config, TRAIN__epoch=1, TRAIN__pretrain_base=str(weights))
+    train(config, tmp_path, seed=1, valid_interval=0, report=lines.append, visualdl=False)
+    assert lines[0] == f"started from {weights}; all of it"
+
+
+def test_pretrain_starts_a_training_afresh(whole, config, tmp_path):
+    """Weights only: the epochs, the log and the best GAP begin anew."""
+    weights = whole[0] / "AttentionLSTM_latest.pdparams"
+    done = train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, pretrain=weights, log_interval=4, visualdl=False)
+    assert [(row["kind"], row["epoch"]) for row in done.rows] == [("train", 1.0), ("valid", 1.0)]
+
+
+def test_no_validation(config, tmp_path):
+    """valid_interval=0: the list is not even read, and the last weights are the best."""
+    config = changed(config, TRAIN__epoch=2, VALID__filelist=str(tmp_path / "none.list"))
+    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=1, visualdl=False)
+    assert {row["kind"] for row in done.rows} == {"train"}
+    assert same(best(tmp_path), latest(tmp_path))
+    with pytest.raises(AlstmError, match=r"none\.list: no such file"):
+        train(config, tmp_path / "other", seed=5, valid_interval=1, visualdl=False)
+
+
+def test_validation_every_second_epoch_and_at_the_end(config, tmp_path):
+    done = train(config, tmp_path, seed=5, valid_interval=2, log_interval=0, visualdl=False)
+    assert [(row["kind"], row["epoch"]) for row in done.rows] == [("valid", 2), ("valid", 3)]
+
+
+def test_validation_does_not_disturb_the_training(whole, config, tmp_path):
+    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    assert same(latest(tmp_path), latest(whole[0]))
+
+
+def test_num_samples_sets_the_schedule(config, tmp_path):
+    """The step schedule falls at epoch 1: after num_samples / batch_size steps, here 2 of the 4."""
+    config = changed(
+        config,
+        TRAIN__epoch=1,
+        TRAIN__num_samples=32,
+        TRAIN__schedule="step",
+        TRAIN__decay_epochs=(1,),
+        TRAIN__warmup_iters=0,
+    )
+    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=1, visualdl=False)
+    assert [row["learning_rate"] for row in done.rows] == pytest.approx([0.005, 0.005, 0.0005, 0.0005])
+
+
+def test_model_name_is_the_prefix_of_the_files(config, tmp_path):
+    config = changed(config, MODEL__name="Other", TRAIN__epoch=1)
+    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    assert {path.name for path in tmp_path.glob("*.pd*")} == {
+        "Other_best.pdparams",
+        "Other_latest.pdparams",
+        "Other_latest.pdstate",
+    }
+    lines = []
+    train(config, tmp_path, resume=tmp_path, valid_interval=0, report=lines.append, visualdl=False)
+    assert lines[0] == "resumed after epoch 1 of 1"
+
+
+def test_curves_for_visualdl(config, tmp_path):
+    from visualdl import LogReader
+
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, log_interval=2, visualdl=True)
+    (log,) = (tmp_path / "visualdl").iterdir()
+    content = log.read_bytes()
+    for tag in (b"train/loss", b"train/learning_rate", b"valid/gap", b"valid/map"):
+        assert tag in content
+    reader = LogReader(file_path=str(log))
+    (scores,), (attention,) = reader.get_data("pr_curve", "valid/scores"), reader.get_data("image", "valid/attention")
+    assert scores.id == attention.id == 4
+    assert scores.pr_curve.TP[0] + scores.pr_curve.FP[0] == 20 * 20  # every score of every video
+
+
+def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
+    """Also those that a killed run drew beyond its last checkpoint."""
+    from visualdl import LogReader
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, log_interval=1, save_interval=2, progress=Interrupt(2, 3))
+    time.sleep(1.1)  # VisualDL names its files by the second
+    train(config, tmp_path, resume=tmp_path, log_interval=1)
+    (log,) = (tmp_path / "visualdl").iterdir()
+    reader = LogReader(file_path=str(log))
+    assert [point.id for point in reader.get_data("scalar", "train/loss")] == list(range(1, 13))
+    assert [text.id for text in reader.get_data("text", "config/TRAIN")] == [0, 6]  # of both starts
+
+
+class Slow:
+    """Batches that take their time, to see whose it is said to be."""
+
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def __call__(self, *args, **settings):
+        for batch in shuffled_batches(*args, **settings):
+            time.sleep(self.seconds)
+            yield batch
+
+
+def test_the_reader_s_time_is_told_apart(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "shuffled_batches", Slow(0.05))
+    config = changed(config, TRAIN__epoch=1)
+    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=2, visualdl=False)
+    for row in done.rows:
+        assert row["reader_cost"] >= 0.05
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("log_interval", [0, 10])
+def test_a_loss_that_is_not_finite_stops_the_training(config, tmp_path, log_interval):
+    config = changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0)
+    with pytest.raises(
+        AlstmError, match=r"epoch 1, the batch that starts with video t\w+: the loss is .*learning_rate"
+    ):
+        train(config, tmp_path, seed=5, log_interval=log_interval, visualdl=False)
+    assert not list(tmp_path.glob("*.pd*"))
+
+
+def test_cards_without_their_processes_are_refused(config, tmp_path):
+    with pytest.raises(ConfigError, match=r"TRAIN\.num_gpus: 8 cards are asked for, 1 processes .*distributed\.launch"):
+        train(changed(config, TRAIN__use_gpu=True, TRAIN__num_gpus=8), tmp_path, visualdl=False)
+    train(changed(config, TRAIN__num_gpus=8, TRAIN__epoch=1), tmp_path, valid_interval=0, visualdl=False)  # on a CPU
+
+
+def test_an_empty_list_is_refused(config, tmp_path):
+    empty = write_list(tmp_path / "empty.list", [])
+    with pytest.raises(AlstmError, match=r"empty\.list: the list is empty"):
+        train(changed(config, TRAIN__filelist=str(empty)), tmp_path / "out", visualdl=False)
+    hollow = write_list(tmp_path / "hollow.list", write_shards(tmp_path, [[]]))
+    with pytest.raises(AlstmError, match=r"hollow\.list: its shards hold no video"):
+        train(changed(config, TRAIN__filelist=str(hollow)), tmp_path / "out", visualdl=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_label_beyond_the_classes_is_refused(config, tmp_path):
+    with pytest.raises(AlstmError, match="the model has 5 classes"):
+        train(changed(config, MODEL__num_classes=5), tmp_path, visualdl=False)
+
+
+def test_pretrain_with_a_file_of_another_kind_is_refused(config, tmp_path):
+    save_weights(paddle.nn.Linear(2, 2), tmp_path / "odd.pdparams")
+    with pytest.raises(AlstmError, match=r"odd\.pdparams: no array fits"):
+        train(config, tmp_path / "out", pretrain=tmp_path / "odd.pdparams", visualdl=False)
+
+
+# --- a row, a step, a rank --------------------------------------------------------------------------------------
+
+
+def test_a_row_by_hand(tiny_config, monkeypatch):
+    """Steps of 3 s, one of them the reader's, on the first of four ranks: a lap of two steps, then one of one."""
+    now = [0.0]
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    batch = Batch([b"a", b"b"], None, None, None, np.eye(2, 20, dtype=np.float32))
+
+    def read():
+        for _ in range(3):
+            now[0] += 1
+            yield batch
+
+    lap, rows = training._Lap(tiny_config, 0, 4, 4, measures=True), []
+    for step, each in enumerate(lap.waits(read()), 1):
+        now[0] += 2
+        lap.add(each, paddle.zeros([2, 20]), 10.0 * step)
+        rows += [lap.row(step, 0.5)] if step > 1 else []
+    keys = ("loss", "batch_cost", "reader_cost", "videos_per_second", "seconds_left")  # two epochs of four steps
+    assert [row[key] for key in keys for row in rows[:1]] == pytest.approx([30 / 4, 3, 1, 4 * 4 / 6, 6 * 3])
+    assert [row[key] for key in keys for row in rows[1:]] == pytest.approx([30 / 2, 3, 1, 4 * 2 / 3, 5 * 3])
+
+
+def test_intervals_count_the_steps_of_an_epoch(config, tmp_path):
+    how = {"log_interval": 3, "save_interval": 3, "progress": Interrupt(2, 3)}
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, seed=5, valid_interval=0, visualdl=False, **how)
+    assert [row["step"] for row in read_rows(tmp_path)] == [3, 7]
+    assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["batch"] == 3
+
+
+@pytest.fixture
+def as_rank(monkeypatch):
+    """Let this process be one of two, whose other one has and sends the same."""
+
+    def become(rank):
+        monkeypatch.setattr(training, "join_ranks", lambda: Ranks(rank, 2))
+
+    monkeypatch.setattr(Ranks, "sum_gradients", lambda self, parameters: None)
+    monkeypatch.setattr(Ranks, "gather", lambda self, rows: np.concatenate([rows, rows]))
+    return become
+
+
+def test_dropout_differs_from_step_to_step_and_from_rank_to_rank(config, tmp_path, monkeypatch, as_rank):
+    seeds = []
+    monkeypatch.setattr(training, "seed_everything", seeds.append)
+    for rank in (0, 1):
+        as_rank(rank)
+        train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    assert len(seeds) == 26 and seeds[0] == seeds[13]  # both build the same network
+    assert len({*seeds[1:13], *seeds[14:]}) == 24
+
+
+def test_the_other_ranks_write_nothing(whole, config, tmp_path, as_rank):
+    as_rank(1)
+    lines = []
+    config = changed(config, TRAIN__epoch=4)
+    train(config, tmp_path / "out", resume=whole[0], report=lines.append, log_interval=1)
+    assert lines == [] and not (tmp_path / "out").exists()
+
+
+def test_scores_of_all_ranks_are_drawn(config, tmp_path, as_rank):
+    from visualdl import LogReader
+
+    as_rank(0)
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5)
+    (log,) = (tmp_path / "visualdl").iterdir()
+    (scores,) = LogReader(file_path=str(log)).get_data("pr_curve", "valid/scores")
+    assert scores.pr_curve.TP[0] + scores.pr_curve.FP[0] == 20 * 20
+
+
+def test_rank_0_draws_the_seed_for_all(config, tmp_path, monkeypatch, as_rank):
+    as_rank(0)
+    monkeypatch.setattr(Ranks, "gather", lambda self, rows: np.concatenate([[77], rows[1:]]))
+    train(changed(config, TRAIN__epoch=1), tmp_path, valid_interval=0, visualdl=False)
+    assert load_config(tmp_path / "config.yaml").TRAIN.seed == 77
+
+
+@pytest.mark.parametrize("topk", [1, 20])
+def test_topk_counts_in_both_kinds_of_rows(config, tmp_path, monkeypatch, topk):
+    seen = []
+
+    class Watched(training.YouTube8MMetrics):
+        def __init__(self, num_classes, top_k=20):
+            seen.append(top_k)
+            super().__init__(num_classes, top_k)
+
+    monkeypatch.setattr(training, "YouTube8MMetrics", Watched)
+    monkeypatch.setattr("alstm_helpers.evaluation.evaluate.YouTube8MMetrics", Watched)
+    train(changed(config, MODEL__topk=topk, TRAIN__epoch=1), tmp_path, seed=5, log_interval=4, visualdl=False)
+    assert set(seen) == {topk}
+
+
+def test_the_attention_is_drawn_without_dropout(config, tmp_path, monkeypatch):
+    modes = []
+    original = AttentionLSTM.forward
+
+    def forward(self, *args, return_attention=False):
+        modes.extend([self.training] if return_attention else [])
+        return original(self, *args, return_attention=return_attention)
+
+    monkeypatch.setattr(AttentionLSTM, "forward", forward)
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5)
+    assert modes == [False]
+
+
+def test_writing_checkpoints_is_no_training_time(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: time.sleep(1))
+    config = changed(config, TRAIN__epoch=1)
+    assert train(config, tmp_path, seed=5, valid_interval=0, save_interval=1, visualdl=False).train_seconds < 1
+
+
+def test_the_curves_are_flushed_before_a_checkpoint_is_written(config, tmp_path, monkeypatch):
+    """Else a kill right after it loses points that no resume draws again."""
+    calls = []
+    monkeypatch.setattr(training.Curves, "flush", lambda self: calls.append("flush"))
+    monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: calls.append("save"))
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, save_interval=2)
+    assert calls == ["flush", "flush", "save", "flush", "save"]  # the first by Curves itself
+
+
+def test_a_resumed_log_is_that_of_an_uninterrupted_run(config, tmp_path):
+    """Also where a checkpoint lies between two lines: a row ends there."""
+    how = {"log_interval": 4, "save_interval": 3, "valid_interval": 0, "visualdl": False}
+    train(config, tmp_path / "whole", seed=5, **how)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", seed=5, progress=Interrupt(1, 3), **how)
+    train(config, tmp_path / "cut", resume=tmp_path / "cut", **how)
+    rows = [
+        [{key: row[key] for key in ("step", "loss", "gap", "learning_rate")} for row in read_rows(tmp_path / name)]
+        for name in ("whole", "cut")
+    ]
+    assert rows[0] == rows[1] and [row["step"] for row in rows[0]][:2] == [3, 4]
+
+
+def test_a_resumed_run_still_says_what_it_started_from(whole, config, tmp_path):
+    weights = whole[0] / "AttentionLSTM_best.pdparams"
+    how = {"valid_interval": 0, "visualdl": False}
+    config = changed(config, TRAIN__schedule="step")  # which does not depend on the number of epochs
+    train(changed(config, TRAIN__epoch=1), tmp_path / "a", seed=1, pretrain=weights, **how)
+    train(changed(config, TRAIN__epoch=2), tmp_path / "a", resume=tmp_path / "a", **how)
+    again = load_config(tmp_path / "a" / "config.yaml")
+    assert again.TRAIN.pretrain_base == str(weights)
+    train(again, tmp_path / "b", seed=again.TRAIN.seed, **how)
+    assert same(latest(tmp_path / "a"), latest(tmp_path / "b"))
+
+
+def test_a_log_line_costs_no_checkpoint(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: time.sleep(1))
+    how = {"log_interval": 2, "save_interval": 1, "valid_interval": 0, "visualdl": False}
+    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, **how)
+    assert all(row["batch_cost"] < 0.9 for row in read_rows(tmp_path))
+
+
+def test_a_failed_training_closes_its_curves(config, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(training.Curves, "close", lambda self: closed.append(True))
+    with pytest.raises(AlstmError, match="loss"):
+        train(changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0), tmp_path, seed=5)
+    assert closed
