@@ -212,7 +212,8 @@ def features(
     Backbones for pictures: flashdigits, inception_v3, resnet50, mobilenet_v2 (fetched once), onnx:PATH.
     For sound: flashdigits, logmel, onnx:PATH.
     """
-    from alstm_helpers.own_videos.features import ONE_VIDEO, extract_features
+    from alstm_helpers.data.lists import ONE_VIDEO
+    from alstm_helpers.own_videos.features import extract_features
 
     if backbone is None and like is None:
         raise click.UsageError(
@@ -256,7 +257,7 @@ def crossval(
 ) -> None:
     """Judge every video by a network that has not seen it: for fewer than about a hundred videos."""
     config = configure(config_path, overrides, use_gpu, model_name)
-    from alstm_helpers.own_videos.features import ONE_VIDEO
+    from alstm_helpers.data.lists import ONE_VIDEO
     from alstm_helpers.training.crossval import cross_validate
 
     options: dict[str, Any] = {"seed": config.TRAIN.seed, "group": group or ONE_VIDEO, "pretrain": pretrain}
@@ -390,7 +391,7 @@ def _fetched(weights: str) -> str:
 def _batches(filelist: str, batch_size: int, num_classes: int, log_interval: int) -> Any:
     """The batches of a list, with a line in the log every so many."""
     from alstm_helpers.data.dataset import read_batches
-    from alstm_helpers.files import read_filelist
+    from alstm_helpers.data.filelists import read_filelist
 
     videos = 0
     shards = read_filelist(filelist)
@@ -436,8 +437,9 @@ def evaluate(
     config = configure(config_path, overrides, use_gpu, model_name, **flags)
     from alstm_helpers.evaluation import evaluate as evaluation
     from alstm_helpers.evaluation.report import write_report
+    from alstm_helpers.model.build import load_model
 
-    net = evaluation.load_model(config, _weights(weights, config))
+    net = load_model(config, _weights(weights, config))
     names = _class_names(config)
     batches = _batches(config.TEST.filelist, config.TEST.batch_size, config.MODEL.num_classes, log_interval)
     metrics, loss = evaluation.collect(net, batches, top_k=config.MODEL.topk)
@@ -454,7 +456,7 @@ def evaluate(
 
 
 def _class_names(config: Any) -> dict[int, str]:
-    from alstm_helpers.evaluation.predict import read_class_names
+    from alstm_helpers.data.class_names import read_class_names
 
     return read_class_names(config.INFER.class_names) if config.INFER.class_names else {}
 
@@ -501,9 +503,9 @@ def predict(
     flags = {"INFER__filelist": filelist, "INFER__batch_size": batch_size}
     config = configure(config_path, overrides, use_gpu, model_name, **flags)
     from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation import predict as prediction
-    from alstm_helpers.evaluation.evaluate import load_model
-    from alstm_helpers.files import read_filelist
+    from alstm_helpers.model.build import load_model
 
     limits = prediction.read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
     net = load_model(config, _weights(weights, config))
@@ -597,9 +599,9 @@ def explain(
 ) -> None:
     """Show which seconds of a video carried which label: a picture and JSON for each."""
     config = configure(config_path, overrides, use_gpu, model_name, INFER__filelist=filelist)
+    from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation import explain as explaining
-    from alstm_helpers.evaluation.evaluate import load_model
-    from alstm_helpers.files import read_filelist
+    from alstm_helpers.model.build import load_model
 
     net = load_model(config, _weights(weights, config))
     videos = explaining.find_videos(read_filelist(config.INFER.filelist), video)
@@ -633,7 +635,8 @@ def export(
     """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
     config = configure(config_path, overrides, use_gpu, model_name, VALID__filelist=filelist)
     from alstm_helpers.deployment.export import export as run
-    from alstm_helpers.evaluation.evaluate import gap_of, load_model
+    from alstm_helpers.deployment.predictor import gap_of
+    from alstm_helpers.model.build import load_model
 
     def measure(predictor: Any) -> float:
         size, classes, top_k = config.VALID.batch_size, config.MODEL.num_classes, config.MODEL.topk

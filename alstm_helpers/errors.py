@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each is one sentence: where, what is wrong, what to do."""
+"""The errors that a user can meet. Each is one sentence: where, what is wrong, what to do."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class AlstmError(Exception):
 
     Args:
         where: the file, record or key at fault.
-        problem: what is wrong with it.
-        remedy: what the user can do.
+        problem: what is wrong.
+        remedy: what the user can do about it.
     """
 
     def __init__(self, where: str | os.PathLike[str], problem: str, remedy: str) -> None:
@@ -24,9 +24,14 @@ class AlstmError(Exception):
 
 
 def _one_line(text: str, longest: int = 800) -> str:
-    """Text that may come from a hostile file: cut, and without line ends and what a terminal would obey."""
+    """Shorten text that may come from a hostile file, and escape line ends and terminal control characters."""
     text = text if len(text) <= longest else text[:longest] + " …"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable(video_id: bytes | str) -> str:
+    """Return a video's id as text, for messages and for files: whatever is not UTF-8 is escaped."""
+    return video_id.decode(errors="backslashreplace") if isinstance(video_id, bytes) else video_id
 
 
 class CorruptRecord(AlstmError):
@@ -34,7 +39,7 @@ class CorruptRecord(AlstmError):
 
 
 class WrongShard(AlstmError):
-    """A valid TFRecord that holds something else than frame-level YouTube-8M videos."""
+    """A valid TFRecord that holds something other than frame-level YouTube-8M videos."""
 
 
 class UnsafePickle(AlstmError):
@@ -46,7 +51,7 @@ class ConfigError(AlstmError):
 
 
 class DeviceError(AlstmError):
-    """The device asked for is not there."""
+    """The requested device is not available."""
 
 
 class FolderInUse(AlstmError):

@@ -1,4 +1,4 @@
-"""Files: written atomically, lists of shards, and the one message for a missing file."""
+"""Files: written atomically, folders claimed, and the one message for a missing file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,38 +101,16 @@ def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_records_by(path: str | os.PathLike[str], key: str) -> dict[str, dict[str, Any]]:
-    """The objects of a file of JSON lines by one of their values; a line that a crash cut off is left out."""
-    path = Path(path)
-    rows: dict[str, dict[str, Any]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            row = json.loads(line)
-            rows[row[key]] = row
-        except (ValueError, KeyError, TypeError):
-            continue
-    return rows
-
-
-def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy: str) -> dict[str, Path]:
-    """Every file below ``source`` (or ``source`` itself) with one of ``suffixes``, by its name up to the first dot.
+def read_text(path: str | os.PathLike[str], remedy: str = "save it as UTF-8 (in Excel: CSV UTF-8)") -> str:
+    """Read a text file in UTF-8, with or without a byte-order mark.
 
     Raises:
-        AlstmError: none is there, which ends with ``remedy``; or two have the same name.
+        AlstmError: the file is not UTF-8; the message ends with ``remedy``.
     """
-    source = Path(source)
-    if not source.exists():
-        raise AlstmError(source, "no such folder", "check the path, or " + remedy)
-    every = sorted(source.rglob("*")) if source.is_dir() else [source]
-    found: dict[str, Path] = {}
-    for path in every if source.is_file() else (path for path in every if path.suffix in suffixes):
-        name = path.name.partition(".")[0]
-        if name in found:
-            raise AlstmError(path, f"{found[name]} would become the same {name}.pkl", "rename one of them")
-        found[name] = path
-    if not found:
-        raise AlstmError(source, f"no *{' or *'.join(suffixes)} below it", remedy)
-    return found
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise AlstmError(path, f"byte {error.start} is not UTF-8", remedy) from None
 
 
 def safe_name(text: str) -> str:
@@ -150,31 +128,3 @@ def require_file(path: str | os.PathLike[str], remedy: str) -> Path:
     if not path.is_file():
         raise AlstmError(path, "no such file" if not path.exists() else "not a file", remedy)
     return path
-
-
-def filelist_text(shards: Iterable[Path]) -> str:
-    """What a list of these shards holds: an absolute path a line."""
-    return "".join(f"{shard.resolve()}\n" for shard in shards)
-
-
-def write_filelist(path: str | os.PathLike[str], shards: Iterable[Path]) -> None:
-    """Write a list that :func:`read_filelist` reads, atomically."""
-    with atomic_write(path, "w") as file:
-        file.write(filelist_text(shards))
-
-
-def read_filelist(path: str | os.PathLike[str]) -> list[Path]:
-    """The shard files a list names, one a line; a line that is not absolute is taken from the list's folder.
-
-    Raises:
-        AlstmError: the list is missing or empty, or names a file that is missing.
-    """
-    path = require_file(path, "make it with `alstm lists ROOT`, or pass --filelist")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    shards = [path.parent / line for line in lines if line]
-    if not shards:
-        raise AlstmError(path, "the list is empty", "convert some shards, then run `alstm lists ROOT`")
-    for shard in shards:
-        if not shard.is_file():
-            raise AlstmError(path, f"it names {shard}, which is missing", "run `alstm lists ROOT` again")
-    return shards

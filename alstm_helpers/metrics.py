@@ -11,12 +11,12 @@ result depends on the order in which videos, batches or processes come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, printable
 
 CLASSES_AT_ONCE = 512  # whose predictions mAP sorts together: bounds its memory
 
@@ -119,7 +119,9 @@ class YouTube8MMetrics:
             AlstmError: shapes differ, a label is no class, or a score is not a number.
         """
         scores = np.asarray(scores)
-        names = [*map(_text, ids)] if ids is not None else [str(self.num_videos + row) for row in range(len(scores))]
+        names = (
+            [*map(printable, ids)] if ids is not None else [str(self.num_videos + row) for row in range(len(scores))]
+        )
         truth = self._multi_hot(labels, names)
         if scores.shape != truth.shape or truth.shape[1] != self.num_classes:
             problem = f"shape {scores.shape}, labels {truth.shape}, for {self.num_classes} classes"
@@ -239,32 +241,76 @@ class YouTube8MMetrics:
         """Average precision of each class in its part of the pool; float64 (C,). Without a positive it is 0."""
         return np.array([average_precision(*part) for part in self.by_class()])
 
+    def mean_ap(self) -> float:
+        """Mean of :meth:`class_ap` over all classes."""
+        return float(self.class_ap().mean())
+
     def result(self) -> dict[str, float]:
         """``hit_at_1``, ``perr``, ``gap``, ``map`` in [0, 1], and ``num_videos``.
 
         A video without labels counts as a miss for Hit@1 and PERR, and its predictions as false for GAP.
         mAP is the mean over all classes; a class without a positive has AP 0.
         """
-        return {
-            "hit_at_1": self.hit_at_1(),
-            "perr": self.perr(),
-            "gap": self.gap(),
-            "map": float(self.class_ap().mean()),
-            "num_videos": self.num_videos,
-        }
+        return {**{metric.key: metric.compute(self) for metric in METRICS}, "num_videos": self.num_videos}
 
     def _multi_hot(self, labels: np.ndarray | Sequence[Sequence[int]], names: Sequence[str]) -> np.ndarray:
         if isinstance(labels, np.ndarray) and labels.ndim == 2:
             return labels.astype(bool)
         truth = np.zeros((len(labels), self.num_classes), dtype=bool)
         for row, classes in enumerate(labels):
-            valid = range(self.num_classes)
-            wrong = [label for label in classes if label not in valid]
-            if wrong:
-                where = f"labels of video {names[row] if row < len(names) else row}"
-                raise AlstmError(where, f"{wrong[0]} is not one of {self.num_classes} classes", "set num_classes")
+            require_labels(classes, self.num_classes, f"video {names[row] if row < len(names) else row}")
             truth[row, list(classes)] = True
         return truth
+
+
+class Metric(NamedTuple):
+    """One metric: everything that shows metrics reads :data:`METRICS`, so a new one is one entry there.
+
+    Args:
+        key: its name in files.
+        title: its name in the log and on the command line.
+        compute: of the videos so far, a number for which larger is better.
+        in_log: whether the log of a training shows it; it is computed at every line of the log.
+        in_folds: whether ``crossval.json`` has it for each fold.
+    """
+
+    key: str
+    title: str
+    compute: Callable[[YouTube8MMetrics], float]
+    in_log: bool = True
+    in_folds: bool = True
+
+
+METRICS = (
+    Metric("hit_at_1", "Hit@1", YouTube8MMetrics.hit_at_1),
+    Metric("perr", "PERR", YouTube8MMetrics.perr, in_folds=False),
+    Metric("gap", "GAP", YouTube8MMetrics.gap),
+    Metric("map", "mAP", YouTube8MMetrics.mean_ap, in_log=False, in_folds=False),
+)
+LOGGED = tuple(metric for metric in METRICS if metric.in_log)
+
+
+def metrics_text(values: Mapping[str, float], metrics: Sequence[Metric] = METRICS) -> str:
+    """Return metrics as one line of text, such as ``Hit@1 0.8885  PERR 0.8012``; ``values`` has them by key."""
+    return "  ".join(f"{metric.title} {values[metric.key]:.4f}" for metric in metrics)
+
+
+def require_labels(labels: Iterable[int], num_classes: int, where: str) -> None:
+    """Check that labels are classes of the model.
+
+    Args:
+        labels: class indices of one video.
+        num_classes: C; valid are 0 to C − 1.
+        where: the video, for the message.
+
+    Raises:
+        AlstmError: a label is out of range.
+    """
+    valid = range(num_classes)
+    wrong = next((label for label in labels if label not in valid), None)  # whatever type a label has
+    if wrong is not None:
+        problem = f"label {wrong} is out of range for {num_classes} classes"
+        raise AlstmError(where, problem, "set MODEL.num_classes to match the data set, or correct the labels")
 
 
 def best_classes(scores: np.ndarray, depth: int) -> np.ndarray:
@@ -278,10 +324,6 @@ def best_classes(scores: np.ndarray, depth: int) -> np.ndarray:
     best.sort(axis=1)
     order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
     return np.take_along_axis(best, order, 1)
-
-
-def _text(name: bytes | str) -> str:
-    return name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
 
 
 class ScoreCounts:

@@ -1,8 +1,8 @@
-"""Several processes that train together: which of them this one is, and what they exchange.
+"""Several processes that train together: which of them this is, and what they exchange.
 
 ``python -m paddle.distributed.launch`` starts the processes and tells each its rank. Every rank has the whole
 network and takes its share of every batch. The loss is a sum, so the gradients of the shares add up to those of
-the batch, and all ranks take the same step.
+the batch, and all ranks take the same step. Paddle is imported only where something is exchanged.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from alstm_helpers.runtime import paddle
+from alstm_helpers import runtime
+from alstm_helpers.runtime import Tensor
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Ranks:
     rank: int = 0
     count: int = 1
 
-    def sum_gradients(self, parameters: Iterable[Any]) -> None:
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Add up each parameter's gradient over all ranks, in place."""
         if self.count > 1:
             for parameter in parameters:
                 if parameter.grad is not None:  # None of a frozen one, on every rank
-                    paddle.distributed.all_reduce(parameter.grad)
+                    runtime.paddle.distributed.all_reduce(parameter.grad)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """The rows (N, …) of all ranks, one rank after the other; N may differ from rank to rank."""
@@ -42,8 +42,8 @@ class Ranks:
         return np.concatenate([part[: int(length[0])] for part, length in zip(parts, lengths, strict=True)])
 
     def _gather_equal(self, array: np.ndarray) -> list[np.ndarray]:
-        found: list[Any] = []
-        paddle.distributed.all_gather(found, paddle.to_tensor(array))
+        found: list[Tensor] = []
+        runtime.paddle.distributed.all_gather(found, runtime.paddle.to_tensor(array))
         return [tensor.numpy() for tensor in found]
 
 
@@ -54,5 +54,6 @@ def join_ranks() -> Ranks:
     """Join the other processes if the launcher started several; over NCCL on GPUs, over Gloo on CPUs."""
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
         return ALONE
-    paddle.distributed.init_parallel_env()
-    return Ranks(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
+    distributed = runtime.paddle.distributed
+    distributed.init_parallel_env()
+    return Ranks(distributed.get_rank(), distributed.get_world_size())

@@ -19,9 +19,11 @@ import time
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from alstm_helpers.errors import DeviceError
+
+Tensor: TypeAlias = Any  # a paddle.Tensor; Paddle's own stubs do not pass mypy
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 

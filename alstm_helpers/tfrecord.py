@@ -24,7 +24,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-from alstm_helpers.errors import CorruptRecord, WrongShard
+from alstm_helpers.errors import CorruptRecord, WrongShard, printable
 from alstm_helpers.files import atomic_write, require_file
 
 RGB_DIM, AUDIO_DIM = 1024, 128
@@ -48,8 +48,13 @@ class Video(NamedTuple):
 
     @property
     def num_frames(self) -> int:
-        """T, the seconds of features; one frame was taken a second."""
+        """T, the seconds of features: one frame per second."""
         return len(self.rgb)
+
+    @property
+    def name(self) -> str:
+        """The id as text, for messages and for files."""
+        return printable(self.id)
 
 
 def masked_crc(data: bytes) -> int:
@@ -318,7 +323,7 @@ def general_decode(payload: bytes, where: str) -> Video:
             raise WrongShard(where, "this is a video-level record", _NEED_FRAME_LEVEL)
         raise WrongShard(where, "the record has no frames", _NEED_FRAME_LEVEL)
     video_id = _id(context, where)
-    where = f"{where} (video {video_id.decode(errors='backslashreplace')})"
+    where = f"{where} (video {printable(video_id)})"
     rgb, audio = (_decode_frames(lists, key, dim, where) for key, dim in _STREAMS.items())
     if len(rgb) != len(audio):
         problem = f"{len(rgb)} rgb frames but {len(audio)} audio frames"

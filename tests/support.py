@@ -83,7 +83,7 @@ def run_python(code: str, *arguments: str, **environment: str) -> subprocess.Com
 
 def a_net(config: Config, pooling: str = "attention") -> AttentionLSTM:
     """A network whose attention is far from even, so that a wrong mask shows; ready to score."""
-    from alstm_helpers.evaluation.evaluate import build_model
+    from alstm_helpers.model.build import build_model
     from alstm_helpers.runtime import paddle
 
     paddle.seed(3)

@@ -12,8 +12,9 @@ import sys
 import pytest
 
 from alstm_helpers import files
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, read_filelist, require_file, write_json, write_json_lines
+from alstm_helpers.files import atomic_write, claimed, require_file, write_json, write_json_lines
 
 
 @pytest.fixture

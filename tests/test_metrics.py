@@ -254,7 +254,7 @@ def test_a_label_that_is_no_class_is_refused(label):
 def test_a_refused_video_is_named(name):
     with pytest.raises(AlstmError, match=r"scores of video abc: not finite"):
         YouTube8MMetrics(2, 2).update(np.array([[0.1, 0.2], [np.nan, 0.3]]), [[0], [1]], ["first", name])
-    with pytest.raises(AlstmError, match=r"labels of video abc: 7 is not one of 2 classes"):
+    with pytest.raises(AlstmError, match=r"video abc: label 7 is out of range for 2 classes"):
         YouTube8MMetrics(2, 2).update(np.ones((2, 2)), [[0], [7]], ["first", name])
 
 

@@ -15,7 +15,7 @@ import pytest
 from support import changed, write_list, write_shards
 
 from alstm_helpers.data.dataset import shuffled_batches
-from alstm_helpers.files import read_filelist
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.model.weights import load_arrays
 from alstm_helpers.pickles import load_shard
 from alstm_helpers.ranks import ALONE, Ranks, join_ranks

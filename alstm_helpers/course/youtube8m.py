@@ -58,7 +58,7 @@ class RealSet:
 
     def class_names(self) -> dict[int, str]:
         """Names from ``vocabulary.csv`` in the folder; none when it is not there."""
-        from alstm_helpers.evaluation.predict import read_class_names
+        from alstm_helpers.data.class_names import read_class_names
 
         path = self.folder / "vocabulary.csv"
         return read_class_names(path) if path.exists() else {}

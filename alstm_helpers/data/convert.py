@@ -17,8 +17,10 @@ from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
 
+from alstm_helpers.data.filelists import shards_below
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, leftovers, read_records_by, shards_below, write_json_lines
+from alstm_helpers.files import claimed, leftovers, write_json_lines
+from alstm_helpers.ledger import Ledger
 from alstm_helpers.pickles import save_videos
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import read_videos
@@ -101,7 +103,7 @@ def convert(
 
     def look() -> tuple[dict[str, dict[str, Any]], dict[Path, Path]]:
         """The rows of the manifest, and what is left to do: shards and their pickles."""
-        rows, pickles = read_records_by(manifest, "shard"), {name: target / f"{name}.pkl" for name in shards}
+        rows, pickles = Ledger(manifest, "shard").rows, {name: target / f"{name}.pkl" for name in shards}
         left = [
             name for name, shard in shards.items() if not _is_done(rows.get(shard.name), shard, pickles[name], keys)
         ]

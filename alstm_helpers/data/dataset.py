@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_records_by
+from alstm_helpers.ledger import Ledger
+from alstm_helpers.metrics import require_labels
 from alstm_helpers.pickles import load_shard
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, count_records
 
@@ -152,12 +152,7 @@ def _pools(
 def _load(shard: Path, num_classes: int) -> list[Video]:
     videos = load_shard(shard)
     for video in videos:
-        if video.labels and video.labels[-1] >= num_classes:
-            raise AlstmError(
-                f"{shard}, video {video.id.decode(errors='backslashreplace')}",
-                f"label {video.labels[-1]}, but the model has {num_classes} classes",
-                "set MODEL.num_classes to the data set's",
-            )
+        require_labels(reversed(video.labels), num_classes, f"{shard}, video {video.name}")
     return videos
 
 
@@ -181,17 +176,14 @@ def count_labels(shards: Sequence[Path], num_classes: int) -> np.ndarray:
     """
     counts = np.zeros(num_classes, np.int64)
     for shard in shards:
-        for video in load_shard(shard):
-            if video.labels and max(video.labels) >= num_classes:
-                problem = f"video {video.id.decode(errors='backslashreplace')} has the label {max(video.labels)}"
-                raise AlstmError(shard, problem, f"MODEL.num_classes is {num_classes}: raise it, or mend the labels")
+        for video in _load(shard, num_classes):
             counts[list(video.labels)] += 1
     return counts
 
 
 def count_videos(shards: Sequence[Path]) -> int:
     """How many videos the shards hold: from the manifest that `alstm convert` wrote beside them, or by looking."""
-    manifests = {folder: read_records_by(folder / "manifest.jsonl", "shard") for folder in {s.parent for s in shards}}
+    manifests = {folder: Ledger(folder / "manifest.jsonl", "shard").rows for folder in {s.parent for s in shards}}
     return sum(_count(shard, manifests[shard.parent].get(f"{shard.stem}.tfrecord", {})) for shard in shards)
 
 

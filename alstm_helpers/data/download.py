@@ -24,7 +24,8 @@ from typing import Any
 import requests
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, read_records_by, write_json_lines
+from alstm_helpers.files import claimed, write_json_lines
+from alstm_helpers.ledger import Ledger
 from alstm_helpers.progress import ProgressBar, no_progress
 
 MIRRORS = ("us", "eu", "asia")
@@ -161,7 +162,7 @@ def download(
     wanted = [remote for remote in plan if in_shard(remote.name, shard)]
     record = out / "downloads.jsonl"
     with claimed(out):
-        before = read_records_by(record, "file")
+        before = Ledger(record, "file").rows
         verified = dict(before)
         todo = [remote for remote in wanted if not _is_done(remote, out, verified)]
         result = Downloads(skipped=len(wanted) - len(todo))

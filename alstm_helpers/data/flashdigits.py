@@ -42,10 +42,6 @@ SPLITS = {"train": ("train%04d.tfrecord", "t"), "val": ("validate%04d.tfrecord",
 TRAIN_IMAGES = 1400
 PIXEL_NOISE = 2  # of 16 grey levels
 SINGLE_TONE_SHARE = 0.4  # seconds with one tone of a key and not the other
-# Of the sound in a video file: samples a second (AAC keeps noise below 2 kHz the better, the more there are: the audio
-# features' correlation with the generator's is 0.975 at 16 kHz and 0.997 at 48), and how far it is turned down.
-FILE_RATE, FILE_LEVEL = 48_000, 8
-READ_RATE = 16_000
 RECIPE = 1  # raised whenever the same seed would give other bytes
 
 
@@ -57,7 +53,7 @@ class Event(NamedTuple):
     label: int
 
 
-class Clip(NamedTuple):
+class Scene(NamedTuple):
     """A rendered video: frames uint8 (T, 8, 8) of 0–16, sound float32 (T, 4000), and what happens when."""
 
     frames: np.ndarray
@@ -83,8 +79,8 @@ def _image_pool(split: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     return pool, tuple(pool[targets[pool] == digit] for digit in range(10))
 
 
-def render(seed: int, split: str, index: int) -> Clip:
-    """Draw video ``index`` of a split; the same arguments give the same clip."""
+def render(seed: int, split: str, index: int) -> Scene:
+    """Draw video ``index`` of a split; the same arguments give the same scene."""
     rng = np.random.default_rng([seed, list(SPLITS).index(split), index])
     images = _digits()[0]
     pool, by_digit = _image_pool(split)
@@ -112,7 +108,7 @@ def render(seed: int, split: str, index: int) -> Clip:
             sound[start : event.stop] += _sine(low) + _sine(high)
     sound[lone] += np.stack([_sine(int(tone)) for tone in tones[lone]]) if lone.any() else 0
     noisy = frames + rng.integers(-PIXEL_NOISE, PIXEL_NOISE + 1, frames.shape)
-    return Clip(np.clip(noisy, 0, 16).astype(np.uint8).reshape(seconds, 8, 8), sound, tuple(sorted(events)))
+    return Scene(np.clip(noisy, 0, 16).astype(np.uint8).reshape(seconds, 8, 8), sound, tuple(sorted(events)))
 
 
 @cache
@@ -169,38 +165,13 @@ def extract_audio(sound: np.ndarray) -> np.ndarray:
     return quantize(0.5 * np.log(energy + 1e-6) - 5.43)  # white noise of deviation 1 lies near -0.43
 
 
-def write_mp4(path: str | os.PathLike[str], clip: Clip) -> None:
-    """A clip as a video file that any player plays: 128 × 128 pixels, five pictures a second, sound at 48 kHz.
-
-    The picture is H.264 and the sound AAC when the path ends in ``.mp4``.
-    """
-    from scipy.signal import resample
-
-    from alstm_helpers.own_videos.media import write_video
-
-    grey = np.rint(clip.frames.astype(np.float32) * (255 / 16)).astype(np.uint8)  # (T, 8, 8)
-    frames = np.kron(grey, np.ones((1, 16, 16), np.uint8))[..., None].repeat(3, axis=3)  # (T, 128, 128, 3)
-    # Through the spectrum of the whole clip, so that nothing below 2 kHz is lost.
-    sound = resample(clip.sound.ravel(), len(frames) * FILE_RATE).reshape(len(frames), FILE_RATE)
-    write_video(path, frames, (sound / FILE_LEVEL).astype(np.float32))
-
-
-def shrink(frames: np.ndarray) -> np.ndarray:
-    """Pictures of a video file, uint8 (T, 64, 64, 3), as :func:`extract_rgb` takes them: (T, 8, 8) of 0–16.
-
-    Rounded to sixteenths of a grey level, so that the products there stay exact on every machine.
-    """
-    means = frames.astype(np.float32).mean(3).reshape(-1, 8, 8, 8, 8).mean((2, 4))  # of 8 × 8 pixels
-    return np.asarray(np.rint(means * np.float32(256 / 255)) / 16, np.float32)
-
-
 def video_id(split: str, index: int) -> bytes:
     """Four characters for the first 4,096 videos, as YouTube-8M's ids have: ``t00f``, ``v1a2``."""
     return f"{SPLITS[split][1]}{index:03x}".encode()
 
 
-def clip_of(id: bytes, seed: int) -> Clip:
-    """Draw the clip behind a video id again."""
+def scene_of(id: bytes, seed: int) -> Scene:
+    """Draw the scene behind a video id again."""
     text = id.decode(errors="replace")
     for split, (_, prefix) in SPLITS.items():
         if text.startswith(prefix):
@@ -210,9 +181,9 @@ def clip_of(id: bytes, seed: int) -> Clip:
 
 def make_video(seed: int, split: str, index: int) -> Video:
     """One video as the data set stores it."""
-    clip = render(seed, split, index)
-    labels = tuple(sorted(event.label for event in clip.events))
-    return Video(video_id(split, index), labels, extract_rgb(clip.frames), extract_audio(clip.sound))
+    scene = render(seed, split, index)
+    labels = tuple(sorted(event.label for event in scene.events))
+    return Video(video_id(split, index), labels, extract_rgb(scene.frames), extract_audio(scene.sound))
 
 
 def _make_shard(path: Path, seed: int, split: str, indices: range) -> None:

@@ -10,13 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alstm_helpers.data.filelists import filelist_text, shards_below, write_filelist
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, filelist_text, shards_below, write_filelist
+from alstm_helpers.files import claimed
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 
 # YouTube-8M's test split has no labels, so evaluation and inference name the validation shards.
 LISTS = {"train.list": "train", "val.list": "val", "test.list": "val", "infer.list": "val"}
+ONE_VIDEO = r"^[^@]+"  # what comes before the @ in an id names the video; the rest names a part of it
 LAYOUTS = {"pkl": ".pkl", "tf": ".tfrecord"}
 
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from alstm_helpers.data.dataset import collate
+from alstm_helpers.data.dataset import Batch, collate
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.runtime import usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
 
@@ -153,3 +154,11 @@ def find_model(path: str | os.PathLike[str]) -> Path:
     if found is None:
         raise AlstmError(path, "no exported model here", "make one with `alstm export`")
     return found
+
+
+def gap_of(predictor: Predictor, batches: Iterable[Batch], num_classes: int, top_k: int) -> float:
+    """GAP of an exported model."""
+    metrics = YouTube8MMetrics(num_classes, top_k)
+    for batch in batches:
+        metrics.update(predictor(batch.rgb, batch.audio, batch.lengths).scores, batch.labels, batch.ids)
+    return metrics.gap()

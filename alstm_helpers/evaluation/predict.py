@@ -19,34 +19,6 @@ from alstm_helpers.metrics import best_classes
 from alstm_helpers.model import AttentionLSTM
 
 
-def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
-    """Class names by index from a CSV with columns ``index,name``: ``labels.csv``, or YouTube-8M's ``vocabulary.csv``.
-
-    Rows may stand in any order (``vocabulary.csv`` is not in index order); an empty name becomes ``class N``.
-
-    Raises:
-        AlstmError: the file is missing, lacks a column, or has a row without a number.
-    """
-    path = require_file(path, "set INFER.class_names to labels.csv or vocabulary.csv, or to null")
-    names: dict[int, str] = {}
-    remedy = "it needs the columns index,name, with a number in index"
-    rows = 1  # read so far, the header's included
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        try:
-            for row in csv.DictReader(file):
-                rows += 1
-                fields = {str(key).strip().lower(): value for key, value in row.items()}
-                index = int(fields["index"])
-                names[index] = fields["name"].strip() or f"class {index}"
-        except UnicodeDecodeError:
-            raise AlstmError(path, "not in UTF-8", "save it as CSV in UTF-8") from None
-        except (KeyError, ValueError, AttributeError, csv.Error):
-            raise AlstmError(f"{path}, row {rows}", "no index or no name", remedy) from None
-    if not names:
-        raise AlstmError(path, "it names no class", remedy)
-    return names
-
-
 def read_thresholds(given: str, num_classes: int) -> np.ndarray:
     """The score from which on each class counts; float (C,).
 

@@ -16,7 +16,7 @@ from matplotlib.font_manager import get_font_names
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
-from alstm_helpers.data.flashdigits import CLASS_NAMES, Clip
+from alstm_helpers.data.flashdigits import CLASS_NAMES, Scene
 from alstm_helpers.metrics import average_precision, count_above
 
 # Okabe and Ito's palette, ordered by falling darkness, and line styles that differ without colour.
@@ -54,28 +54,28 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
     return figure
 
 
-def attention(clip: Clip, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str) -> Figure:
+def attention(scene: Scene, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str) -> Figure:
     """A video's frames over its seconds, its digits enlarged, and both attention curves with the true events shaded.
 
     Args:
-        clip: the rendered video of T seconds.
+        scene: the rendered video of T seconds.
         rgb_weights, audio_weights: at least T weights each; the padding is cut off.
         title: of the figure.
     """
-    seconds = len(clip.frames)
+    seconds = len(scene.frames)
     with plt.rc_context(STYLE):
         heights = {"height_ratios": [0.75, 0.22, 1, 1]}
         figure, (large, strip, middle, bottom) = plt.subplots(4, 1, figsize=(11, 5.4), sharex=True, gridspec_kw=heights)
-        pixels = np.concatenate([np.pad(frame, 1) for frame in clip.frames], axis=1)  # (10, 10 T)
+        pixels = np.concatenate([np.pad(frame, 1) for frame in scene.frames], axis=1)  # (10, 10 T)
         strip.imshow(pixels, cmap="gray", aspect="auto", extent=(-0.5, seconds - 0.5, 0, 1), interpolation="nearest")
         strip.set(yticks=[])
         strip.grid(False)
-        _large_frames(large, clip)
+        _large_frames(large, scene)
         large.set_title(title)
         rows = ((middle, rgb_weights, "see", 0), (bottom, audio_weights, "hear", 1))
         for axes, weights, verb, index in rows:
             axes.bar(range(seconds), weights[:seconds], color=COLOURS[index], width=0.9)
-            for event in clip.events:
+            for event in scene.events:
                 if event.label // 10 == index:
                     axes.axvspan(event.start - 0.5, event.stop - 0.5, color="0.8", zorder=0)
                     place = ((event.start + event.stop - 1) / 2, 1.0)
@@ -88,18 +88,18 @@ def attention(clip: Clip, rgb_weights: np.ndarray, audio_weights: np.ndarray, *,
     return figure
 
 
-def _large_frames(axes: Axes, clip: Clip) -> None:
+def _large_frames(axes: Axes, scene: Scene) -> None:
     """The frames in which a digit flashes, enlarged above their seconds and moved apart where they would overlap."""
     axes.set(ylim=(0, 1))
     axes.axis("off")
-    width = len(clip.frames) / 16  # seconds that an enlarged frame covers
+    width = len(scene.frames) / 16  # seconds that an enlarged frame covers
     free_from = -np.inf
-    for event in clip.events:
+    for event in scene.events:
         if event.label < 10:
             second = (event.start + event.stop - 1) / 2
             place = max(second, free_from)
             free_from = place + width
-            image = OffsetImage(clip.frames[event.start], zoom=5, cmap="gray", interpolation="nearest")
+            image = OffsetImage(scene.frames[event.start], zoom=5, cmap="gray", interpolation="nearest")
             line = {"arrowstyle": "-", "color": "0.5"}
             axes.add_artist(AnnotationBbox(image, (second, 0), (place, 0.55), pad=0.1, arrowprops=line))
 

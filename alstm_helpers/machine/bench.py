@@ -25,10 +25,12 @@ from alstm_helpers.data.convert import convert_shard
 from alstm_helpers.data.dataset import Batch, collate, read_batches
 from alstm_helpers.data.flashdigits import NUM_CLASSES, make_video
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import score_batches, summed_loss, to_tensors
+from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.machine.bench_deploy import bench_latency, bench_server
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM, dropout, length_mask, masked_softmax
+from alstm_helpers.model.build import to_tensors
+from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.paths import project_root
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.runtime import matmul_gflops, paddle, recommended_environment, set_device

@@ -31,9 +31,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from alstm_helpers.data.flashdigits import FILE_LEVEL, READ_RATE, extract_audio, extract_rgb, shrink
+from alstm_helpers.data.flashdigits import extract_audio, extract_rgb
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import require_file
+from alstm_helpers.own_videos.flashdigits_clips import FILE_LEVEL, READ_RATE, shrink
 from alstm_helpers.tfrecord import dequantize
 
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's pictures

@@ -25,19 +25,14 @@ import numpy as np
 import yaml
 from joblib import Parallel, delayed
 
-from alstm_helpers.data.lists import check_share, compile_group, side_of, write_lists
+from alstm_helpers.data.class_names import read_classes, write_classes
+from alstm_helpers.data.filelists import write_filelist
+from alstm_helpers.data.lists import ONE_VIDEO, check_share, compile_group, side_of, write_lists
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import (
-    atomic_write,
-    claimed,
-    read_records_by,
-    require_file,
-    write_filelist,
-    write_json,
-    write_json_lines,
-)
+from alstm_helpers.files import atomic_write, claimed, require_file, write_json, write_json_lines
+from alstm_helpers.ledger import Ledger
 from alstm_helpers.own_videos.backbones import Backbone, picture_backbone, sound_backbone
-from alstm_helpers.own_videos.labels import Annotation, read_annotations, read_classes, write_classes
+from alstm_helpers.own_videos.labels import Annotation, read_annotations
 from alstm_helpers.own_videos.media import Clip, find_videos, read_frames, read_sound
 from alstm_helpers.paths import project_root
 from alstm_helpers.progress import ProgressBar, no_progress
@@ -50,7 +45,6 @@ SAMPLE = 20_000  # seconds that a projection is fitted on, at most
 DIMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
 SPLITS = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
 _AGAIN = "make the features again in an empty folder"
-ONE_VIDEO = r"^[^@]+"  # of an id: parts of one video stay on one side
 
 
 class Projection(NamedTuple):
@@ -309,7 +303,7 @@ def extract_features(
                 raise AlstmError(out, problem, "take the same --backbone and --audio, or another --out")
             if like is None and before.fitted_on == extractor.fitted_on:
                 extractor.projections = before.projections  # what was trained on them must still fit
-        rows, result = read_records_by(out / "manifest.jsonl", "video"), Extraction(notes=notes)
+        rows, result = Ledger(out / "manifest.jsonl", "video").rows, Extraction(notes=notes)
         todo = [job for job in jobs if not _is_done(rows.get(job.id), job, out)]
         result.skipped = len(jobs) - len(todo)
         calls = (delayed(_extract_one)(extractor.backbone, extractor.audio, job, out.absolute()) for job in todo)

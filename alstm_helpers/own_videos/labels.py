@@ -18,12 +18,13 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from alstm_helpers.data.class_names import read_classes, write_classes
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, require_file
+from alstm_helpers.files import atomic_write, read_text, require_file
 from alstm_helpers.own_videos.media import SUFFIXES
 
 SEPARATOR = ";"
@@ -33,7 +34,6 @@ _COLUMNS = {
     "start": ("start", "begin", "from", "开始"),
     "end": ("end", "stop", "to", "结束"),
 }
-_UTF8 = "save it as UTF-8 (in Excel: CSV UTF-8)"
 _LS_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # Label Studio puts this before the name of an uploaded file
 _LS_META = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "completed_by")
 
@@ -118,18 +118,11 @@ def _checked(path: Path, where: str, annotation: Annotation) -> Annotation:
     return Annotation(video, labels, start, end)
 
 
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise AlstmError(path, f"byte {error.start} is not UTF-8", _UTF8) from None
-
-
 Found = Iterator[tuple[str, Annotation]]  # where in the file, and what
 
 
 def _read_csv(path: Path, fps: float | None) -> Found:
-    rows = csv.reader(io.StringIO(_read_text(path), newline=""))
+    rows = csv.reader(io.StringIO(read_text(path), newline=""))
     header = [name.strip().lower() for name in next(rows, [])]
     places = {
         column: next((index for index, name in enumerate(header) if name in names), None)
@@ -165,7 +158,7 @@ def _seconds(text: str, where: str) -> float | None:
 
 def _read_json(path: Path, fps: float | None) -> Found:
     try:
-        document = json.loads(_read_text(path))
+        document = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise AlstmError(path, f"not readable as JSON ({error})", "export it again") from None
     if isinstance(document, dict) and "path" in document:
@@ -261,7 +254,7 @@ def _read_xml(path: Path, fps: float | None) -> Found:
     from defusedxml.ElementTree import ParseError, fromstring
 
     try:
-        root = fromstring(_read_text(path))
+        root = fromstring(read_text(path))
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise AlstmError(path, f"not readable as XML ({error})", "export it again") from None
     if root.find("path") is None:
@@ -275,34 +268,6 @@ def _read_xml(path: Path, fps: float | None) -> Found:
 
 
 _READERS: dict[str, Callable[[Path, float | None], Found]] = {".csv": _read_csv, ".json": _read_json, ".xml": _read_xml}
-
-
-def read_classes(path: str | os.PathLike[str]) -> dict[str, int]:
-    """Class indices by name from a ``labels.csv``.
-
-    Raises:
-        AlstmError: no such columns, an index that is no number or stands there twice.
-    """
-    path = require_file(path, "write it with `alstm labels import`")
-    classes: dict[str, int] = {}
-    for number, row in enumerate(csv.DictReader(io.StringIO(_read_text(path), newline="")), 2):
-        try:
-            index, name = int(row["index"]), row["name"]
-            if index < 0 or index in classes.values() or name in classes:
-                raise ValueError
-        except (KeyError, TypeError, ValueError):
-            problem = "it is not a new index and a new name"
-            raise AlstmError(f"{path}, row {number}", problem, "write columns index,name, each once") from None
-        classes[name] = index
-    return classes
-
-
-def write_classes(path: str | os.PathLike[str], classes: Mapping[str, int]) -> None:
-    """Write ``index,name`` rows in the order of the indices."""
-    with atomic_write(path, "w") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("index", "name"))
-        table.writerows((index, name) for name, index in sorted(classes.items(), key=lambda item: item[1]))
 
 
 def import_labels(

@@ -15,7 +15,6 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -254,53 +253,3 @@ def find_videos(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
         else:
             found[require_file(source, "check the path")] = None
     return list(found)
-
-
-def write_video(
-    path: str | os.PathLike[str],
-    frames: np.ndarray,
-    sound: np.ndarray | None,
-    *,
-    fps: int = 5,
-    codec: str = "libx264",
-    audio_codec: str = "aac",
-    options: dict[str, str] | None = None,
-) -> None:
-    """Encode pictures and sound; the container follows from the suffix. For the course's own clips, and for tests.
-
-    Args:
-        path: of the file to write.
-        frames: uint8 (T, h, w, 3), one a second; each is repeated ``fps`` times.
-        sound: float32 (T, rate) between -1 and 1, of a rate that the codec takes (AAC: from 8000 on), or None for a
-            file without a sound track.
-        fps: pictures a second in the file.
-        codec, audio_codec: names that FFmpeg knows.
-        options: of the picture codec; by default nearly lossless.
-    """
-    import av
-
-    seconds, height, width = frames.shape[:3]
-    with av.open(os.fspath(path), "w") as container:
-        pictures: Any = container.add_stream(codec, rate=fps, options=options or {"crf": "10", "preset": "veryfast"})
-        pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
-        voice: Any = None
-        if sound is not None:
-            rate = sound.shape[1]
-            voice = container.add_stream(audio_codec, rate=rate, layout="mono")
-            voice.bit_rate = 128_000
-            resampler = av.AudioResampler(format=voice.format.name, layout="mono", rate=rate)
-        for second in range(seconds):
-            for number in range(fps):
-                frame = av.VideoFrame.from_ndarray(frames[second], format="rgb24")
-                frame.pts, frame.time_base = second * fps + number, Fraction(1, fps)
-                container.mux(pictures.encode(frame))
-            if sound is not None:
-                part = av.AudioFrame.from_ndarray(sound[second][None], format="flt", layout="mono")
-                part.sample_rate = sound.shape[1]
-                for resampled in resampler.resample(part):
-                    container.mux(voice.encode(resampled))
-        container.mux(pictures.encode(None))
-        if sound is not None:
-            for resampled in resampler.resample(None):
-                container.mux(voice.encode(resampled))
-            container.mux(voice.encode(None))

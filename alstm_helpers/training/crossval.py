@@ -11,12 +11,12 @@ import numpy as np
 
 from alstm_helpers.config import Config
 from alstm_helpers.data.dataset import Batch, read_batches
-from alstm_helpers.data.lists import compile_group, group_of
+from alstm_helpers.data.filelists import read_filelist, write_filelist
+from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import evaluate
-from alstm_helpers.files import read_filelist, write_filelist, write_json
+from alstm_helpers.files import write_json
 from alstm_helpers.metrics import YouTube8MMetrics
-from alstm_helpers.own_videos.features import ONE_VIDEO
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.train import train

@@ -16,11 +16,14 @@ import numpy as np
 
 from alstm_helpers.config import Config, TrainSection, save_config
 from alstm_helpers.data.dataset import Batch, count_labels, count_videos, parts_of, read_batches, shuffled_batches
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError
-from alstm_helpers.evaluation.evaluate import balanced_weights, build_model, evaluate, summed_loss, to_tensors
-from alstm_helpers.files import atomic_write, read_filelist, write_json, write_json_lines
+from alstm_helpers.evaluation.evaluate import evaluate
+from alstm_helpers.files import atomic_write, write_json, write_json_lines
 from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.model.build import build_model, to_tensors
+from alstm_helpers.model.loss import balanced_weights, summed_loss
 from alstm_helpers.model.weights import (
     apply_weights,
     load_arrays,

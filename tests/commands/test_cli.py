@@ -17,9 +17,9 @@ from support import ids_of, write_list, write_shards
 
 from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
-from alstm_helpers.evaluation.evaluate import build_model
-from alstm_helpers.files import read_filelist
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.machine.doctor import Check
+from alstm_helpers.model.build import build_model
 from alstm_helpers.model.weights import save_weights
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
@@ -243,7 +243,7 @@ def test_a_wrong_class_count(alstm, folder, trained, elsewhere, command):
 
 def test_labels_beyond_the_classes(alstm, flags, elsewhere):
     result = alstm("train", *flags, "-o", "MODEL.num_classes=3", "--save_dir=out")
-    assert_one_line_error(result, "", ".pkl, video t", "but the model has 3 classes", "MODEL.num_classes")
+    assert_one_line_error(result, "", ".pkl, video t", "is out of range for 3 classes", "MODEL.num_classes")
 
 
 def test_a_corrupt_shard_is_named(alstm, trained, elsewhere):

@@ -13,8 +13,8 @@ from support import ids_of
 
 from alstm_helpers.course import lab as lab_module
 from alstm_helpers.course.lab import PROFILES, Expected, Lab, Profile, Table
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, DeviceError
-from alstm_helpers.files import read_filelist
 from alstm_helpers.runtime import paddle
 
 

@@ -72,7 +72,7 @@ def test_collate_keeps_a_video_of_exactly_300_frames():
 def test_a_label_that_does_not_fit_is_named_with_its_shard_and_video(tmp_path, read):
     (shard,) = write_shards(tmp_path, [[a_video("fine", 1, [CLASSES - 1]), a_video("odd", 1, [0, CLASSES])]])
     with pytest.raises(
-        AlstmError, match=r"shard0\.pkl, video odd: label 6, but the model has 6 classes; .*num_classes"
+        AlstmError, match=r"shard0\.pkl, video odd: label 6 is out of range for 6 classes; .*num_classes"
     ):
         list(read_batches([shard], 4, CLASSES) if read == "in order" else shuffled([shard], 4))
 

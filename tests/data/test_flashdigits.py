@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 from alstm_helpers.data import flashdigits
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import (
     CLASS_NAMES,
-    clip_of,
     extract_audio,
     extract_rgb,
     make_data,
     make_video,
     render,
+    scene_of,
     video_id,
 )
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_filelist
 from alstm_helpers.pickles import load_videos
 from alstm_helpers.tfrecord import read_videos
 
@@ -263,7 +263,7 @@ def test_events_lie_within_the_video_and_do_not_hide_each_other(clips):
 
 def test_the_labels_are_the_events(tiny_data):
     for video in load_videos(read_filelist(tiny_data / "train.list")[0]):
-        clip = clip_of(video.id, seed=0)
+        clip = scene_of(video.id, seed=0)
         assert video.labels == tuple(sorted({event.label for event in clip.events}))
         assert video.num_frames == len(clip.frames)
         assert np.array_equal(video.rgb, extract_rgb(clip.frames))
@@ -338,9 +338,9 @@ def test_seed_split_and_index_each_matter():
 def test_ids_are_unique_and_lead_back():
     ids = [video_id(split, index) for split in ("train", "val") for index in range(3000)]
     assert len(set(ids)) == 6000 and all(len(id) == 4 for id in ids)
-    assert clip_of(b"v00a", seed=5).sound.tobytes() == render(5, "val", 10).sound.tobytes()
+    assert scene_of(b"v00a", seed=5).sound.tobytes() == render(5, "val", 10).sound.tobytes()
     with pytest.raises(AlstmError, match="not the id of a FlashDigits video"):
-        clip_of(b"SjJ3", seed=0)
+        scene_of(b"SjJ3", seed=0)
 
 
 @pytest.mark.parametrize(("extract", "part", "size"), [(extract_rgb, "frames", 1024), (extract_audio, "sound", 128)])

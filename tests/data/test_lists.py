@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from support import a_video
 
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.lists import check_no_leak, side_of, split_videos, write_lists
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_filelist
 from alstm_helpers.pickles import load_videos, save_videos
 from alstm_helpers.tfrecord import write_videos
 

@@ -206,7 +206,7 @@ def test_a_label_beyond_the_classes_is_refused_by_the_reader(tmp_path, shard):
     convert(tmp_path, tmp_path, workers=1)
     list(read_batches([tmp_path / shard], 2, 3863))
     with pytest.raises(
-        AlstmError, match=rf"{re.escape(shard)}, video abcd: label 3862, but the model has 3862 classes"
+        AlstmError, match=rf"{re.escape(shard)}, video abcd: label 3862 is out of range for 3862 classes"
     ):
         list(read_batches([tmp_path / shard], 2, 3862))
 

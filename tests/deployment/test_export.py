@@ -16,7 +16,7 @@ from support import a_net, changed, score_all, unequal_videos
 
 from alstm_helpers.deployment.predictor import INPUTS, OUTPUTS, Prediction, Predictor
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import build_model
+from alstm_helpers.model.build import build_model
 from alstm_helpers.runtime import paddle
 
 exporting = importlib.import_module("alstm_helpers.deployment.export")

@@ -7,10 +7,12 @@ import pytest
 from support import a_video, changed, ids_of, write_shards
 
 from alstm_helpers.data.dataset import collate, read_batches
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import build_model, evaluate, load_model, score_batches, summed_loss, to_tensors
-from alstm_helpers.files import read_filelist
+from alstm_helpers.evaluation.evaluate import evaluate, score_batches
 from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.model.build import build_model, load_model, to_tensors
+from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.model.weights import save_weights, state_of
 from alstm_helpers.runtime import paddle
 

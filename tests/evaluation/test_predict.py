@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 from support import a_video, ids_of, write_shards
 
+from alstm_helpers.data.class_names import read_class_names
 from alstm_helpers.data.dataset import collate, read_batches
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import build_model, score_batches
-from alstm_helpers.evaluation.predict import predict, read_class_names, read_thresholds, write_predictions
+from alstm_helpers.evaluation.evaluate import score_batches
+from alstm_helpers.evaluation.predict import predict, read_thresholds, write_predictions
 from alstm_helpers.evaluation.report import write_report
-from alstm_helpers.files import read_filelist
 from alstm_helpers.metrics import YouTube8MMetrics, best_classes
+from alstm_helpers.model.build import build_model
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import write_videos
 

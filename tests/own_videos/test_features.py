@@ -12,13 +12,14 @@ import yaml
 from test_backbones import onnx_file
 
 from alstm_helpers.config import load_config
-from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render, write_mp4
+from alstm_helpers.data.filelists import read_filelist
+from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_filelist
 from alstm_helpers.own_videos import features as module
 from alstm_helpers.own_videos.features import Extractor, Projection, extract_features, fit_projection
+from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
 from alstm_helpers.own_videos.labels import import_labels
-from alstm_helpers.own_videos.media import Clip, write_video
+from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.tfrecord import dequantize, read_videos
 
 CLIPS = 8

@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.labels import Annotation, import_labels, read_annotations, read_classes
+from alstm_helpers.own_videos.labels import Annotation, import_labels, read_annotations
 
 
 def write(path, text, encoding="utf-8"):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, find_videos, read_frames, read_sound, write_video
+from alstm_helpers.own_videos.flashdigits_clips import write_video
+from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, find_videos, read_frames, read_sound
 
 RATE = 16_000
 

@@ -11,12 +11,13 @@ from PIL import Image
 from support import changed
 from test_features import clips  # noqa: F401 - a fixture
 
-from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render, write_mp4
+from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import build_model
 from alstm_helpers.evaluation.explain import explain
+from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.features import Extractor
-from alstm_helpers.own_videos.media import Clip, write_video
+from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
+from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.watch import WINDOW, find_extractor, score_around, thumbnails, watch
 from alstm_helpers.runtime import seed_everything
 from alstm_helpers.tfrecord import Video

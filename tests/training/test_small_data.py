@@ -9,7 +9,7 @@ from test_train import Interrupt, best, gaps, latest, same
 
 from alstm_helpers.data.dataset import count_labels
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import balanced_weights, summed_loss
+from alstm_helpers.model.loss import balanced_weights, summed_loss
 from alstm_helpers.model.weights import save_weights
 from alstm_helpers.runtime import paddle
 from alstm_helpers.training.train import train
@@ -120,7 +120,9 @@ def test_a_weight_counts_for_true_labels_only():
 def test_count_labels(tmp_path):
     shards = write_shards(tmp_path, [[a_video("a", 2, [0, 2])], [a_video("b", 2, [2]), a_video("c", 2)]])
     assert count_labels(shards, 4).tolist() == [1, 0, 2, 0]
-    with pytest.raises(AlstmError, match=r"shard0\.pkl: video a has the label 2; MODEL\.num_classes is 2: raise it"):
+    with pytest.raises(
+        AlstmError, match=r"shard0\.pkl, video a: label 2 is out of range for 2 classes; set MODEL\.num_classes"
+    ):
         count_labels(shards, 2)
 
 

@@ -19,8 +19,8 @@ from support import a_video, changed, ids_of, write_list, write_shards
 
 from alstm_helpers.config import TrainSection, load_config
 from alstm_helpers.data.dataset import Batch, shuffled_batches
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError
-from alstm_helpers.files import read_filelist
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import load_arrays, save_weights, state_of
 from alstm_helpers.ranks import Ranks

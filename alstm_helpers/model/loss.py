@@ -1,0 +1,37 @@
+"""The loss that the network is trained with, and its weights for rare classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from alstm_helpers.runtime import Tensor, paddle
+
+
+def summed_loss(logits: Tensor, labels: Tensor, positive_weights: Tensor | None = None) -> Tensor:
+    """Sigmoid cross-entropy summed over classes and over the batch, as the originals train with.
+
+    Args:
+        logits, labels: float32 (B, C).
+        positive_weights: float32 (C,), how much a true label of each class counts; None for 1.
+    """
+    return paddle.nn.functional.binary_cross_entropy_with_logits(
+        logits, labels, reduction="sum", pos_weight=positive_weights
+    )
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+    """How much a true label of each class counts, from how often it occurs: the mean count divided by its own.
+
+    So all classes weigh the same in the loss (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001, as
+    scikit-learn's ``class_weight="balanced"``). Kept within a tenth and ten, for a class seen once says little.
+
+    Args:
+        counts: videos with each class, (C,).
+
+    Returns:
+        float32 (C,); 1 for a class that does not occur.
+    """
+    present = counts > 0
+    mean = counts[present].mean() if present.any() else 1.0
+    weights = np.where(present, mean / np.maximum(counts, 1), 1.0)
+    return np.clip(weights, 0.1, 10).astype(np.float32)
