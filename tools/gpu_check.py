@@ -20,14 +20,16 @@ import numpy as np
 from alstm_helpers.config import Config, TrainSection, load_config
 from alstm_helpers.data.convert import convert
 from alstm_helpers.data.dataset import Batch, read_batches
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import make_data
 from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import load_model, score_batches, summed_loss, to_tensors
+from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.predict import predict
-from alstm_helpers.files import read_filelist
 from alstm_helpers.machine.bench import full_size_batch
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.model.build import load_model, to_tensors
+from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.paths import project_root
 from alstm_helpers.runtime import paddle, set_device
 from alstm_helpers.training.precision import Precision
