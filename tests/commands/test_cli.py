@@ -387,7 +387,7 @@ def test_too_little_memory(alstm, trained, elsewhere, monkeypatch):
 def test_a_fault_of_ours_is_one_line_too(alstm, trained, monkeypatch):
     monkeypatch.setattr("alstm_helpers.evaluation.evaluate.collect", lambda *_, **__: 1 / 0)
     result = alstm("eval", *trained)
-    assert_one_line_error(result, "alstm: ZeroDivisionError: division by zero; this is a fault of alstm", "--debug")
+    assert_one_line_error(result, "alstm: ZeroDivisionError: division by zero; this is a bug in alstm", "--debug")
 
 
 @pytest.mark.parametrize("position", [0, 1, 3])

@@ -1,0 +1,69 @@
+"""Commands of the deployment wing (chapter 6): export, serve."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from alstm_helpers.commands.options import (
+    Given,
+    class_names_of,
+    config_flags,
+    configure,
+    fetched,
+    filelist_flag,
+    topk_flag,
+)
+from alstm_helpers.progress import progress_bar
+
+if TYPE_CHECKING:
+    from alstm_helpers.deployment.predictor import Predictor
+
+
+@click.command()
+@config_flags()
+@click.option("--weights", metavar="W", required=True, help="Trained .pdparams.")
+@click.option("--out", metavar="D", required=True, help="Folder for the exported model.")
+@click.option("--onnx", is_flag=True, help="Also write model.onnx, which ONNX Runtime runs without Paddle.")
+@click.option("--int8", is_flag=True, help="Also write model.int8.onnx: a quarter of the size; its GAP is measured.")
+@filelist_flag("VALID", "Where --int8 measures GAP.")
+def export(given: Given, weights: str, out: str, onnx: bool, int8: bool, filelist: str | None) -> None:
+    """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
+    config = configure(given, {"VALID.filelist": filelist})
+    from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.filelists import read_filelist
+    from alstm_helpers.deployment.export import export as run
+    from alstm_helpers.deployment.predictor import gap_of
+    from alstm_helpers.model.build import load_model
+
+    def measure(predictor: Predictor) -> float:
+        size, classes = config.VALID.batch_size, config.MODEL.num_classes
+        batches = read_batches(read_filelist(config.VALID.filelist), size, classes, by_length=True)
+        return gap_of(predictor, progress_bar(batches, desc="scoring"), classes, config.MODEL.topk)
+
+    net = load_model(config, fetched(weights))
+    done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=measure if int8 else None)
+    if int8:
+        gaps = done["int8"]
+        click.echo(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")
+    click.echo(
+        f"{', '.join(done['files'])} in {out}; differs from the trainer by at most {done['largest_difference']:.1e}"
+    )
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of 127.0.0.1.")
+@topk_flag(20, "Labels per answer.")
+@click.option("--threads", type=click.IntRange(min=1), help="Cores for the model. [default: all]")
+def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
+    """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only."""
+    from alstm_helpers.deployment.predictor import Predictor
+    from alstm_helpers.deployment.serve import run_server
+
+    predictor = Predictor(model, threads=threads)
+    click.echo(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
+    sys.stdout.flush()
+    run_server(predictor, port, top_k=infer_topk)

@@ -1,0 +1,195 @@
+"""Commands of the evaluation wing (chapter 5): eval, predict, explain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alstm_helpers.commands.options import (
+    Given,
+    batch_size_flag,
+    best_five,
+    class_names_of,
+    config_flags,
+    configure,
+    fail_after,
+    filelist_flag,
+    interval_flag,
+    line,
+    log_batches_flag,
+    logged,
+    logged_batches,
+    save_dir_flag,
+    topk_flag,
+    weights_flag,
+    weights_of,
+)
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.paths import RunFolder
+from alstm_helpers.progress import progress_bar
+
+
+@click.command("eval")
+@config_flags()
+@weights_flag
+@filelist_flag("TEST")
+@batch_size_flag("TEST")
+@log_batches_flag
+@save_dir_flag("data/evaluate_results", "Where metrics.json goes.")
+@click.option("--out", metavar="FILE", help="Another place for metrics.json; the other files go beside it.")
+@interval_flag("--resamples", 200, "Resampled splits for the intervals; 0 for none.")
+def evaluate(
+    given: Given,
+    weights: str | None,
+    filelist: str | None,
+    batch_size: int | None,
+    log_interval: int,
+    save_dir: str,
+    out: str | None,
+    resamples: int,
+) -> None:
+    """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them with more about each class."""
+    config = configure(given, {"TEST.filelist": filelist, "TEST.batch_size": batch_size})
+    from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.filelists import read_filelist
+    from alstm_helpers.evaluation.evaluate import collect
+    from alstm_helpers.evaluation.report import write_report
+    from alstm_helpers.metrics import metrics_text
+    from alstm_helpers.model.build import load_model
+
+    net = load_model(config, weights_of(weights, config))
+    names = class_names_of(config)
+    size, classes = config.TEST.batch_size, config.MODEL.num_classes
+    batches = read_batches(read_filelist(config.TEST.filelist), size, classes, by_length=True)
+    shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
+    metrics, loss = collect(net, shown, top_k=config.MODEL.topk)
+    path = Path(out) if out else Path(save_dir, "metrics.json")
+    done = write_report(metrics, loss, path, batch_size=size, names=names, resamples=resamples, progress=progress_bar)
+    if resamples:
+        intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in done["interval_95"].items())
+        click.echo(f"95 % of resampled splits: {'  '.join(intervals)}")
+    click.echo(f"{metrics_text(done)}  loss {done['loss']:.4f}  over {done['num_videos']} videos → {path}")
+
+
+@click.command()
+@click.argument("videos", nargs=-1, metavar="[CLIP.mp4]...")
+@config_flags(required=False)
+@click.option(
+    "--features", metavar="DIR", help="What made the features the model learnt from. [default: beside its lists]"
+)
+@weights_flag
+@filelist_flag("INFER")
+@batch_size_flag("INFER")
+@topk_flag(20, "Labels per video.")
+@click.option(
+    "--threshold",
+    metavar="T",
+    help="Only labels with at least this score: a number, or eval's report.json or classes.csv.",
+)
+@log_batches_flag
+@save_dir_flag("data/predict_results", "Where predictions go.")
+def predict(
+    given: Given,
+    videos: tuple[str, ...],
+    features: str | None,
+    weights: str | None,
+    filelist: str | None,
+    batch_size: int | None,
+    infer_topk: int,
+    threshold: str | None,
+    log_interval: int,
+    save_dir: str,
+) -> None:
+    """Write the best labels of every video as JSON lines and as the competition's CSV.
+
+    For video files, if some are named, also draw the seconds that the labels come from.
+    """
+    given = given if given.config_path else replace(given, config_path=_config_beside(weights))
+    config = configure(given, {"INFER.filelist": filelist, "INFER.batch_size": batch_size})
+    from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.filelists import read_filelist
+    from alstm_helpers.evaluation.predict import predict as run
+    from alstm_helpers.evaluation.predict import read_thresholds, write_predictions
+    from alstm_helpers.model.build import load_model
+
+    limits = read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
+    net = load_model(config, weights_of(weights, config))
+    names = class_names_of(config)
+    if videos:
+        if filelist or limits is not None:
+            raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
+        _watch(videos, net, config, features, infer_topk, names, Path(save_dir))
+        return
+    size = config.INFER.batch_size
+    batches = read_batches(read_filelist(config.INFER.filelist), size, config.MODEL.num_classes)
+    rows = run(net, progress_bar(batches, desc="predicting"), top_k=infer_topk, class_names=names, thresholds=limits)
+    done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
+    click.echo(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+
+
+def _about(row: dict[str, Any]) -> str:
+    return f"{row['video']}  {best_five(row['labels'])}"
+
+
+def _config_beside(weights: str | None) -> str:
+    """Return the configuration that a training left beside its weights."""
+    path = RunFolder.of_weights(weights).config if weights else None
+    if path is None or not path.is_file():
+        raise click.UsageError("Missing option '--config'; only weights in the folder of a training bring their own.")
+    return str(path)
+
+
+def _watch(
+    videos: tuple[str, ...], net: Any, config: Any, features: str | None, top_k: int, names: dict[int, str], out: Path
+) -> None:
+    """Label video files one by one; those that cannot be read are named, and the others go on."""
+    from alstm_helpers.evaluation.predict import write_predictions
+    from alstm_helpers.own_videos import watch as timeline
+    from alstm_helpers.own_videos.features import videos_by_id
+    from alstm_helpers.own_videos.media import Clip, find_videos
+
+    extractor, reports, failed = timeline.find_extractor(config, features), [], []
+    for path in videos_by_id(find_videos(videos)).values():
+        try:
+            report = timeline.watch(net, extractor, Clip(path), top_k=top_k, class_names=names)
+            picture = timeline.write_timeline({**report, "labels": report["labels"][:5]}, out)
+        except AlstmError as error:
+            failed.append(error)
+            continue
+        reports.append(report)
+        line(f"{path.name}  {best_five(report['labels'])}  → {picture}")
+        for note in report["notes"]:
+            line(f"{path.name}: {note}")
+    write_predictions(timeline.predictions_of(reports), out)
+    click.echo(f"{len(reports)} videos → {out / 'predictions.jsonl'} and predictions.csv, {len(failed)} failed")
+    fail_after(failed)
+
+
+@click.command()
+@config_flags()
+@weights_flag
+@filelist_flag("INFER")
+@click.option("--video", metavar="ID", multiple=True, required=True, help="Of the list; may be given several times.")
+@topk_flag(5, "Labels to explain.")
+@save_dir_flag("data/explain_results", "Where the reports go.")
+def explain(
+    given: Given, weights: str | None, filelist: str | None, video: tuple[str, ...], infer_topk: int, save_dir: str
+) -> None:
+    """Show which seconds of a video carried which label: a picture and JSON for each."""
+    config = configure(given, {"INFER.filelist": filelist})
+    from alstm_helpers.data.filelists import read_filelist
+    from alstm_helpers.evaluation import explain as explaining
+    from alstm_helpers.model.build import load_model
+
+    net = load_model(config, weights_of(weights, config))
+    names = class_names_of(config)
+    for found in explaining.find_videos(read_filelist(config.INFER.filelist), video):
+        report = explaining.explain(net, found, top_k=infer_topk, class_names=names)
+        path = explaining.write_explanation(report, save_dir)
+        best = report["labels"][0]
+        stream, second = explaining.strongest_second(best)
+        name = best["name"] or f"class {best['index']}"
+        click.echo(f"{report['video']}: {name} {best['score']:.3f}, most by second {second} of {stream} → {path}")

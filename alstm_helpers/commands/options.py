@@ -1,0 +1,216 @@
+"""Flags that several commands share, each once, and what the commands share in printing."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.paths import RunFolder
+
+if TYPE_CHECKING:
+    from alstm_helpers.config import Config
+    from alstm_helpers.data.class_names import Label
+    from alstm_helpers.data.dataset import Batch
+
+Command = TypeVar("Command", bound=Callable[..., Any])  # click calls a command with the flags it declares
+Item = TypeVar("Item")
+
+# Flags are spelt with underscores, as in the source document; dashes are accepted too.
+CONTEXT = {
+    "token_normalize_func": lambda token: token.replace("-", "_"),
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 110,
+}
+
+
+class DashedGroup(click.Group):
+    """A group whose commands may be spelt with ``-`` or ``_``."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What ``--config``, ``-o``, ``--use_gpu`` and ``--model_name`` say."""
+
+    config_path: str | None
+    overrides: tuple[str, ...]
+    use_gpu: bool | None
+    model_name: str | None
+
+
+def config_flags(*, required: bool = True) -> Callable[[Command], Command]:
+    """Add the flags of every command that takes a configuration; the command receives them as ``given``."""
+    options = (
+        click.option(
+            "-o", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the file: -o TRAIN.batch_size=64"
+        ),
+        click.option(
+            "--use_gpu", type=bool, help="Compute on a GPU (True) or not (False). [default: the file's TRAIN.use_gpu]"
+        ),
+        click.option("--model_name", help="Prefix of checkpoint files. [default: the file's MODEL.name]"),
+        click.option("--config", "config_path", required=required, metavar="FILE", help="YAML configuration."),
+    )
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_given(
+            *,
+            config_path: str | None,
+            overrides: tuple[str, ...],
+            use_gpu: bool | None,
+            model_name: str | None,
+            **others: Any,
+        ) -> None:
+            command(given=Given(config_path, overrides, use_gpu, model_name), **others)
+
+        for option in options:
+            with_given = option(with_given)
+        return with_given  # type: ignore[return-value]
+
+    return decorate
+
+
+def configure(given: Given, flags: Mapping[str, object] | None = None) -> Config:
+    """Return the configuration, flags over ``-o`` over the file, and set the device as it says.
+
+    Args:
+        given: the shared flags; ``config_path`` is set.
+        flags: values of other flags by dotted key; None leaves a key as it is.
+    """
+    from alstm_helpers.config import load_config, parse_override
+    from alstm_helpers.runtime import set_device
+
+    asked = {**(flags or {}), "TRAIN.use_gpu": given.use_gpu, "MODEL.name": given.model_name}
+    settings = dict(parse_override(text) for text in given.overrides)
+    settings |= {key: value for key, value in asked.items() if value is not None}
+    config = load_config(str(given.config_path), settings)
+    device = set_device(config.TRAIN.use_gpu)
+    shown = " ".join(f"{key}={value}" for key, value in settings.items())
+    click.echo(f"{given.config_path} on {device}" + (f", with {shown}" if shown else ""))
+    return config
+
+
+def _require_workers(context: click.Context, parameter: click.Parameter, count: int) -> int:
+    if count < 1 and count != -1:
+        raise AlstmError("--workers", f"{count} processes cannot work", "pass 1 or more")
+    return count
+
+
+def workers_flag(default: int, help_text: str) -> Callable[[Command], Command]:
+    """Return ``--workers``: at least 1, or -1."""
+    return click.option("--workers", default=default, show_default=True, callback=_require_workers, help=help_text)
+
+
+def interval_flag(name: str, default: int, help_text: str) -> Callable[[Command], Command]:
+    """Return a flag that counts steps, batches or epochs between events; 0 is never."""
+    return click.option(name, type=click.IntRange(min=0), default=default, show_default=True, help=help_text)
+
+
+def save_dir_flag(default: str, help_text: str) -> Callable[[Command], Command]:
+    """Return ``--save_dir``."""
+    return click.option("--save_dir", default=default, show_default=True, help=help_text)
+
+
+def filelist_flag(section: str, help_text: str = "Pickles, TFRecords or both.") -> Callable[[Command], Command]:
+    """Return ``--filelist``, which replaces the one of a section of the file."""
+    return click.option("--filelist", metavar="L", help=f"{help_text} [default: the file's {section}.filelist]")
+
+
+def batch_size_flag(section: str) -> Callable[[Command], Command]:
+    """Return ``--batch_size``, which replaces the one of a section of the file."""
+    return click.option("--batch_size", type=int, help=f"[default: the file's {section}.batch_size]")
+
+
+def topk_flag(default: int, help_text: str) -> Callable[[Command], Command]:
+    """Return ``--infer_topk``."""
+    return click.option("--infer_topk", type=click.IntRange(min=1), default=default, show_default=True, help=help_text)
+
+
+weights_flag = click.option(
+    "--weights", metavar="W", help="A path, a URL, or published. [default: data/checkpoints/<model>_best.pdparams]"
+)
+group_flag = click.option(
+    "--group", metavar="REGEX", help="Keep videos together in whose ids this finds the same text."
+)
+val_share_flag = click.option(
+    "--val_share", default=0.2, show_default=True, help="About this share goes to validation."
+)
+json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+log_batches_flag = interval_flag("--log_interval", 1, "Batches between lines; 0 never.")
+
+
+def line(text: str) -> None:
+    """Print a line of the log without tearing a progress bar apart."""
+    from tqdm import tqdm
+
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+def logged(items: Iterable[Item], interval: int, text: Callable[[Item], str]) -> Iterator[Item]:
+    """Pass items on, and print a line about each one whose number is a multiple of ``interval``; 0 prints none."""
+    for number, item in enumerate(items, 1):
+        if interval and number % interval == 0:
+            line(text(item))
+        yield item
+
+
+def logged_batches(batches: Iterable[Batch], interval: int) -> Iterator[Batch]:
+    """Pass batches on, and print after every ``interval`` of them how many videos are done; 0 prints nothing."""
+    videos = 0
+    for number, batch in enumerate(batches, 1):
+        yield batch
+        videos += len(batch.ids)
+        if interval and number % interval == 0:
+            line(f"batch {number}  {videos} videos")
+
+
+def best_five(labels: Sequence[Label]) -> str:
+    """Return the best labels of a video as part of a line."""
+    return "  ".join(f"{label['name'] or label['index']} {label['score']:.3f}" for label in labels[:5])
+
+
+def fail_after(failed: Sequence[AlstmError]) -> None:
+    """Print a line for each failure, and exit with status 1 if there was one."""
+    for error in failed:
+        click.echo(f"error: {error}", err=True)
+    if failed:
+        sys.exit(1)
+
+
+def fetched(weights: str) -> str:
+    """Return the path of weights; an address is fetched first."""
+    from alstm_helpers.data.published import fetch_weights, is_address
+
+    return str(fetch_weights(weights)) if is_address(weights) else weights
+
+
+def weights_of(given: str | None, config: Config) -> str:
+    """Return the path of the weights asked for, or of the best ones in the default ``save_dir``.
+
+    Raises:
+        AlstmError: none are given, and there are none.
+    """
+    if given:
+        return fetched(given)
+    best = RunFolder(Path("data/checkpoints"), config.MODEL.name).best
+    if not best.is_file():
+        remedy = "pass --weights, or train first; --weights published takes PaddleVideo's"
+        raise AlstmError(best, "no trained weights here", remedy)
+    return str(best)
+
+
+def class_names_of(config: Config) -> dict[int, str]:
+    """Return the class names that ``INFER.class_names`` points to; none where it is null."""
+    from alstm_helpers.data.class_names import read_class_names
+
+    return read_class_names(config.INFER.class_names) if config.INFER.class_names else {}

@@ -1,0 +1,85 @@
+"""Commands for your own videos (chapters 3.1 and 9): labels import, features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from alstm_helpers.commands.options import DashedGroup, fail_after, group_flag, val_share_flag, workers_flag
+from alstm_helpers.progress import progress_bar
+
+
+@click.group(cls=DashedGroup)
+def labels() -> None:
+    """Import labels of your own videos."""
+
+
+@labels.command("import")
+@click.argument("sources", nargs=-1, required=True, metavar="EXPORT...")
+@click.option("--out", required=True, metavar="DIR", help="Gets annotations.csv and labels.csv.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames per second of labels on a timeline.")
+def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None:
+    """Read CSV, Label Studio's JSON, or Colabeler's JSON and XML (files, or folders of them).
+
+    annotations.csv is what these exports say together; labels.csv keeps the classes of earlier imports.
+    """
+    from alstm_helpers.own_videos.labels import import_labels
+
+    found, new = import_labels(sources, out, fps=fps)
+    click.echo(f"{len(found)} clips → {Path(out, 'annotations.csv')}; new classes: {', '.join(new) or 'none'}")
+
+
+@click.command()
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
+@click.option("--labels", "labels_folder", metavar="DIR", help="What `alstm labels import` wrote. [default: no labels]")
+@click.option("--out", required=True, metavar="DIR", help="Gets TFRecords, lists, and own.yaml to train with.")
+@click.option(
+    "--like", metavar="DIR", help="Make the features as those in an earlier --out, for a model trained on it."
+)
+@click.option("--backbone", help="For the frames, see above; not needed with --like.")
+@click.option("--audio", help="For the sound. [default: logmel; flashdigits with that backbone]")
+@val_share_flag
+@group_flag
+@workers_flag(-1, "Processes; -1: one per core.")
+def features(
+    videos: tuple[str, ...],
+    labels_folder: str | None,
+    out: str,
+    like: str | None,
+    backbone: str | None,
+    audio: str | None,
+    val_share: float,
+    group: str | None,
+    workers: int,
+) -> None:
+    """Turn videos (files, or folders of them) into a data set that `alstm train` takes, or, without labels, predict.
+
+    Backbones for the frames: flashdigits, inception_v3, resnet50, mobilenet_v2 (fetched once), onnx:PATH.
+    For the sound: flashdigits, logmel, onnx:PATH.
+    """
+    from alstm_helpers.data.lists import ONE_VIDEO
+    from alstm_helpers.own_videos.features import extract_features
+
+    if backbone is None and like is None:
+        raise click.UsageError(
+            "Missing option '--backbone': resnet50 for your own clips, flashdigits for those of the course."
+        )
+    done = extract_features(
+        videos,
+        out,
+        labels=labels_folder,
+        like=like,
+        backbone=backbone or "flashdigits",
+        audio=audio,
+        val_share=val_share,
+        group=group or ONE_VIDEO,
+        workers=workers,
+        progress=progress_bar,
+    )
+    for note in done.notes:
+        click.echo(note)
+    train = f"alstm train --config {Path(out, 'own.yaml')} --save_dir {Path(out, 'run')}"
+    after = train if labels_folder else f"alstm predict --filelist {Path(out, 'infer.list')} --config … --weights …"
+    click.echo(f"{done.summary()} → {out}; next: {after}")
+    fail_after(done.failed)

@@ -1,0 +1,94 @@
+"""Commands of the training wing (chapters 4 and 9): train, crossval."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from alstm_helpers.commands.options import (
+    Given,
+    config_flags,
+    configure,
+    fetched,
+    group_flag,
+    interval_flag,
+    line,
+    save_dir_flag,
+)
+from alstm_helpers.paths import RunFolder
+from alstm_helpers.progress import progress_bar
+
+
+@click.command()
+@config_flags()
+@interval_flag("--log_interval", 10, "Steps between lines; 0 never.")
+@interval_flag("--valid_interval", 1, "Epochs between validations; 0 never.")
+@interval_flag("--save_interval", 1000, "Steps between checkpoints inside an epoch; 0 only at its end.")
+@save_dir_flag("data/checkpoints", "Where checkpoints go.")
+@click.option(
+    "--fix_random_seed", type=bool, default=False, show_default=True, help="Use TRAIN.seed: a repeatable run."
+)
+@click.option("--epoch", type=int, help="Passes over the training data. [default: the file's]")
+@click.option("--batch_size", type=int, help="Videos per step over all GPUs. [default: the file's]")
+@click.option("--learning_rate", type=float, help="Of RMSProp, after the warm-up. [default: the file's]")
+@click.option("--pretrain", metavar="P", help="Start from weights (a path, a URL or published); keeps what fits.")
+@click.option("--resume", metavar="P", help="Continue exactly from a checkpoint or a save_dir.")
+def train(
+    given: Given,
+    log_interval: int,
+    valid_interval: int,
+    save_interval: int,
+    save_dir: str,
+    fix_random_seed: bool,
+    epoch: int | None,
+    batch_size: int | None,
+    learning_rate: float | None,
+    pretrain: str | None,
+    resume: str | None,
+) -> None:
+    """Train; keep the best and the latest checkpoint in --save_dir."""
+    flags = {"TRAIN.epoch": epoch, "TRAIN.batch_size": batch_size, "TRAIN.learning_rate": learning_rate}
+    config = configure(given, flags)
+    from alstm_helpers.training.train import train as run
+
+    done = run(
+        config,
+        save_dir,
+        log_interval=log_interval,
+        valid_interval=valid_interval,
+        save_interval=save_interval,
+        seed=config.TRAIN.seed if fix_random_seed else None,
+        resume=resume,
+        pretrain=fetched(pretrain) if pretrain else None,
+        report=line,
+        progress=progress_bar,
+    )
+    best = f"best GAP {done.best_gap:.4f}, " if done.best_gap >= 0 else ""
+    weights = RunFolder(Path(save_dir), config.MODEL.name).best
+    click.echo(f"{best}{done.train_seconds:.0f} s of training; weights in {weights}")
+
+
+@click.command()
+@config_flags()
+@click.option("--folds", default=5, show_default=True, help="Parts; each is judged once.")
+@save_dir_flag("data/crossval", "A folder per fold, and crossval.json.")
+@click.option("--pretrain", metavar="P", help="Weights to start each training from.")
+@group_flag
+def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, group: str | None) -> None:
+    """Judge every video by a network that has not seen it: for fewer than about a hundred videos."""
+    config = configure(given)
+    from alstm_helpers.data.lists import ONE_VIDEO
+    from alstm_helpers.training.crossval import cross_validate
+
+    done = cross_validate(
+        config,
+        save_dir,
+        folds=folds,
+        seed=config.TRAIN.seed,
+        group=group or ONE_VIDEO,
+        pretrain=pretrain,
+        report=line,
+    )
+    spread = f"{done['gap_mean']:.4f} ± {done['gap_std']:.4f} over the folds"
+    click.echo(f"GAP {spread}, {done['pooled']['gap']:.4f} of all videos → {Path(save_dir, 'crossval.json')}")
