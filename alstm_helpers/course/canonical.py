@@ -1,35 +1,45 @@
-"""The form every notebook keeps: canonical bytes, the parameters cell, and metadata derived from its text.
+"""The canonical form of a notebook, and the command that restores it: ``python -m alstm_helpers.course.canonical``.
 
-``python -m alstm_helpers.course.canonical`` rewrites the notebooks canonically after editing (drops outputs and
-execution counts, sorts keys, refreshes the metadata) and fills in the README's minutes and seconds; the tests compare
-byte for byte. The seconds are those of ``docs/measured.json``, which ``make measured`` takes from a run.
+A canonical notebook has no outputs and no execution counts, sorted keys, and metadata that is derived from its text.
+The command rewrites every notebook in this form and updates the README's table (:mod:`alstm_helpers.course.readme`);
+run it after editing a notebook. The tests compare byte for byte.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import nbformat
+from nbformat import NotebookNode
 
+from alstm_helpers.course.readme import updated_readme
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write
 from alstm_helpers.paths import project_root
 
+# The first code cell of every notebook.
 PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"'
 WORDS_PER_MINUTE, MINUTES_PER_CODE_CELL = 150, 0.5
-_SECTIONS = {"objectives": "You will be able to", "needs": "Needs", "produces": "Makes"}
 
 
-def derive_metadata(notebook: Any) -> dict[str, Any]:
-    """Title, objectives, needs, produces and minutes, read from the notebook itself.
+class About(TypedDict):
+    """What a notebook's first cell says about it, and the minutes needed to read it and try its cells."""
+
+    title: str
+    objectives: list[str]
+    needs: list[str]
+    produces: list[str]
+    minutes: int
+
+
+def derive_metadata(notebook: NotebookNode) -> About:
+    """Derive title, objectives, needs, products and minutes from the notebook's text.
 
     The first cell is Markdown: ``# NN Title``, then lists under **You will be able to**, **Needs** and **Makes**.
-    Minutes are those of reading and of trying each cell; the running time is the budget's.
+    The minutes do not include running time, which ``budget_seconds`` limits.
 
     Raises:
         AlstmError: the first cell lacks a part.
@@ -38,20 +48,32 @@ def derive_metadata(notebook: Any) -> dict[str, Any]:
     title = re.match(r"# (.+)", opening)
     if title is None:
         raise AlstmError("the first cell", "no title", "begin it with `# NN Title`")
-    found: dict[str, Any] = {"title": title[1].strip()}
-    for key, heading in _SECTIONS.items():
-        part = re.search(rf"\*\*{heading}\*\*[^\n]*\n+((?:- .+(?:\n|$))+)", opening)
-        if part is None:
-            raise AlstmError("the first cell", f"no list under **{heading}**", "add it, one `- ` line an item")
-        found[key] = re.findall(r"- (.+)", part[1])
     words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
-    code = sum(cell.cell_type == "code" for cell in notebook.cells)
-    found["minutes"] = math.ceil(words / WORDS_PER_MINUTE + code * MINUTES_PER_CODE_CELL)
-    return found
+    code_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
+    return About(
+        title=title[1].strip(),
+        objectives=_list_under("You will be able to", opening),
+        needs=_list_under("Needs", opening),
+        produces=_list_under("Makes", opening),
+        minutes=math.ceil(words / WORDS_PER_MINUTE + code_cells * MINUTES_PER_CODE_CELL),
+    )
 
 
-def canonical(notebook: Any) -> str:
-    """The one spelling of a notebook: no outputs, no counts, known metadata only, sorted keys."""
+def _list_under(heading: str, text: str) -> list[str]:
+    """Return the items of the list below a bold heading; raise AlstmError if there is none."""
+    part = re.search(rf"\*\*{heading}\*\*[^\n]*\n+((?:- .+(?:\n|$))+)", text)
+    if part is None:
+        raise AlstmError("the first cell", f"no list under **{heading}**", "add it, one `- ` line per item")
+    return re.findall(r"- (.+)", part[1])
+
+
+def canonical(notebook: NotebookNode) -> str:
+    """Return the canonical text of a notebook; the notebook itself is left unchanged.
+
+    Raises:
+        AlstmError: the first cell lacks a part.
+        nbformat.ValidationError: not a valid notebook.
+    """
     notebook = nbformat.from_dict(notebook)
     budget = notebook.metadata.get("alstm", {}).get("budget_seconds", {})
     notebook.metadata = nbformat.from_dict(
@@ -72,7 +94,7 @@ def canonical(notebook: Any) -> str:
 
 
 def rewrite(path: Path) -> bool:
-    """Make a notebook canonical; return whether that changed it."""
+    """Rewrite a notebook in canonical form; return whether that changed the file."""
     before = path.read_text(encoding="utf-8")
     after = canonical(nbformat.reads(before, as_version=4))
     if before != after:
@@ -81,29 +103,15 @@ def rewrite(path: Path) -> bool:
     return before != after
 
 
-def with_minutes(readme: str, about: Mapping[str, Mapping[str, Any]], seconds: Mapping[str, float]) -> str:
-    """The README with each notebook's minutes to read, from its metadata, and seconds of the machine, as measured."""
-    for name, told in about.items():
-        took = f"{seconds[name]:.0f}" if name in seconds else "–"
-        row = rf"(\| \[{name}\]\([^)]*\) \| )[^|]*\|[^|]*\|"
-        readme = re.sub(row, rf"\g<1>{told['minutes']} | {took} |", readme)
-    return readme
-
-
-def readme_as_it_should_be() -> tuple[Path, str]:
-    """The README's path, and its text with the minutes and seconds filled in."""
-    root = project_root()
-    paths = sorted((root / "notebooks").glob("*.ipynb"))
-    about = {path.stem: nbformat.read(path, as_version=4).metadata.alstm for path in paths}
-    rows = json.loads((root / "docs" / "measured.json").read_text(encoding="utf-8"))["notebooks"]
-    path = root / "README.md"
-    return path, with_minutes(path.read_text(encoding="utf-8"), about, {row["name"]: row["seconds"] for row in rows})
+def main() -> None:
+    """Rewrite all notebooks in canonical form, then update the README's table."""
+    for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
+        if rewrite(path):
+            print(f"rewrote {path}")
+    readme, text = updated_readme()
+    with atomic_write(readme, "w") as file:
+        file.write(text)
 
 
 if __name__ == "__main__":
-    for notebook_path in sorted((project_root() / "notebooks").glob("*.ipynb")):
-        if rewrite(notebook_path):
-            print(f"rewrote {notebook_path}")
-    readme, text = readme_as_it_should_be()
-    with atomic_write(readme, "w") as target:
-        target.write(text)
+    main()

@@ -1,7 +1,7 @@
 """The form of every notebook: canonical bytes, the parameters cell, stable ids, short cells, described figures.
 
-Each rule is a function from a notebook to its faults. The first half of the file shows that every rule can
-find one; the second half holds the course's notebooks to all of them.
+Each rule is a function that yields a notebook's faults. The first half of the file shows that every rule can
+find one; the second half applies all rules to the course's notebooks.
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ import nbformat
 import papermill
 import pytest
 
-from alstm_helpers.course.canonical import (
-    PARAMETERS,
-    canonical,
-    derive_metadata,
-    readme_as_it_should_be,
-    rewrite,
-    with_minutes,
-)
+from alstm_helpers.course.canonical import PARAMETERS, canonical, derive_metadata, rewrite
+from alstm_helpers.course.readme import fill_table, updated_readme
 from alstm_helpers.errors import AlstmError
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-LONG, TOO_LONG, EXCEPTIONS = 12, 20, 3  # lines of a code cell, and how many cells may be longer
+LONG, TOO_LONG, EXCEPTIONS = 12, 20, 3  # lines of a code cell, its limit, and how many cells may be longer than LONG
 MACHINE = r"(?<![\w.}/-])/(?:work|tmp|root|home|Users|mnt|content)/|\b[A-Z]:\\Users"
 
 
@@ -69,7 +63,7 @@ def faults_of_length(notebook, stem):
 
 def faults_of_opening(notebook, stem):
     first = [cell.id for cell in notebook.cells[:2]] + [cell.id for cell in code_cells(notebook)[1:2]]
-    if first != ["title", "parameters", "setup"]:  # a note may stand before the setup
+    if first != ["title", "parameters", "setup"]:  # a note may come before the setup
         yield f"begins with {first}"
         return
     title, parameters, setup = (cell_of(notebook, name) for name in first)
@@ -102,26 +96,33 @@ def faults_of_paths(notebook, stem):
 
 
 def faults_of_figures(notebook, stem):
-    """Every ``lab.show(…)`` describes its figure, and no figure is shown in another way."""
+    """Every figure is shown by ``lab.show(…)``, with a description."""
     for cell in code_cells(notebook):
-        for call in (node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)):
+        for call in calls_in(cell.source):
             called = ast.unparse(call.func)
             if called in ("plt.show", "pyplot.show"):
                 yield f"{cell.id}: {called}"
-            if called != "lab.show":
-                continue
-            alt = next((keyword.value for keyword in call.keywords if keyword.arg == "alt"), None)
-            if alt is None or (isinstance(alt, ast.Constant) and not str(alt.value).strip()):
+            if called == "lab.show" and not has_alt(call):
                 yield f"{cell.id}: lab.show without alt"
 
 
+def calls_in(source):
+    return [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+
+
+def has_alt(call):
+    """Whether the call has an ``alt`` that is not blank; one that is computed counts."""
+    alt = next((keyword.value for keyword in call.keywords if keyword.arg == "alt"), None)
+    return alt is not None and not (isinstance(alt, ast.Constant) and not str(alt.value).strip())
+
+
 def faults_of_code(notebook, stem):
-    """Plain Python: no shell lines, no magics, nothing from the network."""
+    """Plain Python: no shell lines, no magics, no network access."""
     for cell in code_cells(notebook):
         if re.search(r"^\s*[!%]", cell.source, re.MULTILINE):
             yield f"{cell.id}: a magic or a shell line"
         if re.search(r"\b(urlopen|urlretrieve|requests\.get|wget|curl)\b", cell.source):
-            yield f"{cell.id}: asks the network"
+            yield f"{cell.id}: uses the network"
 
 
 RULES = (
@@ -170,7 +171,7 @@ def code(name, source, tags=()):
 
 
 def a_notebook():
-    """A notebook without a fault; its name is 03_data."""
+    """Return a notebook without faults, named 03_data."""
     title = nbformat.v4.new_markdown_cell(TITLE)
     title.id = "title"
     cells = [
@@ -240,7 +241,7 @@ def test_magics_are_found(source, said):
     assert said in next(faults_of_code(broken(change(3, source=source)), "03_data"))
 
 
-def test_paths_that_anyone_may_have_are_no_fault():
+def test_paths_that_anyone_may_have_are_accepted():
     for source in ("https://example.org/home/x", "data/tmp/x", 'lab.out_dir / "tmp"', "/ssd1/user/train0471.pkl"):
         assert faults(broken(change(3, source=f"# {source}"))) == []
 
@@ -268,12 +269,12 @@ def test_metadata_is_derived_from_the_text():
         ("- read a record\n- write one\n", "reading\n", "You will be able to"),
     ],
 )
-def test_a_first_cell_that_lacks_a_part_is_refused(old, new, said):
+def test_a_first_cell_that_lacks_a_part_is_rejected(old, new, said):
     with pytest.raises(AlstmError, match=said):
         derive_metadata(broken(change(0, source=TITLE.replace(old, new))))
 
 
-def test_canonical_drops_what_a_run_and_an_editor_leave():
+def test_canonical_drops_traces_of_runs_and_editors():
     untidy = a_notebook()
     untidy.cells[3].outputs = [nbformat.v4.new_output("stream", text="x")]
     untidy.cells[3].execution_count = 7
@@ -296,13 +297,13 @@ def test_canonical_is_stable_and_readable():
     assert text.endswith("}\n") and "\\u" not in canonical(broken(change(3, source="# 看 ≥ 0")))
 
 
-def test_canonical_leaves_its_argument_alone():
+def test_canonical_does_not_change_its_argument():
     notebook = broken(change(3, execution_count=7))
     canonical(notebook)
     assert notebook.cells[3].execution_count == 7
 
 
-def test_rewrite_tells_whether_it_changed_the_file(tmp_path):
+def test_rewrite_returns_whether_it_changed_the_file(tmp_path):
     path = tmp_path / "03_data.ipynb"
     nbformat.write(broken(change(3, execution_count=7)), path)
     assert rewrite(path)
@@ -329,7 +330,7 @@ def test_form(path, rule):
     assert list(rule(nbformat.read(path, as_version=4), path.stem)) == []
 
 
-def test_parameters_are_papermill_s(path):
+def test_papermill_finds_the_parameters(path):
     found = papermill.inspect_notebook(str(path))
     defaults = {name: parameter["default"] for name, parameter in found.items()}
     assert defaults == {"PROFILE": '"tiny"', "SEED": "0", "DATA_DIR": '""', "OUT_DIR": '""', "DEVICE": '"cpu"'}
@@ -340,7 +341,7 @@ def test_name_is_numbered(path):
 
 
 def test_code_is_lint_free(path):
-    """Undefined names, unused imports: what a learner would stumble over."""
+    """No undefined names, no unused imports."""
     command = [
         sys.executable,
         "-m",
@@ -357,15 +358,14 @@ def test_code_is_lint_free(path):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_readme_tells_minutes_and_measured_seconds():
-    """After a change: ``make notebooks``; after a change of speed: ``make measured``."""
-    path, text = readme_as_it_should_be()
+def test_the_readme_has_current_minutes_and_seconds():
+    """If this fails after a change of text: ``make notebooks``; after a change of speed: ``make measured``."""
+    path, text = updated_readme()
     assert path.read_text(encoding="utf-8") == text
     assert all(f"[{notebook.stem}](notebooks/{notebook.name})" in text for notebook in NOTEBOOKS)
 
 
-def test_with_minutes_fills_the_two_columns():
+def test_fill_table_fills_the_two_columns():
     table = "| [01_x](n/01_x.ipynb) | 3 | – | this and that |\n| [02_y](n/02_y.ipynb) | | | more |"
-    about = {"01_x": {"minutes": 4}, "02_y": {"minutes": 5}}
-    filled = with_minutes(table, about, {"01_x": 7.6})
+    filled = fill_table(table, {"01_x": 4, "02_y": 5}, {"01_x": 7.6})
     assert filled == "| [01_x](n/01_x.ipynb) | 4 | 8 | this and that |\n| [02_y](n/02_y.ipynb) | 5 | – | more |"
