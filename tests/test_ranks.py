@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from support import changed, write_list, write_shards
 
-from alstm_helpers.data.dataset import shuffled_batches
+from alstm_helpers.data.dataset import Shuffle, shuffled_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.model.weights import load_arrays
 from alstm_helpers.pickles import load_shard
@@ -114,8 +114,8 @@ def test_a_job_of_two_can_be_gone_on_with_by_one(config, tmp_path):
 def test_two_can_go_on_with_a_batch_of_one_video(config, tmp_path):
     """Then the share of rank 1 is empty in its very first step."""
     section = config.TRAIN
-    order = {"seed": 5, "epoch": 1, "shuffle_shards": section.shuffle_shards}
-    batches = shuffled_batches(read_filelist(section.filelist), section.batch_size, config.MODEL.num_classes, **order)
+    order = Shuffle(seed=5, epoch=1, shuffle_shards=section.shuffle_shards)
+    batches = shuffled_batches(read_filelist(section.filelist), section.batch_size, config.MODEL.num_classes, order)
     small = [len(batch.ids) for batch in batches].index(1)
 
     def stop(items, *, total, desc):

@@ -1,35 +1,55 @@
-"""Shards into padded batches: uint8 all the way to the device, grouped by length to save padding.
+"""Shards to padded batches: uint8 all the way to the device, grouped by length to save padding.
 
-Which videos make a batch, and in which order batches come, depends on the shards, the batch size, the seed and
-the epoch alone; not on how many processes (ranks) share the work, nor on where reading starts::
+Which videos form a batch, and in which order the batches come, depends only on the shards, the batch size, the seed
+and the epoch; not on the number of processes (ranks) that share the work, nor on where reading starts::
 
-    shards → pool of a few → mixed → near each other sorted by length → batches, mixed → each rank's share → collate
+    shards → pool of a few → shuffle → sort windows by length → batches → shuffle → each rank's share → collate
 
-Frames of pickles are read when a batch is collated (:func:`alstm_helpers.pickles.load_plain`): those of batches that
-are left out, and of other ranks' shares, are never read. TFRecords are read whole, for their checksums.
+The frames of a pickle are read when a batch is collated (:func:`alstm_helpers.safe_pickle.load_plain`), so the frames
+of skipped batches, and of other ranks' shares, are never read. TFRecords are read whole to verify their checksums.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from alstm_helpers.ledger import Ledger
+from alstm_helpers.ledger import Ledger, Row
 from alstm_helpers.metrics import require_labels
 from alstm_helpers.pickles import load_shard
+from alstm_helpers.ranks import ALONE, Ranks
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, count_records
 
-# A window of this many batches is sorted by length: enough to save padding, few enough to stay mixed.
+# A window of this many batches is sorted by length: large enough to save padding, small enough to stay shuffled.
 WINDOW_BATCHES = 8
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Shuffle:
+    """The order of one training epoch, and where to start in it.
+
+    Args:
+        seed, epoch: determine the order.
+        shuffle_shards: shards per pool. Only one pool is held in memory.
+        start: batches to skip, to resume within an epoch.
+    """
+
+    seed: int
+    epoch: int
+    shuffle_shards: int
+    start: int = 0
 
 
 class Batch(NamedTuple):
-    """B videos, padded with zeros to the longest.
+    """B videos, zero-padded to the longest.
 
     ``ids`` B bytes; ``rgb`` uint8 (B, T, 1024); ``audio`` uint8 (B, T, 128); ``lengths`` int64 (B,);
     ``labels`` float32 multi-hot (B, C).
@@ -43,7 +63,10 @@ class Batch(NamedTuple):
 
 
 def collate(videos: Sequence[Video], num_classes: int) -> Batch:
-    """Pad videos into one batch; frames beyond 300 are cut, as YouTube-8M does. Labels are below ``num_classes``."""
+    """Zero-pad videos into one batch. Keep the first 300 frames of each, as YouTube-8M does.
+
+    Every label must be below ``num_classes``.
+    """
     lengths = np.array([min(video.num_frames, MAX_FRAMES) for video in videos], dtype=np.int64)
     longest = int(lengths.max(initial=1))
     rgb = np.zeros((len(videos), longest, RGB_DIM), dtype=np.uint8)
@@ -56,8 +79,8 @@ def collate(videos: Sequence[Video], num_classes: int) -> Batch:
 
 
 def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
-    """A batch in up to ``count`` parts of about equal size, each padded to its own longest video only."""
-    size = max(1, math.ceil(len(batch.ids) / count))  # a rank's share may be empty
+    """Split a batch into at most ``count`` parts of about equal size, each padded only to its own longest video."""
+    size = max(1, math.ceil(len(batch.ids) / count))  # a rank's share can be empty
     for first in range(0, len(batch.ids), size):
         rows = slice(first, first + size)
         longest = int(batch.lengths[rows].max())
@@ -71,61 +94,52 @@ def read_batches(
     num_classes: int,
     *,
     by_length: bool = False,
-    rank: int = 0,
-    ranks: int = 1,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Batch]:
-    """Every video once, in the order of the shards; the last batch may be smaller.
+    """Yield every video once, in the order of the shards; the last batch may be smaller.
 
     Args:
         shards: pickles, TFRecords, or both.
-        batch_size: videos a batch, over all ranks together.
+        batch_size: videos per batch, over all ranks together.
         num_classes: C, the width of the labels.
-        by_length: put videos of like length together, which saves padding and gives up the order.
-        rank, ranks: this process takes share ``rank`` of ``ranks`` of every batch; together they take all. All
-            ranks get equally many batches; a share of the last one may be empty.
+        by_length: group videos of similar length, which saves padding but gives up the order.
+        ranks: the processes that share each batch; together they read every video. All ranks get the same number
+            of batches; a share of the last one may be empty.
 
     Raises:
-        AlstmError: a shard that cannot be read, or a label that does not fit ``num_classes``.
+        AlstmError: a shard cannot be read, or a label is not below ``num_classes``.
     """
     group = _group_by_length if by_length else _in_order
     for pool in _pools(shards, batch_size, num_classes, shards_at_once=1):
         for videos in group(pool, batch_size):
-            yield collate(videos[rank::ranks], num_classes)
+            yield collate(videos[ranks.rank :: ranks.count], num_classes)
 
 
 def shuffled_batches(
-    shards: Sequence[Path],
-    batch_size: int,
-    num_classes: int,
-    *,
-    seed: int,
-    epoch: int,
-    shuffle_shards: int,
-    start: int = 0,
-    rank: int = 0,
-    ranks: int = 1,
+    shards: Sequence[Path], batch_size: int, num_classes: int, order: Shuffle, *, ranks: Ranks = ALONE
 ) -> Iterator[Batch]:
-    """Every video once, in an order that depends on (seed, epoch) alone; ``ceil(N / batch_size)`` batches.
+    """Yield every video once, in an order that depends only on (seed, epoch); ``ceil(N / batch_size)`` batches.
 
-    Shards are shuffled and read ``shuffle_shards`` at a time into a pool, whose videos are mixed; only
-    the pool is held in memory. Inside windows of a few batches, videos of like length share a batch.
+    Shards are shuffled and read ``order.shuffle_shards`` at a time into a pool, whose videos are shuffled. Within
+    windows of a few batches, videos of similar length share a batch.
 
-    Args and errors as :func:`read_batches`, and:
-        seed, epoch: the order.
-        shuffle_shards: shards in a pool.
-        start: batches to leave out at the beginning, to go on inside an epoch.
+    Args and errors as for :func:`read_batches`, and:
+        order: see :class:`Shuffle`.
     """
-    rng = np.random.default_rng([seed, epoch])
-    order = [shards[index] for index in rng.permutation(len(shards))]
+    rng = np.random.default_rng([order.seed, order.epoch])
+    shards = _shuffled(rng, shards)
     number = 0
-    for pool in _pools(order, batch_size, num_classes, shards_at_once=shuffle_shards, mix=partial(_mixed, rng)):
-        for videos in _mixed(rng, list(_group_by_length(pool, batch_size))):
-            if number >= start:
-                yield collate(videos[rank::ranks], num_classes)
+    for pool in _pools(
+        shards, batch_size, num_classes, shards_at_once=order.shuffle_shards, mix=partial(_shuffled, rng)
+    ):
+        for videos in _shuffled(rng, list(_group_by_length(pool, batch_size))):
+            if number >= order.start:
+                yield collate(videos[ranks.rank :: ranks.count], num_classes)
             number += 1
 
 
-def _mixed(rng: np.random.Generator, items: Sequence[Any]) -> list[Any]:
+def _shuffled(rng: np.random.Generator, items: Sequence[Item]) -> list[Item]:
+    """Return the items in an order drawn from ``rng``."""
     return [items[index] for index in rng.permutation(len(items))]
 
 
@@ -137,7 +151,7 @@ def _pools(
     shards_at_once: int,
     mix: Callable[[list[Video]], list[Video]] = list,
 ) -> Iterator[list[Video]]:
-    """The videos of a few shards at a time, enough for whole batches; what fills none waits for the next pool."""
+    """Yield the videos of a few shards at a time, in whole batches; leftover videos wait for the next pool."""
     pool: list[Video] = []
     for first in range(0, len(shards), shards_at_once):
         for shard in shards[first : first + shards_at_once]:
@@ -150,6 +164,7 @@ def _pools(
 
 
 def _load(shard: Path, num_classes: int) -> list[Video]:
+    """Read a shard and check its labels."""
     videos = load_shard(shard)
     for video in videos:
         require_labels(reversed(video.labels), num_classes, f"{shard}, video {video.name}")
@@ -157,22 +172,24 @@ def _load(shard: Path, num_classes: int) -> list[Video]:
 
 
 def _in_order(videos: Sequence[Video], batch_size: int) -> Iterator[Sequence[Video]]:
+    """Cut videos into batches as they come."""
     for first in range(0, len(videos), batch_size):
         yield videos[first : first + batch_size]
 
 
 def _group_by_length(videos: Sequence[Video], batch_size: int) -> Iterator[Sequence[Video]]:
+    """Sort windows of videos by length, and cut them into batches."""
     batches = max(1, math.ceil(len(videos) / batch_size))
-    windows = math.ceil(batches / WINDOW_BATCHES)  # of about equal size: the last one gains as much as the others
+    windows = math.ceil(batches / WINDOW_BATCHES)  # of about equal size, so that the last one saves as much padding
     for window in _in_order(videos, batch_size * math.ceil(batches / windows)):
         yield from _in_order(sorted(window, key=lambda video: video.num_frames), batch_size)
 
 
 def count_labels(shards: Sequence[Path], num_classes: int) -> np.ndarray:
-    """How many videos have each class, int64 (C,); reads every shard.
+    """Count the videos of each class, int64 (C,). Read every shard.
 
     Raises:
-        AlstmError: a label is beyond the classes.
+        AlstmError: a shard cannot be read, or a label is not below ``num_classes``.
     """
     counts = np.zeros(num_classes, np.int64)
     for shard in shards:
@@ -182,12 +199,13 @@ def count_labels(shards: Sequence[Path], num_classes: int) -> np.ndarray:
 
 
 def count_videos(shards: Sequence[Path]) -> int:
-    """How many videos the shards hold: from the manifest that `alstm convert` wrote beside them, or by looking."""
+    """Count the videos in the shards: from the manifest that `alstm convert` wrote beside them, or by reading them."""
     manifests = {folder: Ledger(folder / "manifest.jsonl", "shard").rows for folder in {s.parent for s in shards}}
     return sum(_count(shard, manifests[shard.parent].get(f"{shard.stem}.tfrecord", {})) for shard in shards)
 
 
-def _count(shard: Path, row: dict[str, Any]) -> int:
+def _count(shard: Path, row: Row) -> int:
+    """Count one shard's videos; ``row`` is its row of the manifest, or empty."""
     if shard.suffix == ".tfrecord":
         return count_records(shard)
     return int(row["videos"]) if row.get("bytes") == shard.stat().st_size else len(load_shard(shard))

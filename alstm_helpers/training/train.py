@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from alstm_helpers.config import Config, TrainSection, save_config
-from alstm_helpers.data.dataset import Batch, count_labels, count_videos, parts_of, read_batches, shuffled_batches
+from alstm_helpers.data.dataset import (
+    Batch,
+    Shuffle,
+    count_labels,
+    count_videos,
+    parts_of,
+    read_batches,
+    shuffled_batches,
+)
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError
 from alstm_helpers.evaluation.evaluate import evaluate
@@ -261,16 +269,9 @@ class _Run:
 
     def _train_epoch(self, epoch: int) -> None:
         """The steps of an epoch that are left."""
+        order = Shuffle(self.state.seed, epoch, self.section.shuffle_shards, start=self.state.batch)
         batches = shuffled_batches(
-            self.train_shards,
-            self.section.batch_size,
-            self.config.MODEL.num_classes,
-            seed=self.state.seed,
-            epoch=epoch,
-            shuffle_shards=self.section.shuffle_shards,
-            start=self.state.batch,
-            rank=self.ranks.rank,
-            ranks=self.ranks.count,
+            self.train_shards, self.section.batch_size, self.config.MODEL.num_classes, order, ranks=self.ranks
         )
         self._freeze(epoch)
         self.net.train()
@@ -348,8 +349,7 @@ class _Run:
             self.config.VALID.batch_size,
             self.config.MODEL.num_classes,
             by_length=True,
-            rank=self.ranks.rank,
-            ranks=self.ranks.count,
+            ranks=self.ranks,
         )
         counts, first = ScoreCounts(), list[Batch]()
 

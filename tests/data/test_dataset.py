@@ -12,9 +12,10 @@ from support import a_video, ids_of, write_shards
 
 from alstm_helpers.data import dataset
 from alstm_helpers.data.convert import convert
-from alstm_helpers.data.dataset import collate, count_videos, parts_of, read_batches, shuffled_batches
+from alstm_helpers.data.dataset import Shuffle, collate, count_videos, parts_of, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_shard
+from alstm_helpers.ranks import Ranks
 from alstm_helpers.tfrecord import write_videos
 
 CLASSES = 6
@@ -35,7 +36,7 @@ def ids(batches):
 
 
 def shuffled(shards, batch_size=8, *, seed=0, epoch=0, shuffle_shards=4):
-    return list(shuffled_batches(shards, batch_size, CLASSES, seed=seed, epoch=epoch, shuffle_shards=shuffle_shards))
+    return list(shuffled_batches(shards, batch_size, CLASSES, Shuffle(seed, epoch, shuffle_shards)))
 
 
 # --- one batch --------------------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ def test_read_batches_keeps_frames_and_labels_with_their_video(tmp_path):
             assert np.flatnonzero(batch.labels[row]).tolist() == list(video.labels)
 
 
-def test_pickles_and_tfrecords_may_stand_in_one_list(tmp_path):
+def test_one_list_may_hold_pickles_and_tfrecords(tmp_path):
     videos = numbered(6)
     (pickle,) = write_shards(tmp_path, [videos[:3]])
     write_videos(tmp_path / "more.tfrecord", videos[3:])
@@ -140,7 +141,7 @@ def test_the_order_depends_on_seed_and_epoch_only(four_shards):
     first = ids(shuffled(four_shards, seed=3, epoch=2))
     np.random.seed(1)
     random.seed(1)
-    list(shuffled_batches(four_shards, 8, CLASSES, seed=9, epoch=9, shuffle_shards=4))
+    list(shuffled_batches(four_shards, 8, CLASSES, Shuffle(9, 9, 4)))
     assert ids(shuffled(four_shards, seed=3, epoch=2)) == first
     others = [ids(shuffled(four_shards, seed=seed, epoch=epoch)) for seed, epoch in ((3, 1), (4, 2), (2, 3), (5, 0))]
     assert len({tuple(order) for order in [first, *others]}) == 5
@@ -156,7 +157,7 @@ def test_only_as_many_shards_as_asked_for_are_read_ahead(four_shards, monkeypatc
     read = []
     original = dataset.load_shard
     monkeypatch.setattr(dataset, "load_shard", lambda path: read.append(path) or original(path))
-    batches = shuffled_batches(four_shards, 8, CLASSES, seed=0, epoch=0, shuffle_shards=2)
+    batches = shuffled_batches(four_shards, 8, CLASSES, Shuffle(0, 0, 2))
     first = next(batches)
     assert len(read) == 2
     assert {video[:1] for video in first.ids} <= {read_id[:1] for path in read for read_id in ids_of([path])}
@@ -164,7 +165,7 @@ def test_only_as_many_shards_as_asked_for_are_read_ahead(four_shards, monkeypatc
     assert sorted(read) == sorted(four_shards)
 
 
-def test_videos_of_like_length_share_a_batch(tmp_path):
+def test_videos_of_similar_length_share_a_batch(tmp_path):
     lengths = [1, 30] * 16
     videos = [a_video(f"v{index:02d}", length) for index, length in enumerate(lengths)]
     shards = write_shards(tmp_path, [videos[:10], videos[10:]])
@@ -181,7 +182,7 @@ def test_shuffled_batches_of_no_shards():
     assert shuffled([]) == []
 
 
-# --- grouped by length, shared over ranks, gone on with ---------------------------------------------------------
+# --- grouped by length, shared by ranks, resumed -----------------------------------------------------------------
 
 
 def padding(batches):
@@ -208,15 +209,15 @@ def test_ranks_share_every_batch_whatever_their_number(tmp_path, count, ranks):
     """The global batches are those of one process: the step count is equal, no video is lost or doubled."""
     videos = [a_video(f"v{index:03d}", 1 + index % 9, [index % CLASSES]) for index in range(count)]
     shards = write_shards(tmp_path, [videos[:40], videos[40:41], videos[41:]])
-    how = {"seed": 1, "epoch": 2, "shuffle_shards": 2}
+    order = Shuffle(seed=1, epoch=2, shuffle_shards=2)
     for alone, shares in (
         (
             list(read_batches(shards, 8, CLASSES)),
-            [read_batches(shards, 8, CLASSES, rank=r, ranks=ranks) for r in range(ranks)],
+            [read_batches(shards, 8, CLASSES, ranks=Ranks(rank, ranks)) for rank in range(ranks)],
         ),
         (
-            list(shuffled_batches(shards, 8, CLASSES, **how)),
-            [shuffled_batches(shards, 8, CLASSES, **how, rank=r, ranks=ranks) for r in range(ranks)],
+            list(shuffled_batches(shards, 8, CLASSES, order)),
+            [shuffled_batches(shards, 8, CLASSES, order, ranks=Ranks(rank, ranks)) for rank in range(ranks)],
         ),
     ):
         together = list(zip(*shares, strict=True))  # strict: equally many steps
@@ -229,24 +230,23 @@ def test_ranks_share_every_batch_whatever_their_number(tmp_path, count, ranks):
 
 
 @pytest.mark.parametrize("start", [0, 1, 3, 7, 8, 9])
-def test_an_epoch_can_be_gone_on_with_at_any_batch(four_shards, start):
-    how = {"seed": 4, "epoch": 1, "shuffle_shards": 2}
-    whole = list(shuffled_batches(four_shards, 8, CLASSES, **how))
-    rest = list(shuffled_batches(four_shards, 8, CLASSES, **how, start=start))
+def test_an_epoch_can_be_resumed_at_any_batch(four_shards, start):
+    whole = list(shuffled_batches(four_shards, 8, CLASSES, Shuffle(4, 1, 2)))
+    rest = list(shuffled_batches(four_shards, 8, CLASSES, Shuffle(4, 1, 2, start=start)))
     assert len(whole) == 8 and ids(rest) == ids(whole[start:])
     for one, other in zip(rest, whole[start:], strict=True):
         assert np.array_equal(one.rgb, other.rgb) and np.array_equal(one.labels, other.labels)
 
 
-def test_batches_that_are_left_out_are_not_put_together(four_shards, monkeypatch):
+def test_skipped_batches_are_not_collated(four_shards, monkeypatch):
     collated = []
     original = dataset.collate
     monkeypatch.setattr(dataset, "collate", lambda videos, classes: collated.append(1) or original(videos, classes))
-    how = {"seed": 0, "epoch": 0, "shuffle_shards": 4}
-    assert len(list(shuffled_batches(four_shards, 8, CLASSES, **how, start=6))) == len(collated) == 2
+    order = Shuffle(seed=0, epoch=0, shuffle_shards=4, start=6)
+    assert len(list(shuffled_batches(four_shards, 8, CLASSES, order))) == len(collated) == 2
 
 
-def test_the_frames_of_a_pickle_are_not_copied_before_they_are_used(tmp_path):
+def test_frames_of_a_pickle_are_not_copied_before_they_are_used(tmp_path):
     """A pool of pickles costs no memory of its own: their arrays are views of the mapped files."""
     shards = write_shards(tmp_path, [[a_video(f"v{index}", 300)] for index in range(30)])
     size = sum(shard.stat().st_size for shard in shards)
