@@ -38,9 +38,9 @@ def course(
 def progress() -> None:
     """Show which exercises of the course are done; kept on this machine alone."""
     from alstm_helpers.course.exercises import CHAPTERS, exercises_of
-    from alstm_helpers.course.exercises.progress import Progress
+    from alstm_helpers.course.exercises.progress import ExerciseProgress
 
-    done = Progress.load()
+    done = ExerciseProgress.load()
     for chapter in CHAPTERS:
         marks = {"correct": "✓", "not yet": "…", "not attempted": "·"}
         shown = [f"{item.name} {marks[done.status(item.name)]}" for item in exercises_of(chapter)]

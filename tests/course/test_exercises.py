@@ -1,7 +1,7 @@
-"""Exercises: each says why an answer is wrong, whatever it is; hints come before solutions; nothing leaves the machine.
+"""Exercises: any wrong answer gets a reason; hints come before solutions; nothing leaves the machine.
 
-That every model answer is right, and every typical wrong answer is told its own message, is run in the notebooks
-themselves: ``alstm course --answers``.
+``alstm course --answers`` checks in the notebooks themselves that every model answer is correct and that every typical
+wrong answer gets its own message.
 """
 
 from __future__ import annotations
@@ -17,10 +17,29 @@ import nbformat
 import numpy as np
 import pytest
 
-from alstm_helpers.course import exercises
-from alstm_helpers.course.exercises import CHAPTERS, check, exercises_of, find, hint, prove, solution
-from alstm_helpers.course.exercises.core import Exercise, Names, equals, is_text
-from alstm_helpers.course.exercises.progress import Progress, progress_file
+from alstm_helpers.course.exercises import (
+    CHAPTERS,
+    chapter_01,
+    chapter_05,
+    check,
+    exercises_of,
+    find,
+    hint,
+    prove,
+    solution,
+)
+from alstm_helpers.course.exercises.core import (
+    Exercise,
+    Notebook,
+    NotYet,
+    a_type,
+    always,
+    equals,
+    is_function,
+    is_text,
+    numbers,
+)
+from alstm_helpers.course.exercises.progress import ExerciseProgress, progress_file
 from alstm_helpers.course.runner import instructor_notes, with_answers
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.metrics import YouTube8MMetrics
@@ -41,7 +60,7 @@ def own_progress(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 def test_a_notebook_has_its_exercises(path):
-    """Three or more, each a heading, a stub that an untouched run passes over, and a check."""
+    """Three or more, each with a heading, a stub that an untouched run accepts, and a check."""
     cells = nbformat.read(path, as_version=4).cells
     names = [exercise.name for exercise in exercises_of(int(path.stem[:2]))]
     ids = [cell.id for cell in cells]
@@ -65,7 +84,7 @@ def test_an_exercise_is_whole(exercise):
 
 
 class Hostile:
-    """Raises at whatever is asked of it."""
+    """Raise an error whatever is done with it."""
 
     def __getattribute__(self, name):
         raise RuntimeError(name)
@@ -100,8 +119,8 @@ ODD = [
 
 
 @pytest.mark.parametrize("exercise", EVERY, ids=[exercise.name for exercise in EVERY])
-def test_any_answer_is_told_something_in_one_line(exercise):
-    """Also in a notebook of which no cell was run."""
+def test_any_answer_gets_a_reason_in_one_line(exercise):
+    """Also in a notebook of which no cell has run."""
     for answer in ODD:
         verdict = exercise.check(answer, {})
         assert verdict.status == "not yet" and verdict.why, answer
@@ -125,18 +144,38 @@ ALONE = [
         "ex-5-1",
         "ex-7-1",
         "ex-8-2",
+        "ex-9-1",
+        "ex-9-2",
+        "ex-9-4",
     ),
     *GALLERY,
 ]
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_typical_wrong_answers_are_told_their_own_message(name):
-    assert prove(name, {}) == f"{name}: {len(find(name).mistakes)} typical wrong answers, each told why"
+def test_typical_wrong_answers_get_their_own_message(name):
+    assert prove(name, {}) == f"{name}: {len(find(name).mistakes)} typical wrong answers, each with its own message"
 
 
 @pytest.mark.parametrize(
-    "name", [*("ex-1-1", "ex-2-2", "ex-3-1", "ex-3-3", "ex-4-2", "ex-4-3", "ex-4-4", "ex-5-1", "ex-8-2"), *GALLERY]
+    "name",
+    [
+        *(
+            "ex-1-1",
+            "ex-2-2",
+            "ex-3-1",
+            "ex-3-3",
+            "ex-4-2",
+            "ex-4-3",
+            "ex-4-4",
+            "ex-5-1",
+            "ex-8-2",
+            "ex-9-1",
+            "ex-9-2",
+            "ex-9-4",
+        ),
+        *GALLERY,
+    ],
 )
 def test_the_model_answer_is_right(name):
     space = {"np": np, "csv": csv, "hashlib": hashlib, "struct": struct, "YouTube8MMetrics": YouTube8MMetrics}
@@ -145,14 +184,14 @@ def test_the_model_answer_is_right(name):
 
 
 @pytest.mark.parametrize("name", GALLERY[:-1])
-def test_the_broken_function_of_the_gallery_is_not_taken_for_right(name):
-    """As it stands in the notebook: the cell that shows the symptom."""
+def test_the_broken_function_of_the_gallery_is_not_judged_correct(name):
+    """As it is in the notebook, in the cell that shows the symptom."""
     notebook = nbformat.read(NOTEBOOKS[int(name[3]) - 1], as_version=4)
     cell = next(cell for cell in notebook.cells if cell.id == "gallery-broken")
     broken = re.match(r"(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL)[1]
     space = {"np": np, "csv": csv, "hashlib": hashlib}
     exec(broken, space)  # noqa: S102
-    space["gap_of"] = exercises.chapter_05.gap
+    space["gap_of"] = chapter_05.gap
     function = next(value for key, value in space.items() if key.startswith("broken_"))
     verdict = find(name).check(function, {})
     assert verdict.status == "not yet" and "cannot be used" not in verdict.why
@@ -163,7 +202,7 @@ def test_a_right_answer_in_another_form(answer):
     assert check("ex-1-1", answer).status == "correct"
 
 
-@pytest.mark.parametrize("answer, said", [(2.0, "too small"), (2.4, "too large"), ((1, 2), "one number is asked for")])
+@pytest.mark.parametrize("answer, said", [(2.0, "too small"), (2.4, "too large"), ((1, 2), "give one number")])
 def test_a_wrong_answer_that_is_not_typical(answer, said):
     assert said in repr(check("ex-1-1", answer))
 
@@ -176,50 +215,89 @@ def an_exercise(judge, *mistakes):
 
 
 def test_several_numbers_name_the_one_that_is_wrong():
-    exercise = an_exercise(equals(lambda names: (1.0, names.x), within=(0.1, 0.01)))
+    exercise = an_exercise(equals(lambda notebook: (1.0, notebook.x), within=(0.1, 0.01)))
     assert exercise.check((1.05, 2.0), {"x": 2.0}).status == "correct"
     assert exercise.check((1.05, 2.05), {"x": 2.0}).why == "number 2 of the 2 is too large"
     assert exercise.check([0.5, 2.0], {"x": 2.0}).why == "number 1 of the 2 is too small"
-    assert exercise.check(1.0, {"x": 2.0}).why == "that is a float of 1; 2 numbers are asked for, as a tuple"
+    assert exercise.check(1.0, {"x": 2.0}).why == "that is a float; give 2 numbers, as a tuple"
     assert exercise.check((1, 2), {}).why == "`x` does not exist yet; run the cells above first"
 
 
 def test_a_right_answer_is_right_even_where_a_typical_mistake_gives_the_same():
-    exercise = an_exercise(equals(lambda names: 1.0, within=0.1), (lambda names: 1.05, "wrong"))
+    exercise = an_exercise(equals(always(1.0), within=0.1), (always(1.05), "wrong"))
     assert exercise.check(1.0, {}).status == "correct"
     with pytest.raises(AssertionError, match=r"ex-9-9: 1.05 is correct"):
         exercise.prove({})
 
 
 def test_prove_finds_a_message_that_is_not_given():
-    with pytest.raises(AssertionError, match="is told 'the number is too large', not 'another'"):
-        an_exercise(lambda answer, names, exercise: "the number is too large", (lambda names: 5, "another")).prove({})
+    with pytest.raises(AssertionError, match="gets 'the number is too large', not 'another'"):
+        an_exercise(lambda answer, notebook, exercise: "the number is too large", (always(5), "another")).prove({})
     with pytest.raises(AssertionError, match="no typical wrong answer"):
-        an_exercise(equals(lambda names: 1.0, within=0.1)).prove({})
+        an_exercise(equals(always(1.0), within=0.1)).prove({})
 
 
 def test_texts():
-    exercise = an_exercise(is_text("numpy", otherwise="no"), (lambda names: "scipy", "not that one"))
+    exercise = an_exercise(is_text("numpy", otherwise="no"), (always("scipy"), "not that one"))
     assert exercise.check("  NumPy ", {}).status == "correct"
     assert exercise.check("SciPy", {}).why == "not that one" and exercise.check("x", {}).why == "no"
-    assert exercise.check(3, {}).why == "that is a int; a text is asked for, in quotes"
+    assert exercise.check(3, {}).why == "that is an int; give a text, in quotes"
 
 
-def test_a_boolean_is_no_number():
+def test_an_array_of_another_shape_than_a_typical_mistake():
+    exercise = an_exercise(equals(always(1.0), within=0.1), (always(np.ones((2, 3))), "that is the whole array"))
+    assert exercise.check(np.ones((2, 3)), {}).why == "that is the whole array"
+    assert exercise.check(np.ones(3), {}).why == "that is an ndarray of 3; give one number"
+
+
+def test_functions():
+    exercise = an_exercise(is_function(lambda function: "" if function(2) == 4 else "2 should give 4"))
+    assert exercise.check(lambda x: x * x, {}).status == "correct"
+    assert exercise.check(lambda x: x, {}).why == "2 should give 4"
+    assert exercise.check(4, {}).why == "that is an int; give the function itself, without calling it"
+    assert exercise.check(lambda: 0, {}).why.startswith("the answer cannot be used (TypeError: ")
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (1, "an int"),
+        (1.0, "a float"),
+        ("", "a str"),
+        (np.zeros(1), "an ndarray"),
+        (np.uint8(1), "a uint8"),
+        (AlstmError("file", "problem", "remedy"), "an AlstmError"),
+        (UnicodeError(), "a UnicodeError"),
+        (UnboundLocalError(), "an UnboundLocalError"),
+        (None, "a NoneType"),
+    ],
+)
+def test_a_type_has_its_article(value, text):
+    assert a_type(value) == text
+
+
+def test_numbers():
+    assert numbers(2, 1) == [2.0] and numbers([[1], [2]], 2) == [1.0, 2.0]
+    for answer, what in [("2", "a str"), ([1, 2, 3], "a list of 3"), ({1: 2}, "a dict"), ([1, "x"], "a list")]:
+        with pytest.raises(NotYet, match=f"that is {what}; give 2 numbers, as a tuple"):
+            numbers(answer, 2)
+
+
+def test_a_boolean_is_not_a_number():
     assert check("ex-6-1", True, {"predictions": [{"labels": [{"score": 0.1}]}]}).status == "not yet"
 
 
 # --- check, hint, solution ----------------------------------------------------------------------------------------
 
 
-def test_an_untouched_stub_is_passed_over():
+def test_an_untouched_stub_is_not_attempted():
     verdict = check("ex-1-1", ...)
     assert verdict.status == "not attempted"
     assert repr(verdict) == ('ex-1-1: not attempted. hint("ex-1-1") gives a hint, solution("ex-1-1") comes last')
 
 
 def test_check_sees_the_variables_of_its_caller():
-    """As in a notebook, whose variables are the globals of the cell."""
+    """As in a notebook, where variables are the globals of a cell."""
     space = {"check": check, "__name__": "__main__", "predictions": [{"labels": [{"score": 0.1}]}] * 3}
     exec("found = check('ex-6-1', 3)", space)  # noqa: S102
     assert space["found"].status == "correct"
@@ -231,7 +309,7 @@ def test_an_unknown_exercise(name):
         check(name, 1)
 
 
-def test_strict_mode_ends_a_notebook_at_anything_but_a_right_answer(monkeypatch):
+def test_strict_mode_stops_a_notebook_at_any_answer_that_is_not_correct(monkeypatch):
     monkeypatch.setenv("ALSTM_STRICT", "1")
     assert check("ex-1-1", 2.2).status == "correct"
     for answer in (..., 3.0):
@@ -249,9 +327,15 @@ def test_hints_come_one_at_a_time_and_the_solution_last():
     assert repr(solution("ex-1-1")) == solution("ex-1-1")  # a notebook shows lines, not a quoted text
 
 
-def test_the_solution_for_the_impatient_and_for_who_has_it():
+def test_one_hint_is_left():
+    for _ in find("ex-1-1").hints[1:]:
+        hint("ex-1-1")
+    assert solution("ex-1-1") == '1 hint is left: hint("ex-1-1"). Or solution("ex-1-1", now=True)'
+
+
+def test_the_solution_at_once_or_after_a_correct_answer():
     assert "math.log" in solution("ex-1-1", now=True)
-    check("ex-1-2", find("ex-1-2").judge and exercises.chapter_01.count(512))
+    check("ex-1-2", chapter_01.num_parameters(512))
     assert "sum(count(H=512).values())" in solution("ex-1-2")
 
 
@@ -264,26 +348,29 @@ def test_progress_is_kept(own_progress):
     check("ex-1-1", 3.0)
     hint("ex-1-1")
     check("ex-1-1", 2.2)
-    check("ex-1-1", 4.0)  # what was right once stays so
+    check("ex-1-1", 4.0)  # an exercise that was once correct stays so
     rows = json.loads(own_progress.read_text("utf-8"))
     assert rows == {"ex-1-1": {"status": "correct", "attempts": 3, "hints": 1}}
-    assert Progress.load().status("ex-1-1") == "correct" and Progress.load().status("ex-1-2") == "not attempted"
+    assert (
+        ExerciseProgress.load().status("ex-1-1") == "correct"
+        and ExerciseProgress.load().status("ex-1-2") == "not attempted"
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '"x"'])
-def test_a_damaged_file_of_progress_is_none(own_progress, content):
+def test_a_damaged_progress_file_counts_as_empty(own_progress, content):
     own_progress.write_text(content, encoding="utf-8")
     assert check("ex-1-1", 2.2).status == "correct"
-    assert Progress.load().status("ex-1-1") == "correct"
+    assert ExerciseProgress.load().status("ex-1-1") == "correct"
 
 
-def test_where_nothing_can_be_written_exercises_work(monkeypatch, tmp_path):
+def test_exercises_work_where_nothing_can_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("ALSTM_PROGRESS", str(tmp_path / "file" / "progress.json"))
     assert check("ex-1-1", 2.2).status == "correct" and hint("ex-1-1").startswith("hint 1")
 
 
-def test_progress_lies_in_the_clone(monkeypatch):
+def test_progress_is_in_the_clone(monkeypatch):
     monkeypatch.delenv("ALSTM_PROGRESS")
     assert progress_file() == Path(__file__).resolve().parents[2] / "data" / "progress.json"
 
@@ -309,7 +396,7 @@ def test_with_answers_proves_and_answers_each_exercise():
     nbformat.validate(changed)
 
 
-def test_names_say_which_cells_to_run():
-    assert Names({"x": 1}).x == 1
-    with pytest.raises(Exception, match="`y` does not exist yet; run the cells above first"):
-        Names({"x": 1}).y  # noqa: B018
+def test_a_missing_variable_says_which_cells_to_run():
+    assert Notebook({"x": 1}).x == 1
+    with pytest.raises(NotYet, match="`y` does not exist yet; run the cells above first"):
+        Notebook({"x": 1}).y  # noqa: B018

@@ -1,93 +1,109 @@
-"""Notebook 05: the metrics by hand, what a change of scale does, averaging over batches."""
+"""Exercises of notebook 05: the metrics by hand, a change of scale, averaging over batches."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import Exercise, Names, as_number, equals
+from alstm_helpers.course.exercises.core import (
+    Exercise,
+    Function,
+    Notebook,
+    a_type,
+    always,
+    as_number,
+    equals,
+    is_function,
+)
 from alstm_helpers.metrics import YouTube8MMetrics
 
+# --- 5.1: three metrics by hand -----------------------------------------------------------------------------------
+
 BY_HAND = {"hit_at_1": 1.0, "perr": 1.0, "gap": (1 + 1 + 3 / 4) / 3}
-GAPS = {  # typical wrong GAPs, and where they come from
-    1.0: "gap: look at 0.6, class 2 of video A: it is false, and stands above a true one",
+MESSAGES = {
+    "hit_at_1": "hit_at_1: the best class of video A is 0, that of video B is 1; are they true?",
+    "perr": "perr: video B has two labels, so its two best classes count",
+    "gap": "gap: pool all six scores, sort them, and take the precision at each true one",
+}
+GAPS = {  # typical wrong GAPs, and what leads to them
+    1.0: "gap: look at 0.6, class 2 of video A: it is false, and ranks above a true one",
     (1 + 1 + 3 / 4) / 2: "gap: divide by all three true labels, not by the two videos",
     (1 + 1 + 3 / 4 + 1) / 4: "gap: there are three true labels in the split, not four",
-    (1 + 1 / 2 * (1 + 1)) / 2: "gap: look at 0.6, class 2 of video A: it is false, and stands above a true one",
+    (1 + 1 / 2 * (1 + 1)) / 2: "gap: look at 0.6, class 2 of video A: it is false, and ranks above a true one",
     (1 + 1 + 2 / 3) / 3: "gap: the pool is sorted by score: 0.6 comes before 0.5, so the third true one has rank 4",
 }
 
 
-def judge_by_hand(answer: Any, names: Names, exercise: Exercise) -> str:
-    """Three metrics by name; the first that is wrong is named."""
+def judge_by_hand(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+    """Judge three metrics by name; the message is about the first wrong one."""
     if not isinstance(answer, Mapping):
-        return f"that is a {type(answer).__name__}; write a dict with hit_at_1, perr and gap"
+        return f"that is {a_type(answer)}; write a dict with hit_at_1, perr and gap"
     missing = [key for key in BY_HAND if key not in answer]
     if missing:
         return f"{missing[0]} is missing"
-    for key, right in BY_HAND.items():
-        found = as_number(answer[key])
-        if found is None:
-            return f"{key}: that is no number"
-        if abs(found - right) <= 0.005:
-            continue
-        if key == "hit_at_1":
-            return "hit_at_1: the best class of video A is 0, that of video B is 1; are they true?"
-        if key == "perr":
-            return "perr: video B has two labels, so its two best classes count"
-        near = [message for value, message in GAPS.items() if abs(found - value) <= 0.005]
-        return near[0] if near else "gap: pool all six scores, sort, and take the precision at each true one"
+    for key in BY_HAND:
+        if fault := _fault_of_metric(key, as_number(answer[key])):
+            return fault
     return ""
 
 
+def _fault_of_metric(key: str, found: float | None) -> str:
+    if found is None:
+        return f"{key}: that is not a number"
+    if abs(found - BY_HAND[key]) <= 0.005:
+        return ""
+    typical = [message for gap, message in GAPS.items() if key == "gap" and abs(found - gap) <= 0.005]
+    return typical[0] if typical else MESSAGES[key]
+
+
 def by_hand(**changes: float) -> dict[str, float]:
+    """Return the right metrics with some changed."""
     return {**BY_HAND, **changes}
 
 
+# --- 5.2 to 5.4: GAP of all videos and of batches -----------------------------------------------------------------
+
+
 def gap(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Return the GAP of scores against multi-hot labels, both (videos, classes)."""
     metrics = YouTube8MMetrics(scores.shape[1])
     metrics.update(scores, truth)
     return metrics.gap()
 
 
-def scaled_gap(names: Names) -> float:
-    """GAP after each video's scores are divided by its largest."""
-    return gap(names.val_scores / names.val_scores.max(axis=1, keepdims=True), names.val_truth)
+def global_gap(notebook: Notebook) -> float:
+    """Return the GAP of the validation split."""
+    return gap(notebook.val_scores, notebook.val_truth)
 
 
-def batches_of_four(names: Names) -> float:
-    """The mean of the GAPs inside batches of four, in order."""
-    scores, truth = names.val_scores, names.val_truth
+def scaled_gap(notebook: Notebook) -> float:
+    """Return the GAP after each video's scores are divided by the largest of them."""
+    return gap(notebook.val_scores / notebook.val_scores.max(axis=1, keepdims=True), notebook.val_truth)
+
+
+def mean_gap_of_fours(notebook: Notebook) -> float:
+    """Return the mean of the GAPs within batches of four, in order."""
+    scores, truth = notebook.val_scores, notebook.val_truth
     parts = [slice(first, first + 4) for first in range(0, len(scores), 4)]
-    return float(np.mean([gap(scores[part], truth[part]) for part in parts]))
+    return _mean_of_batches([(scores[part], truth[part]) for part in parts])
 
 
-def whole_gap(names: Names) -> float:
-    return gap(names.val_scores, names.val_truth)
+def _mean_of_batches(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    return float(np.mean([gap(scores, truth) for scores, truth in batches]))
 
 
-Batches = list[tuple[np.ndarray, np.ndarray]]
-
-
-def judge_gap(answer: Any, names: Names, exercise: Exercise) -> str:
-    """A function of batches, tried on the same videos cut in several ways."""
-    if not callable(answer):
-        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+def fault_of_gap(pooled_gap: Function) -> str:
+    """Try a function of batches on the same videos in batches of several sizes, and return what is wrong with it."""
     rng = np.random.default_rng(0)
     truth = rng.random((24, 6)) < 0.3
     scores = rng.random((24, 6)) + 0.2 * truth
     for size in (24, 8, 3, 10):
         cuts = [slice(first, first + size) for first in range(0, 24, size)]
-        found = as_number(answer([(scores[cut], truth[cut]) for cut in cuts]))
+        found = as_number(pooled_gap([(scores[cut], truth[cut]) for cut in cuts]))
         if found is None or abs(found - gap(scores, truth)) > 1e-6:
-            return f"24 videos in batches of {size} do not have the GAP that they have at once"
+            return f"24 videos in batches of {size} do not get the GAP of all 24 at once"
     return ""
-
-
-def _mean_of_batches(batches: Batches) -> float:
-    return float(np.mean([gap(scores, truth) for scores, truth in batches]))
 
 
 EXERCISES = [
@@ -97,21 +113,21 @@ EXERCISES = [
         hints=(
             "Hit@1: the best class of A is 0, of B is 1.",
             "PERR: A has one label, so its best class counts; B has two, so its best two count.",
-            "GAP: in order of score 0.9 A0 true, 0.8 B1 true, 0.6 A2 false, 0.5 B0 true, … Precisions 1/1, 2/2, 3/4.",
+            "GAP: in order of score, 0.9 A0 true, 0.8 B1 true, 0.6 A2 false, 0.5 B0 true, … Precisions 1/1, 2/2, 3/4.",
         ),
         solution='answer = {"hit_at_1": 1, "perr": 1, "gap": (1 + 1 + 3 / 4) / 3}',
-        note="Only GAP sees that video A's false 0.6 stands above video B's true 0.5: it compares across videos.",
+        note="Only GAP notices that video A's false 0.6 ranks above video B's true 0.5: it compares across videos.",
         mistakes=(
-            (lambda names: by_hand(gap=1.0), GAPS[1.0]),
-            (lambda names: by_hand(gap=(1 + 1 + 3 / 4) / 2), GAPS[(1 + 1 + 3 / 4) / 2]),
-            (lambda names: by_hand(gap=(1 + 1 + 2 / 3) / 3), GAPS[(1 + 1 + 2 / 3) / 3]),
+            (always(by_hand(gap=1.0)), GAPS[1.0]),
+            (always(by_hand(gap=(1 + 1 + 3 / 4) / 2)), GAPS[(1 + 1 + 3 / 4) / 2]),
+            (always(by_hand(gap=(1 + 1 + 2 / 3) / 3)), GAPS[(1 + 1 + 2 / 3) / 3]),
             (
-                lambda names: by_hand(hit_at_1=0.5),
-                "hit_at_1: the best class of video A is 0, that of video B is 1; are they true?",
+                always(by_hand(hit_at_1=0.5)),
+                MESSAGES["hit_at_1"],
             ),
-            (lambda names: by_hand(perr=0.75), "perr: video B has two labels, so its two best classes count"),
-            (lambda names: {"hit_at_1": 1, "perr": 1}, "gap is missing"),
-            (lambda names: 0.92, "that is a float; write a dict with hit_at_1, perr and gap"),
+            (always(by_hand(perr=0.75)), MESSAGES["perr"]),
+            (always({"hit_at_1": 1, "perr": 1}), "gap is missing"),
+            (always(0.92), "that is a float; write a dict with hit_at_1, perr and gap"),
         ),
     ),
     Exercise(
@@ -127,18 +143,21 @@ EXERCISES = [
             "metrics.update(val_scores / val_scores.max(axis=1, keepdims=True), val_truth)\n"
             'answer = metrics.result()["gap"]'
         ),
-        note="Inside a video the order stays, so Hit@1 and PERR stay. Across videos it changes, and GAP falls.",
+        note="Within a video the order stays the same, so Hit@1 and PERR do. Across videos it changes, and GAP falls.",
         mistakes=(
-            (whole_gap, "that is the GAP of the old scores; dividing all by one number changes nothing, either"),
-            (lambda names: scaled_gap(names) - whole_gap(names), "that is the difference; give the new GAP"),
+            (
+                global_gap,
+                "that is the GAP of the old scores; dividing them all by one number does not change it either",
+            ),
+            (lambda notebook: scaled_gap(notebook) - global_gap(notebook), "that is the difference; give the new GAP"),
         ),
     ),
     Exercise(
         "ex-5-3",
-        equals(lambda names: batches_of_four(names) - whole_gap(names), within=1e-3),
+        equals(lambda notebook: mean_gap_of_fours(notebook) - global_gap(notebook), within=1e-3),
         hints=(
-            "gap_of(val_scores[part], val_truth[part]) is the GAP inside a batch.",
-            "The batches are slice(0, 4), slice(4, 8), … in the order in which the videos stand.",
+            "gap_of(val_scores[part], val_truth[part]) is the GAP within a batch.",
+            "The batches are slice(0, 4), slice(4, 8), … in the order of the videos.",
             "Average them, and subtract gap_of(val_scores, val_truth).",
         ),
         solution=(
@@ -146,23 +165,23 @@ EXERCISES = [
             "inside = [gap_of(val_scores[part], val_truth[part]) for part in parts]\n"
             "answer = np.mean(inside) - gap_of(val_scores, val_truth)"
         ),
-        note="Hit@1 would not suffer: it is a mean over videos, and so a mean of means over equal batches.",
+        note="Hit@1 would not suffer: it is a mean over videos, and so equals a mean of means over equal batches.",
         mistakes=(
-            (batches_of_four, "that is the mean itself; give its excess over the global GAP"),
+            (mean_gap_of_fours, "that is the mean itself; give its excess over the global GAP"),
             (
-                lambda names: whole_gap(names) - batches_of_four(names),
-                "the sign is the other way round: batch mean minus global",
+                lambda notebook: global_gap(notebook) - mean_gap_of_fours(notebook),
+                "the sign is wrong: take the mean over batches minus the global GAP",
             ),
-            (whole_gap, "that is the global GAP; compare the mean over batches with it"),
+            (global_gap, "that is the global GAP; compare the mean over batches with it"),
         ),
     ),
     Exercise(
         "ex-5-4",
-        judge_gap,
+        is_function(fault_of_gap),
         hints=(
-            "A mean of GAPs is no GAP: predictions of different batches are never compared.",
+            "A mean of GAPs is not a GAP: predictions of different batches are never compared.",
             "YouTube8MMetrics takes batch after batch; or join them with np.concatenate.",
-            "Make one YouTube8MMetrics, update it with every batch, and ask once, at the end.",
+            "Make one YouTube8MMetrics, update it with every batch, and read the result once, at the end.",
         ),
         solution=(
             "def pooled_gap(batches):\n"
@@ -175,14 +194,14 @@ EXERCISES = [
         note="Run the cell above with it: the same number for every batch size.",
         mistakes=(
             (
-                lambda names: _mean_of_batches,
-                "24 videos in batches of 8 do not have the GAP that they have at once",
+                always(_mean_of_batches),
+                "24 videos in batches of 8 do not get the GAP of all 24 at once",
             ),
             (
-                lambda names: lambda batches: gap(*batches[0]) + 1,
-                "24 videos in batches of 24 do not have the GAP that they have at once",
+                always(lambda batches: gap(*batches[0]) + 1),
+                "24 videos in batches of 24 do not get the GAP of all 24 at once",
             ),
-            (lambda names: 0.9, "that is a float; give the function itself, without calling it"),
+            (always(0.9), "that is a float; give the function itself, without calling it"),
         ),
     ),
 ]

@@ -1,74 +1,77 @@
-"""Notebook 06: reading predictions, choosing a threshold, a caller's mistake."""
+"""Exercises of notebook 06: reading predictions, choosing a threshold, a caller's mistake, the names of classes."""
 
 from __future__ import annotations
 
 import csv
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import Exercise, Names, equals
+from alstm_helpers.course.exercises.core import Exercise, Function, Notebook, a_type, always, equals, is_function
+
+# --- 6.1 to 6.3: numbers computed from the notebook's variables ---------------------------------------------------
 
 
-def silent(names: Names) -> int:
-    return sum(row["labels"][0]["score"] < 0.5 for row in names.predictions)
+def unlabelled(notebook: Notebook) -> int:
+    """Return the number of videos without a label that scores at least 0.5."""
+    return sum(row["labels"][0]["score"] < 0.5 for row in notebook.predictions)
 
 
-def lowest_threshold(names: Names) -> float:
-    """The lowest of ``grid`` with a precision of 0.95 on the even-numbered videos."""
-    half = names.half
-    for threshold in names.grid:
-        if names.precision_recall_f1(names.val_scores[half], names.val_truth[half], threshold)[0] >= 0.95:
+def lowest_threshold(notebook: Notebook) -> float:
+    """Return the lowest threshold of ``grid`` with a precision of 0.95 on the even-numbered videos, or NaN."""
+    half = notebook.half
+    for threshold in notebook.grid:
+        if notebook.precision_recall_f1(notebook.val_scores[half], notebook.val_truth[half], threshold)[0] >= 0.95:
             return float(threshold)
     return float("nan")
 
 
-def recall(names: Names, *, other: bool) -> float:
-    part = ~names.half if other else names.half
-    measures = names.precision_recall_f1(names.val_scores[part], names.val_truth[part], lowest_threshold(names))
-    return float(measures[1])
+def precision_and_recall(notebook: Notebook, *, other_half: bool = True) -> tuple[float, float]:
+    """Return precision and recall of that threshold on the other half, or on the half it was chosen on."""
+    part = ~notebook.half if other_half else notebook.half
+    precision, recall, _ = notebook.precision_recall_f1(
+        notebook.val_scores[part], notebook.val_truth[part], lowest_threshold(notebook)
+    )
+    return float(precision), float(recall)
 
 
-def precision(names: Names) -> float:
-    part = ~names.half
-    return float(names.precision_recall_f1(names.val_scores[part], names.val_truth[part], lowest_threshold(names))[0])
-
-
-def error_without_lengths(names: Names) -> float:
-    """The largest error of a score when every video is said to fill the batch."""
-    batch = names.batch
+def error_without_lengths(notebook: Notebook) -> float:
+    """Return the largest error of a score when every video is declared to be as long as the batch."""
+    batch = notebook.batch
     full = np.full(len(batch.ids), batch.rgb.shape[1])
-    return float(np.abs(names.predictor(batch.rgb, batch.audio, full).scores - names.trainer_scores).max())
+    return float(np.abs(notebook.predictor(batch.rgb, batch.audio, full).scores - notebook.trainer_scores).max())
 
 
-VOCABULARY = 'Index,TrainVideoCount,Name\n11,3,Food\n0,9,"Made up, with a comma"\n5,2,\n2,1, A blank\n'
-NAMES = {0: "Made up, with a comma", 2: "A blank", 5: "class 5", 11: "Food"}
+# --- 6.4: the names of classes ------------------------------------------------------------------------------------
+
+VOCABULARY = 'Index,TrainVideoCount,Name\n11,3,Food\n0,9,"Made up, with a comma"\n5,2,\n2,1, A space\n'
+CLASS_NAMES = {0: "Made up, with a comma", 2: "A space", 5: "class 5", 11: "Food"}
 
 
-def judge_names(answer: Any, names: Names, exercise: Exercise) -> str:
-    """A function of a vocabulary's path, tried on one with the three traps."""
-    if not callable(answer):
-        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+def fault_of_names(names_of: Function) -> str:
+    """Try a function of a vocabulary's path on one with three traps, and return what is wrong with it.
+
+    The traps: rows that are not in order, a space before a name, and a class without a name.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "vocabulary.csv")
         path.write_text(VOCABULARY, encoding="utf-8")
-        found = answer(path)
+        found = names_of(path)
     if not isinstance(found, dict):
-        return f"it gives a {type(found).__name__}, in which names stand by row; give a dict by the column Index"
+        return f"it returns {a_type(found)} of names by row; return a dict by the column Index"
     if not all(isinstance(index, int) for index in found):
         return "the classes are numbers: turn Index into an int"
-    for index, right in NAMES.items():
+    for index, right in CLASS_NAMES.items():
         if index not in found:
-            return f"class {index} is missing; an empty name is a class, too"
+            return f"class {index} is missing; a class may have an empty name"
         if found[index] != right:
             return f"class {index} is named {found[index]!r} instead of {right!r}"
     return ""
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with Path(path).open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -76,7 +79,7 @@ def _by_row(path: Path) -> list[str]:
     return [row["Name"] for row in _rows(path)]
 
 
-def _as_they_are(path: Path) -> dict[int, str]:
+def _unstripped(path: Path) -> dict[int, str]:
     return {int(row["Index"]): row["Name"] for row in _rows(path)}
 
 
@@ -84,35 +87,38 @@ def _without_empty(path: Path) -> dict[int, str]:
     return {int(row["Index"]): row["Name"].strip() for row in _rows(path) if row["Name"]}
 
 
-def _texts(path: Path) -> dict[str, str]:
+def _by_text(path: Path) -> dict[str, str]:
     return {row["Index"]: row["Name"].strip() for row in _rows(path)}
 
 
 EXERCISES = [
     Exercise(
         "ex-6-1",
-        equals(silent, within=0.5),
+        equals(unlabelled, within=0.5),
         hints=(
-            "`predictions` holds the lines of the file, one dict a video.",
+            "`predictions` holds the lines of the file, one dict per video.",
             'The labels are sorted: row["labels"][0]["score"] is the best score of a video.',
             'sum(row["labels"][0]["score"] < 0.5 for row in predictions)',
         ),
         solution='answer = sum(row["labels"][0]["score"] < 0.5 for row in predictions)',
-        note="None of them is really without a label: FlashDigits has none such. The model is just not sure.",
+        note="None of them really has no label: FlashDigits has no such videos. The model is just not sure.",
         mistakes=(
-            (lambda names: len(names.predictions) - silent(names), "those are the videos that have such a label"),
             (
-                lambda names: sum(label["score"] < 0.5 for row in names.predictions for label in row["labels"]),
+                lambda notebook: len(notebook.predictions) - unlabelled(notebook),
+                "those are the videos that have such a label",
+            ),
+            (
+                lambda notebook: sum(label["score"] < 0.5 for row in notebook.predictions for label in row["labels"]),
                 "those are labels; count the videos in which even the best one is below 0.5",
             ),
-            (lambda names: len(names.predictions), "those are all videos of the list"),
+            (lambda notebook: len(notebook.predictions), "those are all the videos of the list"),
         ),
     ),
     Exercise(
         "ex-6-2",
-        equals(lambda names: recall(names, other=True), within=1e-6),
+        equals(lambda notebook: precision_and_recall(notebook)[1], within=1e-6),
         hints=(
-            "Go through `grid` from below; precision_recall_f1(val_scores[half], val_truth[half], t)[0] is precision.",
+            "Go up through `grid`; precision_recall_f1(val_scores[half], val_truth[half], t)[0] is the precision.",
             "Stop at the first threshold whose precision is at least 0.95.",
             "Then precision_recall_f1(val_scores[~half], val_truth[~half], that)[1] is the answer.",
         ),
@@ -122,21 +128,24 @@ EXERCISES = [
             ")\n"
             "answer = precision_recall_f1(val_scores[~half], val_truth[~half], precise)[1]"
         ),
-        note="Precision is bought with recall. Chosen on one half and reported on the other, the price is honest.",
+        note="Precision costs recall. A threshold chosen on one half and reported on the other gives an honest figure.",
         mistakes=(
             (
-                lambda names: recall(names, other=False),
-                "that is the recall on the half it was chosen on; take the other",
+                lambda notebook: precision_and_recall(notebook, other_half=False)[1],
+                "that is the recall on the half that the threshold was chosen on; take the other half",
             ),
-            (precision, "that is the precision on the other half; the recall is asked for"),
-            (lowest_threshold, "that is the threshold; give the recall that it has on the other half"),
+            (
+                lambda notebook: precision_and_recall(notebook)[0],
+                "that is the precision on the other half; give the recall",
+            ),
+            (lowest_threshold, "that is the threshold; give its recall on the other half"),
         ),
     ),
     Exercise(
         "ex-6-3",
         equals(error_without_lengths, within=1e-5),
         hints=(
-            "np.full(len(batch.ids), batch.rgb.shape[1]) says that every video has T seconds.",
+            "np.full(len(batch.ids), batch.rgb.shape[1]) declares that every video has T seconds.",
             "Call predictor(batch.rgb, batch.audio, that) and take its scores.",
             "np.abs(… - trainer_scores).max()",
         ),
@@ -145,18 +154,18 @@ EXERCISES = [
             "wrong_scores = predictor(batch.rgb, batch.audio, full).scores\n"
             "answer = np.abs(wrong_scores - trainer_scores).max()"
         ),
-        note="Here the attention sees the padding as well, not the LSTM alone: the mask is made from the lengths, too.",
+        note="Here not only the LSTM but also the attention sees the padding: the mask, too, is made from the lengths.",
         mistakes=(
-            (lambda names: float(names.error.max()), "that is the error of the bare conversion, from above"),
-            (lambda names: 0.0, "0 would mean that lengths do not matter; did you pass T for every video?"),
+            (lambda notebook: float(notebook.error.max()), "that is the error of the bare conversion, from above"),
+            (always(0.0), "0 would mean that lengths do not matter; did you pass T for every video?"),
         ),
     ),
     Exercise(
         "ex-6-4",
-        judge_names,
+        is_function(fault_of_names),
         hints=(
-            "csv.DictReader gives each row as a dict: the class is int(row['Index']), wherever the row stands.",
-            "strip() takes the blank away; an empty text is False.",
+            "csv.DictReader gives each row as a dict: the class is int(row['Index']), wherever the row is.",
+            "strip() removes the space; an empty text counts as False.",
             "{int(row['Index']): row['Name'].strip() or f\"class {row['Index']}\" for row in …}",
         ),
         solution=(
@@ -166,12 +175,12 @@ EXERCISES = [
             "    return {int(row['Index']): row['Name'].strip() or f\"class {row['Index']}\" for row in rows}\n\n\n"
             "answer = names_of"
         ),
-        note="Call it on the miniature above: 0 is what it says, and 11 is Food. `read_class_names` does the same.",
+        note="Call it on the miniature above: each class has its own name. `read_class_names` does the same.",
         mistakes=(
-            (lambda names: _by_row, "it gives a list, in which names stand by row; give a dict by the column Index"),
-            (lambda names: _as_they_are, "class 2 is named ' A blank' instead of 'A blank'"),
-            (lambda names: _without_empty, "class 5 is missing; an empty name is a class, too"),
-            (lambda names: _texts, "the classes are numbers: turn Index into an int"),
+            (always(_by_row), "it returns a list of names by row; return a dict by the column Index"),
+            (always(_unstripped), "class 2 is named ' A space' instead of 'A space'"),
+            (always(_without_empty), "class 5 is missing; a class may have an empty name"),
+            (always(_by_text), "the classes are numbers: turn Index into an int"),
         ),
     ),
 ]

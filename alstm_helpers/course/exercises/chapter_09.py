@@ -1,57 +1,89 @@
-"""Notebook 09: a table of labels, features that fit, the timeline, which picture stands for a second."""
+"""Exercises of notebook 09: a table of labels, features that fit, the timeline, the frame shown in a second."""
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import Exercise, Names, equals, is_text
+from alstm_helpers.course.exercises.core import (
+    Exercise,
+    Function,
+    Notebook,
+    NotYet,
+    a_type,
+    always,
+    equals,
+    is_function,
+    is_text,
+)
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.labels import Annotation, read_annotations
+
+# --- 9.1: a table of labels ---------------------------------------------------------------------------------------
 
 TABLE = "video,start,end,labels\na.mp4,,,cooking;music\nb.mp4,5,12,dog\nc.mp4,,,\n"
 WANTED = [Annotation("a.mp4", ("cooking", "music")), Annotation("b.mp4", ("dog",), 5.0, 12.0), Annotation("c.mp4", ())]
 
 
-def judge_table(answer: Any, names: Names, exercise: Exercise) -> str:
-    """A text, read as `alstm labels import` reads it."""
+def judge_table(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+    """Judge the text of a table, read as `alstm labels import` reads it."""
     if not isinstance(answer, str):
-        return f"that is a {type(answer).__name__}; the table is one text, with \\n between its rows"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "labels.csv")
-        path.write_text(answer.strip() + "\n", encoding="utf-8", errors="replace")
-        try:
-            found = read_annotations(path)
-        except AlstmError as error:
-            return f"the import says: {str(error).rpartition('labels.csv')[2].lstrip(', :')}"
+        return f"that is {a_type(answer)}; the table is one text, with \\n between its rows"
+    found = _annotations(answer)
     for wanted in WANTED:
-        same = [each for each in found if each.video == wanted.video]
-        if not same:
-            return f"{wanted.video} has no row" + (
-                "; a clip without a class needs one, too" if not wanted.labels else ""
-            )
-        if same != [wanted]:
-            if sorted(label for each in same for label in each.labels) != sorted(wanted.labels):
-                return f"{wanted.video} has the labels {[label for each in same for label in each.labels]}"
-            return f"the times of {wanted.video} are not right"
+        if fault := _fault_of_clip(wanted, [row for row in found if row.video == wanted.video]):
+            return fault
     return "" if len(found) == len(WANTED) else "there are more clips than the three"
 
 
-def timeline(names: Names) -> tuple[float, float]:
-    """First second in which the score over time is above one half, and the highest bar of that label's stream."""
-    over, label = names.report_seen["over_time"], names.report_seen["labels"][0]
+def _annotations(table: str) -> list[Annotation]:
+    """Read the text of a table.
+
+    Raises:
+        NotYet: the import refuses it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "labels.csv")
+        path.write_text(table.strip() + "\n", encoding="utf-8", errors="replace")
+        try:
+            return read_annotations(path)
+        except AlstmError as error:
+            raise NotYet(f"the import says: {str(error).rpartition('labels.csv')[2].lstrip(', :')}") from None
+
+
+def _fault_of_clip(wanted: Annotation, rows: list[Annotation]) -> str:
+    """Return what is wrong with the rows of a clip, which should be one."""
+    if not rows:
+        return f"{wanted.video} has no row" + ("" if wanted.labels else "; a clip without a class needs one, too")
+    if rows == [wanted]:
+        return ""
+    labels = [label for row in rows for label in row.labels]
+    if sorted(labels) != sorted(wanted.labels):
+        return f"{wanted.video} has the labels {labels}"
+    return f"the times of {wanted.video} are not right"
+
+
+# --- 9.3: the timeline --------------------------------------------------------------------------------------------
+
+
+def timeline(notebook: Notebook) -> tuple[float, float]:
+    """Return the first second with a score over time above one half, and the second of the highest bar.
+
+    The bar is that of the stream of the best label: the pictures for *see*, the sound for *hear*.
+    """
+    over, label = notebook.report_seen["over_time"], notebook.report_seen["labels"][0]
     first = next((second for second, score in enumerate(over) if score > 0.5), -1)
     stream = "rgb" if label["index"] < 10 else "audio"
-    return float(first), float(np.argmax(names.report_seen["attention"][stream]))
+    return float(first), float(np.argmax(notebook.report_seen["attention"][stream]))
 
 
-Pick = Callable[[Sequence[float], float], list[int]]
-CLIPS = (
+# --- 9.4: the frame shown in a second -----------------------------------------------------------------------------
+
+CLIPS = (  # times of the frames and duration, in seconds
     ([n / 25 for n in range(100)], 4.0),
     ([n / 10 for n in range(30)] + [3 + n / 2 for n in range(15)], 10.5),
     ([0.0, 3.2, 3.3], 5.0),
@@ -60,29 +92,25 @@ CLIPS = (
 )
 
 
-def pick(times: Sequence[float], duration: float) -> list[int]:
-    """The picture that is shown in the middle of each second."""
+def shown(times: Sequence[float], duration: float) -> list[int]:
+    """Return the index of the frame that is shown in the middle of each second."""
     seconds = range(math.ceil(duration - 0.5))
     return [max(0, sum(time <= second + 0.5 for time in times) - 1) for second in seconds]
 
 
-def judge_pick(answer: Any, names: Names, exercise: Exercise) -> str:
-    """A function of times, beside the clock, on clips of even and uneven rates."""
-    if not callable(answer):
-        return f"that is a {type(answer).__name__}; give the function itself, without calling it"
+def fault_of_pick(pick: Function) -> str:
+    """Try a function of the frames' times on clips of constant and variable rate, and return what is wrong with it."""
     for number, (times, duration) in enumerate(CLIPS):
-        found, right = list(answer(times, duration)), pick(times, duration)
-        if len(found) != len(right):
-            return (
-                f"a clip of {duration} s has {len(right)} seconds whose middle is in it; it gives {len(found)} pictures"
-            )
-        for second, (a, b) in enumerate(zip(found, right, strict=True)):
+        found, right = pick(times, duration), shown(times, duration)
+        if not isinstance(found, Iterable):
+            return f"it returns {a_type(found)}; return a list of indices"
+        indices = list(found)
+        if len(indices) != len(right):
+            return f"a clip of {duration} s has the middle of {len(right)} seconds; it returns {len(indices)} frames"
+        for second, (a, b) in enumerate(zip(indices, right, strict=True)):
             if a != b:
-                kind = "even" if number == 0 else "uneven"
-                return (
-                    f"in a clip of {kind} rate, at {second + 0.5} s the picture of {times[b]:g} s is shown, "
-                    f"not that of {times[int(a)]:g} s"
-                )
+                where = f"in a clip of {'constant' if number == 0 else 'variable'} rate, the frame shown"
+                return f"{where} at {second + 0.5} s is that of {times[b]:g} s, not that of {times[int(a)]:g} s"
     return ""
 
 
@@ -99,8 +127,8 @@ def _every_25th(times: Sequence[float], duration: float) -> list[int]:
     return list(range(0, len(times), 25))
 
 
-def _value(function: Pick) -> Callable[[Names], Any]:
-    return lambda names: function
+def _one_second_more(times: Sequence[float], duration: float) -> list[int]:
+    return shown(times, duration + 1)
 
 
 EXERCISES = [
@@ -109,46 +137,46 @@ EXERCISES = [
         judge_table,
         hints=(
             "Three rows below the header, each with four cells: two commas more than you think.",
-            "Times that are not given stay empty: a.mp4,,,…",
+            "Leave times that are not given empty: a.mp4,,,…",
             "cooking;music is one cell; the row of c.mp4 ends with a comma.",
         ),
         solution=f"answer = {TABLE!r}",
-        note="Three clips: two whole ones, one of them with no class, and a part of seven seconds.",
+        note="Three clips: two whole ones, one of them without a class, and a part of seven seconds.",
         mistakes=(
             (
-                lambda names: TABLE.replace("cooking;music", "cooking,music"),
+                always(TABLE.replace("cooking;music", "cooking,music")),
                 "the import says: row 2: it has 5 cells, the header 4; several labels go into one cell, with ; between",
             ),
             (
-                lambda names: TABLE.replace("c.mp4,,,\n", ""),
+                always(TABLE.replace("c.mp4,,,\n", "")),
                 "c.mp4 has no row; a clip without a class needs one, too",
             ),
-            (lambda names: TABLE.replace(";music", ""), "a.mp4 has the labels ['cooking']"),
+            (always(TABLE.replace(";music", "")), "a.mp4 has the labels ['cooking']"),
             (
-                lambda names: TABLE.replace("5,12", "12,5"),
+                always(TABLE.replace("5,12", "12,5")),
                 "the import says: row 3: 12 to 5 s is no part of a video; start must be below end",
             ),
-            (lambda names: TABLE.replace(",5,12,", ",,,"), "the times of b.mp4 are not right"),
-            (lambda names: ["a.mp4"], "that is a list; the table is one text, with \\n between its rows"),
+            (always(TABLE.replace(",5,12,", ",,,")), "the times of b.mp4 are not right"),
+            (always(["a.mp4"]), "that is a list; the table is one text, with \\n between its rows"),
         ),
     ),
     Exercise(
         "ex-9-2",
         is_text("c", otherwise="put one of the letters a, b, c, d into answer"),
         hints=(
-            "Weights know their inputs: number 17 of the 1024 must mean what it meant in training.",
-            "A PCA fitted on your clips turns the numbers in another way than YouTube-8M's.",
-            "Only one of the four has YouTube-8M's own PCA.",
+            "Each weight belongs to one input: number 17 of the 1024 must mean what it meant in training.",
+            "A PCA fitted on your clips rotates the numbers differently from YouTube-8M's.",
+            "Only one of the four uses YouTube-8M's own PCA.",
         ),
         solution='answer = "c"',
-        note="Sizes that fit say nothing: 1024 numbers in another order, or turned, are noise to these weights.",
+        note="Matching sizes prove nothing: 1024 numbers in another order, or rotated, are noise to these weights.",
         mistakes=(
-            (lambda names: "a", "another network gives other numbers; the weights cannot know them"),
+            (always("a"), "another network gives other numbers, which mean nothing to the weights"),
             (
-                lambda names: "b",
-                "the network is right, but your PCA turns its numbers in another way than YouTube-8M's",
+                always("b"),
+                "the network is right, but your PCA rotates its numbers differently from YouTube-8M's",
             ),
-            (lambda names: "d", "it would run without any complaint, and say nonsense: a size is no meaning"),
+            (always("d"), "it would run without an error, and predict nonsense: the same size is not the same meaning"),
         ),
     ),
     Exercise(
@@ -157,29 +185,29 @@ EXERCISES = [
         hints=(
             "The lowest curve: follow it from the left to where it crosses 0.5.",
             "The label of that curve says see or hear: see is the upper row of bars, hear the lower one.",
-            'report_seen["over_time"] and report_seen["attention"] hold the same as numbers.',
+            'report_seen["over_time"] and report_seen["attention"] hold the same data as numbers.',
         ),
         solution=(
             'over, best = report_seen["over_time"], report_seen["labels"][0]\n'
             'stream = "rgb" if best["index"] < 10 else "audio"\n'
             'answer = (int(np.argmax(np.array(over) > 0.5)), int(np.argmax(report_seen["attention"][stream])))'
         ),
-        note="The curve rises when the thing enters the window of nine seconds; the bar stands where it happens.",
+        note="The curve rises when the event enters the window of nine seconds; the bar is where it happens.",
         mistakes=(
-            (lambda names: timeline(names)[::-1], "the other way round: the curve first, then the bar"),
+            (lambda notebook: timeline(notebook)[::-1], "the order is wrong: the curve first, then the bar"),
             (
-                lambda names: (timeline(names)[0], timeline(names)[0] + 30),
-                "the highest bar stands elsewhere: take the row of the label's own stream",
+                lambda notebook: (timeline(notebook)[0], timeline(notebook)[0] + 30),
+                "the highest bar is elsewhere: take the row of the label's own stream",
             ),
-            (lambda names: (-5.0, timeline(names)[1]), "a clip begins with second 0"),
+            (lambda notebook: (-5.0, timeline(notebook)[1]), "a clip begins with second 0"),
         ),
     ),
     Exercise(
         "ex-9-4",
-        judge_pick,
+        is_function(fault_of_pick),
         hints=(
-            "How many seconds? Those with second + 0.5 < duration: math.ceil(duration - 0.5).",
-            "The picture shown at a moment is the last one with time <= moment.",
+            "How many seconds? All with second + 0.5 < duration: math.ceil(duration - 0.5).",
+            "The frame shown at a moment is the last one with time <= moment.",
             "sum(time <= second + 0.5 for time in times) - 1 is its index; max(0, …) for a clip that begins late.",
         ),
         solution=(
@@ -189,25 +217,25 @@ EXERCISES = [
             "    return [max(0, sum(time <= s + 0.5 for time in times) - 1) for s in seconds]\n\n\n"
             "answer = pick"
         ),
-        note="Times decide, not numbers of pictures, so a variable rate needs no care. `read_frames` does the same.",
+        note="Times decide, not numbers of frames, so a variable rate is no problem. `read_frames` does the same.",
         mistakes=(
             (
-                _value(_every_25th),
-                "in a clip of even rate, at 0.5 s the picture of 0.48 s is shown, not that of 0 s",
+                always(_every_25th),
+                "in a clip of constant rate, the frame shown at 0.5 s is that of 0.48 s, not that of 0 s",
             ),
             (
-                _value(_nearest),
-                "in a clip of uneven rate, at 2.5 s the picture of 0 s is shown, not that of 3.2 s",
+                always(_nearest),
+                "in a clip of variable rate, the frame shown at 2.5 s is that of 0 s, not that of 3.2 s",
             ),
             (
-                _value(_next),
-                "in a clip of even rate, at 0.5 s the picture of 0.48 s is shown, not that of 0.52 s",
+                always(_next),
+                "in a clip of constant rate, the frame shown at 0.5 s is that of 0.48 s, not that of 0.52 s",
             ),
             (
-                _value(lambda times, duration: pick(times, duration + 1)),
-                "a clip of 4.0 s has 4 seconds whose middle is in it; it gives 5 pictures",
+                always(_one_second_more),
+                "a clip of 4.0 s has the middle of 4 seconds; it returns 5 frames",
             ),
-            (lambda names: [0], "that is a list; give the function itself, without calling it"),
+            (always([0]), "that is a list; give the function itself, without calling it"),
         ),
     ),
 ]

@@ -1,40 +1,53 @@
-"""What an exercise is, and the judges that most of them share."""
+"""Define an exercise, and the judges that several exercises share.
+
+A judge returns why an answer is not right yet, or an empty text if it is right. It may also raise :class:`NotYet`:
+the helpers that narrow an answer, such as :func:`numbers`, do so.
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-STRICT = "ALSTM_STRICT"  # set to 1, anything but a right answer ends the notebook: for CI
+STRICT = "ALSTM_STRICT"  # set to 1, any answer that is not correct stops the notebook: for CI
+
+T = TypeVar("T")
+Status = Literal["not attempted", "not yet", "correct"]
 
 
-class NotThere(Exception):
-    """A variable of the notebook that a judge needs does not exist yet."""
+class NotYet(Exception):
+    """An answer is not right yet; the text says why."""
 
 
-class Names:
-    """The notebook's variables as attributes; one that is missing says which cells to run."""
+class Notebook:
+    """The variables of a notebook, as attributes."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
+    def __init__(self, variables: Mapping[str, object]) -> None:
+        self._variables = variables
 
-    def __getattr__(self, name: str) -> Any:
-        if name not in self._values:
-            raise NotThere(f"`{name}` does not exist yet; run the cells above first")
-        return self._values[name]
+    def __getattr__(self, name: str) -> Any:  # the variables of a notebook have no declared types
+        """Return a variable.
+
+        Raises:
+            NotYet: no cell has set it; the text says to run the cells above.
+        """
+        if name not in self._variables:
+            raise NotYet(f"`{name}` does not exist yet; run the cells above first")
+        return self._variables[name]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What :func:`check` found; ``status`` is ``not attempted``, ``not yet`` or ``correct``."""
+    """The result of checking an answer; ``why`` says what is wrong, or what a correct answer means."""
 
     name: str
-    status: str
+    status: Status
     why: str = ""
 
     def __repr__(self) -> str:
@@ -45,26 +58,27 @@ class Verdict:
         return f'{self.name}: not attempted. hint("{self.name}") gives a hint, solution("{self.name}") comes last'
 
     def enforce(self) -> None:
-        """In strict mode, anything but a right answer is an error."""
+        """Raise AssertionError in strict mode unless the answer is correct."""
         if os.environ.get(STRICT) == "1" and self.status != "correct":
             raise AssertionError(repr(self))
 
 
-Make = Callable[[Names], Any]  # makes a value from what the notebook knows
-Judge = Callable[[Any, Names, "Exercise"], str]  # says why an answer is not right yet, or nothing
+Make = Callable[[Notebook], object]  # makes an answer from the notebook's variables
+Judge = Callable[[object, Notebook, "Exercise"], str]  # returns why an answer is not right yet, or an empty text
+Function = Callable[..., object]  # a function that a learner has written
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise, whole.
+    """An exercise: how it is judged, its hints, its model answer and typical mistakes.
 
     Args:
         name: ``ex-<chapter>-<number>``.
-        judge: says why an answer is not right yet, or an empty text.
-        hints: one step at a time, the last nearly gives it away.
+        judge: returns why an answer is not right yet, or an empty text.
+        hints: one step each; the last one nearly gives the answer away.
         solution: a model answer, as code that sets ``answer``.
-        note: what a right answer means; shown with it.
-        mistakes: typical wrong answers, each made from the notebook's variables, and what it is told.
+        note: what a correct answer means; shown with the verdict and with the solution.
+        mistakes: typical wrong answers, each as a function that makes it and the message that it must get.
     """
 
     name: str
@@ -74,116 +88,174 @@ class Exercise:
     note: str
     mistakes: tuple[tuple[Make, str], ...]
 
-    def check(self, answer: Any, values: Mapping[str, Any]) -> Verdict:
-        """Judge an answer, whatever it is."""
+    def check(self, answer: object, variables: Mapping[str, object]) -> Verdict:
+        """Judge an answer of any type; ``...`` is the untouched stub. Never raises."""
         if answer is ...:
             return Verdict(self.name, "not attempted")
         try:
-            why = self.judge(answer, Names(values), self)
-        except NotThere as error:
-            return Verdict(self.name, "not yet", str(error))
-        except Exception as error:  # an answer may be anything, and a function of a learner may raise anything
+            why = self.judge(answer, Notebook(variables), self)
+        except NotYet as error:
+            why = str(error)
+        except Exception as error:  # an answer may be anything, and a learner's function may raise anything
             why = f"the answer cannot be used ({type(error).__name__}: {str(error)[:120]})"
         return Verdict(self.name, "not yet", why) if why else Verdict(self.name, "correct", self.note)
 
-    def prove(self, values: Mapping[str, Any]) -> int:
-        """Try every typical wrong answer; returns how many there were."""
-        names = Names(values)
+    def prove(self, variables: Mapping[str, object]) -> int:
+        """Check every typical wrong answer and return their number.
+
+        Raises:
+            AssertionError: one is judged correct or gets another message than its own; or there is none.
+        """
+        notebook = Notebook(variables)
         for make, message in self.mistakes:
-            verdict = self.check(make(names), values)
-            assert verdict.status == "not yet", f"{self.name}: {make(names)!r} is {verdict.status}"
-            assert verdict.why == message, f"{self.name}: {make(names)!r} is told {verdict.why!r}, not {message!r}"
+            verdict = self.check(make(notebook), variables)
+            assert verdict.status == "not yet", f"{self.name}: {make(notebook)!r} is {verdict.status}"
+            assert verdict.why == message, f"{self.name}: {make(notebook)!r} gets {verdict.why!r}, not {message!r}"
         assert self.mistakes, f"{self.name}: no typical wrong answer"
         return len(self.mistakes)
 
 
-def as_number(value: Any) -> float | None:
-    """A finite number, also from an array of one; None for anything else."""
+def always(value: T) -> Callable[[Notebook], T]:
+    """Make the same value whatever the notebook's variables are."""
+    return lambda notebook: value
+
+
+# --- Narrowing an answer ------------------------------------------------------------------------------------------
+
+
+def a_type(value: object) -> str:
+    """Return the type of a value with its article, such as ``an int``."""
+    name = type(value).__name__
+    return f"{'an' if re.match('[aeio]|un(?!i)|ndarray', name, re.IGNORECASE) else 'a'} {name}"
+
+
+def as_number(value: object) -> float | None:
+    """Return a finite number, also from an array of one; None for anything else, booleans included."""
+    if isinstance(value, bool):
+        return None
     try:
-        found = float(np.asarray(value).item() if not isinstance(value, bool) else "no")
+        found = float(np.asarray(value).item())
     except (TypeError, ValueError):
         return None
     return found if math.isfinite(found) else None
 
 
-def numbers(answer: Any, count: int) -> list[float] | str:
-    """That many numbers, or what is wrong with the answer."""
+def numbers(answer: object, count: int) -> list[float]:
+    """Return the numbers of a sequence or array of any shape, flattened; a single number counts as a sequence of one.
+
+    Raises:
+        NotYet: the answer is anything but ``count`` finite numbers.
+    """
+    elements = _elements(answer)
+    found = [number for number in map(as_number, elements) if number is not None]
+    if len(elements) == len(found) == count:
+        return found
+    size = f" of {len(elements)}" if isinstance(answer, Sized) and len(elements) not in (1, count) else ""
+    wanted = "one number" if count == 1 else f"{count} numbers, as a tuple"
+    raise NotYet(f"that is {a_type(answer)}{size}; give {wanted}")
+
+
+def _elements(answer: object) -> list[object]:
+    """Return the elements of an answer, flattened; text, mappings and what no array can hold count as one None."""
     if isinstance(answer, str | bytes | Mapping):
-        return f"that is a {type(answer).__name__}; {_wanted(count)}"
+        return [None]
     try:
-        values = list(np.atleast_1d(np.asarray(answer, dtype=object)).ravel())
+        return list(np.asarray(answer, dtype=object).ravel())
     except (TypeError, ValueError):
-        return f"that is a {type(answer).__name__}; {_wanted(count)}"
-    found = [as_number(value) for value in values]
-    if len(found) != count or any(value is None for value in found):
-        shown = f"a {type(answer).__name__}" + (f" of {len(values)}" if len(values) != 1 or count != 1 else "")
-        return f"that is {shown}; {_wanted(count)}"
-    return [value for value in found if value is not None]
+        return [None]
 
 
-def _wanted(count: int) -> str:
-    return "one number is asked for" if count == 1 else f"{count} numbers are asked for, as a tuple"
+# --- Judges -------------------------------------------------------------------------------------------------------
 
 
-def equals(expected: Make, *, within: float | Sequence[float], otherwise: str = "") -> Judge:
-    """A judge of one or more numbers: right within a distance; a typical wrong answer is told its message.
+def is_function(find_fault: Callable[[Function], str]) -> Judge:
+    """Return a judge of a function.
 
     Args:
-        expected: makes the number, or the tuple of numbers.
-        within: largest distance of each.
-        otherwise: said of a wrong number that is not typical; by default whether it is too small or too large.
+        find_fault: tries the function and returns what is wrong with it, or an empty text.
     """
 
-    def judge(answer: Any, names: Names, exercise: Exercise) -> str:
-        right = [float(value) for value in np.atleast_1d(expected(names))]
-        limits = np.broadcast_to(within, len(right)).tolist()
-        found = numbers(answer, len(right))
-        for make, message in exercise.mistakes:
-            if _same(answer, make(names), limits) and not _near(found, right, limits):
-                return message
-        if isinstance(found, str):
-            return found
-        if _near(found, right, limits):
-            return ""
-        place = next(i for i, (a, b) in enumerate(zip(found, right, strict=True)) if abs(a - b) > limits[i])
-        which = f"number {place + 1} of the {len(right)}" if len(right) > 1 else "the number"
-        return otherwise or f"{which} is too {'small' if found[place] < right[place] else 'large'}"
+    def judge(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+        if not callable(answer):
+            return f"that is {a_type(answer)}; give the function itself, without calling it"
+        return find_fault(answer)
 
     return judge
 
 
-def _near(found: Any, right: Sequence[float], limits: Sequence[float]) -> bool:
-    if isinstance(found, str) or len(found) != len(right):
+def equals(
+    expected: Callable[[Notebook], float | Sequence[float]], *, within: float | Sequence[float], otherwise: str = ""
+) -> Judge:
+    """Return a judge of one or more numbers; a typical wrong answer gets its own message.
+
+    Args:
+        expected: returns the right number, or the right numbers.
+        within: largest accepted difference of each.
+        otherwise: the message for a wrong number that is not typical; by default, whether it is too small or too large.
+    """
+
+    def judge(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+        right = [float(number) for number in np.atleast_1d(expected(notebook))]
+        limits = np.broadcast_to(within, len(right)).tolist()
+        if _is_right(answer, right, limits):
+            return ""
+        for make, message in exercise.mistakes:
+            if _is_same(answer, make(notebook), limits):
+                return message
+        found = numbers(answer, len(right))
+        return otherwise or _first_difference(found, right, limits)
+
+    return judge
+
+
+def _is_right(answer: object, right: Sequence[float], limits: Sequence[float]) -> bool:
+    try:
+        found = numbers(answer, len(right))
+    except NotYet:
         return False
     return all(abs(a - b) <= limit for a, b, limit in zip(found, right, limits, strict=True))
 
 
-def _same(answer: Any, mistake: Any, limits: Sequence[float]) -> bool:
-    """Whether an answer is a typical wrong one: equal, or as near as the right one would have to be."""
-    shapes = [np.shape(value) if not isinstance(value, str | Mapping) else None for value in (answer, mistake)]
-    if None in shapes or shapes[0] != shapes[1]:
-        return type(answer) is type(mistake) and not callable(answer) and bool(answer == mistake)
+def _is_same(answer: object, mistake: object, limits: Sequence[float]) -> bool:
+    """Return whether an answer is a typical wrong one: equal to it, or as near to it as a right answer must be."""
+    if isinstance(answer, str | Mapping) or isinstance(mistake, str | Mapping):
+        return type(answer) is type(mistake) and bool(answer == mistake)
     try:
-        a, b = (np.asarray(value, dtype=float).ravel() for value in (answer, mistake))
+        a, b = (np.asarray(value, dtype=float) for value in (answer, mistake))
     except (TypeError, ValueError):
         return False
-    widths = np.broadcast_to(limits, a.shape) if len(limits) in (1, a.size) else np.full(a.shape, min(limits))
-    return bool((np.abs(a - b) <= widths).all())
+    if a.shape != b.shape:
+        return False
+    widths = limits if len(limits) in (1, a.size) else min(limits)
+    return bool((np.abs(a - b).ravel() <= widths).all())
+
+
+def _first_difference(found: list[float], right: Sequence[float], limits: Sequence[float]) -> str:
+    """Return which of several numbers is the first wrong one, and in which direction."""
+    triples = zip(found, right, limits, strict=True)
+    place = next(place for place, (a, b, limit) in enumerate(triples) if not abs(a - b) <= limit)  # b may be NaN
+    which = f"number {place + 1} of the {len(right)}" if len(right) > 1 else "the number"
+    return f"{which} is too {'small' if found[place] < right[place] else 'large'}"
 
 
 def is_text(expected: str, *, otherwise: str) -> Judge:
-    """A judge of a text; case and blanks around it do not count."""
+    """Return a judge of a text; case, and spaces around it, do not count.
 
-    def tidy(value: Any) -> str:
+    Args:
+        expected: the right text.
+        otherwise: the message for a wrong text that is not typical.
+    """
+
+    def tidy(value: object) -> str:
         return " ".join(str(value).split()).lower()
 
-    def judge(answer: Any, names: Names, exercise: Exercise) -> str:
+    def judge(answer: object, notebook: Notebook, exercise: Exercise) -> str:
         if not isinstance(answer, str):
-            return f"that is a {type(answer).__name__}; a text is asked for, in quotes"
+            return f"that is {a_type(answer)}; give a text, in quotes"
         if tidy(answer) == tidy(expected):
             return ""
         for make, message in exercise.mistakes:
-            if tidy(answer) == tidy(make(names)):
+            if tidy(answer) == tidy(make(notebook)):
                 return message
         return otherwise
 

@@ -1,31 +1,39 @@
-"""Which exercises are done: a file on this machine, which nothing ever sends anywhere."""
+"""Record which exercises are done, in a file on this machine that is never sent anywhere."""
 
 from __future__ import annotations
 
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-from alstm_helpers.course.exercises.core import Verdict
+from alstm_helpers.course.exercises.core import Status, Verdict
 from alstm_helpers.files import write_json
 from alstm_helpers.paths import project_root
 
 
+class ExerciseRow(TypedDict):
+    """What the file holds for an exercise."""
+
+    status: Status
+    attempts: int
+    hints: int
+
+
 def progress_file() -> Path:
-    """``ALSTM_PROGRESS``, or ``data/progress.json`` of the clone."""
+    """Return the path in ``ALSTM_PROGRESS``, or ``data/progress.json`` of the clone."""
     return Path(os.environ.get("ALSTM_PROGRESS") or project_root() / "data" / "progress.json")
 
 
-class Progress:
-    """Rows by exercise: ``status``, ``attempts``, ``hints``."""
+class ExerciseProgress:
+    """Status, attempts and hints shown, by exercise."""
 
-    def __init__(self, path: Path, rows: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, path: Path, rows: dict[str, ExerciseRow]) -> None:
         self.path, self.rows = path, rows
 
     @classmethod
-    def load(cls) -> Progress:
-        """What is on the disk; a file that cannot be read counts as none."""
+    def load(cls) -> ExerciseProgress:
+        """Read the file; one that cannot be read counts as empty."""
         path = progress_file()
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
@@ -34,17 +42,17 @@ class Progress:
         return cls(path, rows if isinstance(rows, dict) else {})
 
     def save(self) -> None:
-        """Write it; where the folder is read-only, exercises work without."""
+        """Write the file, unless it cannot be written: exercises work without it."""
         try:
             write_json(self.path, self.rows)
         except OSError:
             return
 
-    def _row(self, name: str) -> dict[str, Any]:
+    def _row(self, name: str) -> ExerciseRow:
         return self.rows.setdefault(name, {"status": "not attempted", "attempts": 0, "hints": 0})
 
-    def note(self, name: str, verdict: Verdict) -> Progress:
-        """Count an attempt; what was correct once stays so."""
+    def note(self, name: str, verdict: Verdict) -> ExerciseProgress:
+        """Count an attempt; an exercise that was once correct stays so."""
         if verdict.status != "not attempted":
             row = self._row(name)
             row["attempts"] += 1
@@ -52,16 +60,18 @@ class Progress:
                 row["status"] = verdict.status
         return self
 
-    def note_hint(self, name: str, number: int) -> Progress:
-        """Count the hints that were shown."""
+    def note_hint(self, name: str, number: int) -> ExerciseProgress:
+        """Record that hints up to a number have been shown."""
         row = self._row(name)
         row["hints"] = max(row["hints"], number)
         return self
 
     def hints(self, name: str) -> int:
-        """Hints shown so far."""
-        return int(self.rows.get(name, {}).get("hints", 0))
+        """Return the number of hints shown so far."""
+        row = self.rows.get(name)
+        return int(row.get("hints", 0)) if row else 0
 
-    def status(self, name: str) -> str:
-        """``not attempted``, ``not yet``, or ``correct`` if it was answered rightly at some time."""
-        return str(self.rows.get(name, {}).get("status", "not attempted"))
+    def status(self, name: str) -> Status:
+        """Return ``not attempted``, ``not yet``, or ``correct`` if an answer ever was."""
+        row = self.rows.get(name)
+        return row.get("status", "not attempted") if row else "not attempted"
