@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed
 
 Row: TypeAlias = dict[str, Any]  # as json.loads gives it
@@ -22,8 +23,7 @@ class Ledger:
 
         ledger = Ledger(folder / "manifest.jsonl", "shard")
         with ledger.claimed():
-            for shard in to_do(ledger.rows):
-                ledger.add(convert(shard))
+            done, failed = ledger.add_all(convert(shard) for shard in to_do(ledger.rows))
 
     Args:
         path: the file; it need not exist.
@@ -37,15 +37,17 @@ class Ledger:
         self.read()
 
     def read(self) -> None:
-        """Read the file again. Skip a line that a crash cut off."""
-        self._text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        """Read the file again. Skip a line that a crash cut off, even inside a character."""
+        self._text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         self.rows = {}
-        for line in self._text.splitlines():
+        for line in self._text.split("\n"):  # splitlines also splits at characters that JSON leaves in a string
             try:
                 row = json.loads(line)
-                self.rows[row[self.key]] = row
+                name = row[self.key]
             except (ValueError, KeyError, TypeError):
                 continue
+            if isinstance(name, str):
+                self.rows[name] = row
 
     @property
     def is_settled(self) -> bool:
@@ -61,22 +63,45 @@ class Ledger:
         """
         with claimed(self.path.parent, *folders):
             self.read()
+            if self._text and not self._text.endswith("\n"):
+                self.settle()  # else the next row would continue the line that a crash cut off
             yield
             self.settle()
 
     def add(self, row: Row) -> None:
         """Append a row to the file at once, so that a crash loses no more than the last one."""
         self.rows[row[self.key]] = row
-        with self.path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(_line(row))
         self._text += _line(row)
+
+    def add_all(
+        self, outcomes: Iterable[Row | AlstmError], *, keep_going: bool = True
+    ) -> tuple[list[Row], list[AlstmError]]:
+        """Add the row of each unit of work as it finishes; return the rows, and the errors sorted by message.
+
+        Args:
+            outcomes: a row, or the error of a unit that failed.
+            keep_going: collect errors; otherwise raise the first one.
+        """
+        done, failed = list[Row](), list[AlstmError]()
+        for outcome in outcomes:
+            if not isinstance(outcome, AlstmError):
+                self.add(outcome)
+                done.append(outcome)
+            elif keep_going:
+                failed.append(outcome)
+            else:
+                raise outcome
+        return done, sorted(failed, key=str)
 
     def settle(self) -> None:
         """Rewrite the file with the rows sorted, unless it holds exactly that."""
         if not self.is_settled:
-            self._text = self._settled_text()
+            text = self._settled_text()
             with atomic_write(self.path, "w") as file:
-                file.write(self._text)
+                file.write(text)
+            self._text = text
 
     def _settled_text(self) -> str:
         return "".join(_line(self.rows[name]) for name in sorted(self.rows))
