@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; lists are read as they are written by hand, too."""
+"""Files are written whole or not at all, and folders are claimed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import sys
 import pytest
 
 from alstm_helpers import files
-from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed, require_file, write_json, write_json_lines
 
@@ -154,47 +153,6 @@ def test_require_file(old, tmp_path):
         with pytest.raises(AlstmError) as caught:
             require_file(path, "look elsewhere")
         assert str(caught.value) == f"{path}: {problem}; look elsewhere"
-
-
-@pytest.fixture
-def shards(tmp_path):
-    folder = tmp_path / "数据 of mine"
-    folder.mkdir()
-    for name in ("a.pkl", "b.pkl"):
-        (folder / name).write_bytes(b"x")
-    return folder
-
-
-def write_text(path, text):
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_a_list_of_absolute_paths(shards, tmp_path):
-    path = write_text(tmp_path / "x.list", f"{shards / 'b.pkl'}\n{shards / 'a.pkl'}\n")
-    assert read_filelist(path) == [shards / "b.pkl", shards / "a.pkl"]  # in the list's order
-
-
-def test_relative_lines_are_taken_from_the_lists_folder(shards, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert read_filelist(write_text(shards / "x.list", "a.pkl\n")) == [shards / "a.pkl"]
-
-
-def test_blank_lines_spaces_and_windows_ends(shards):
-    path = shards / "x.list"
-    path.write_bytes(b"\r\n  a.pkl  \r\n\r\nb.pkl")
-    assert read_filelist(path) == [shards / "a.pkl", shards / "b.pkl"]
-
-
-def test_lists_that_cannot_be_used(shards):
-    for text in ("", "\n  \n"):
-        with pytest.raises(AlstmError, match="the list is empty"):
-            read_filelist(write_text(shards / "x.list", text))
-    with pytest.raises(AlstmError, match="no such file; make it with `alstm lists ROOT`"):
-        read_filelist(shards / "none.list")
-    with pytest.raises(AlstmError) as caught:
-        read_filelist(write_text(shards / "x.list", "a.pkl\nc.pkl\n"))
-    assert f"it names {shards / 'c.pkl'}, which is missing" in str(caught.value)
 
 
 # --- claims -----------------------------------------------------------------------------------------------------
