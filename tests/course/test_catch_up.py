@@ -10,7 +10,7 @@ import pytest
 
 from alstm_helpers.course import catch_up as module
 from alstm_helpers.course.catch_up import catch_up
-from alstm_helpers.course.runner import from_catch_up, instructor_notes, with_answers
+from alstm_helpers.course.variants import from_catch_up, instructor_notes, with_answers
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import project_root
 

@@ -1,4 +1,4 @@
-"""The runner of the course: which notebooks, what counts as failed, and the summary. Papermill itself is not run."""
+"""The runner of the course: which notebooks run, which count as failed, and the summary. Papermill is replaced."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from alstm_helpers.course import runner as course
-from alstm_helpers.course.runner import find_notebooks, run_course, to_html
+from alstm_helpers.course.runner import Outcome, find_notebooks, run_course, to_html
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.files import claimed
 
@@ -20,7 +20,7 @@ GOOD, OUTSIDE = {"name": "videos", "ok": True}, {"name": "GAP", "ok": False}
 
 @pytest.fixture
 def clone(tmp_path, monkeypatch):
-    """A clone with three notebooks, and a file that is none."""
+    """A clone with three notebooks, and two files that are not part of the course."""
     folder = tmp_path / "clone" / "notebooks"
     folder.mkdir(parents=True)
     for name in ("05_evaluation.ipynb", "01_model.ipynb", "03_data.ipynb", "draft.ipynb", "03_data.txt"):
@@ -40,7 +40,7 @@ def test_find_notebooks(clone):
     assert names(find_notebooks(["03_data", "03"])) == ["03_data"]
 
 
-def test_find_notebooks_refuses_what_is_not_there(clone):
+def test_find_notebooks_rejects_unknown_names(clone):
     with pytest.raises(AlstmError, match=r"--notebooks 04: no such notebook; choose from 01, 03, 05"):
         find_notebooks(["03", "04"])
     for path in (clone / "notebooks").iterdir():
@@ -51,7 +51,7 @@ def test_find_notebooks_refuses_what_is_not_there(clone):
 
 def test_run_course_sums_up(clone, tmp_path, monkeypatch):
     problems = {"01_model": "", "03_data": "cell 4: ValueError: broken", "05_evaluation": ""}
-    monkeypatch.setattr(course, "_run_one", lambda path, *_: (path.stem, 1.0, problems[path.stem]))
+    monkeypatch.setattr(course, "run_notebook", lambda path, run: Outcome(path.stem, 1.0, problems[path.stem]))
     lines = []
     done = run_course(tmp_path / "out", report=lines.append)
     assert [(row["name"], row["status"]) for row in done["notebooks"]] == [
@@ -80,7 +80,7 @@ def test_an_unknown_profile_runs_nothing(clone, tmp_path):
 
 @pytest.fixture
 def run_one(clone, tmp_path, monkeypatch):
-    """Run 03_data with papermill replaced: it leaves an executed copy, and these expected results."""
+    """Run 03_data with papermill replaced: it leaves an executed copy and the given expected results."""
     seen = {}
 
     def run(expected=None, error=None, profile="tiny", budget=1000.0, took=1.0):
@@ -109,7 +109,7 @@ def run_one(clone, tmp_path, monkeypatch):
     return run
 
 
-def test_a_notebook_that_is_as_expected(run_one, clone, tmp_path):
+def test_a_notebook_with_expected_results_is_ok(run_one, clone, tmp_path):
     status, _, seen = run_one([GOOD], profile="small")
     assert status == "ok"
     assert seen["PROFILE"] == "small" and seen["source"] == str(clone / "notebooks" / "03_data.ipynb")
@@ -120,7 +120,7 @@ def test_a_notebook_that_is_as_expected(run_one, clone, tmp_path):
 
 
 def test_html_describes_the_figures(tmp_path):
-    """What Lab.show says about a figure stands in its alt text, and quotes in it do no harm."""
+    """The description that Lab.show stores becomes the alt text, quotes and all."""
     pixel = "iVBORw0KGgo="
     data, metadata = {"image/png": pixel, "text/plain": "x"}, {"image/png": {"alt": 'A line "up" & <on>.'}}
     outputs = [nbformat.v4.new_output("display_data", data, metadata=metadata)]
@@ -168,14 +168,14 @@ def test_a_notebook_over_its_budget_has_failed(run_one):
     status, line, _ = run_one([GOOD], budget=-1)
     assert status == "failed" and "over its budget of -1 s" in line
     assert run_one([GOOD], budget=-1, profile="small")[0] == "ok"  # the budget is that of the profile
-    assert "outside" in run_one([OUTSIDE], budget=-1)[1]  # what is wrong comes before what is slow
+    assert "outside" in run_one([OUTSIDE], budget=-1)[1]  # a wrong result is reported before a slow run
 
 
 @pytest.mark.parametrize("took, profile, expected", [(61, "tiny", "failed"), (59, "tiny", "ok"), (61, "small", "ok")])
 def test_a_cell_longer_than_a_minute_has_failed_in_tiny(run_one, took, profile, expected):
     status, line, _ = run_one([GOOD], took=took, profile=profile)
     assert status == expected
-    assert status == "ok" or "cell sum took 61 s" in line
+    assert status == "ok" or "cell sum took 61 s, the limit is 60 s" in line
 
 
 def test_durations_by_section(run_one, tmp_path):
@@ -204,7 +204,7 @@ def test_durations_by_section(run_one, tmp_path):
 
 def test_two_runs_into_one_folder_are_refused(clone, tmp_path, monkeypatch):
     """They would remove each other's files."""
-    monkeypatch.setattr(course, "_run_one", lambda path, *_: (path.stem, 1.0, ""))
+    monkeypatch.setattr(course, "run_notebook", lambda path, run: Outcome(path.stem, 1.0, ""))
     with claimed(tmp_path / "out" / "run"), pytest.raises(FolderInUse, match="another run is writing here; wait until"):
         run_course(tmp_path / "out")
     assert len(run_course(tmp_path / "out")["notebooks"]) == 3
