@@ -8,8 +8,9 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, overload
 
 from alstm_helpers.errors import AlstmError, FolderInUse
 
@@ -21,13 +22,28 @@ except ImportError:  # Windows
 _TEMPORARY = ".tmp"  # the end of the names of half-written files
 
 
-@contextlib.contextmanager
-def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+@overload
+def atomic_write(path: str | os.PathLike[str]) -> AbstractContextManager[IO[bytes]]: ...
+
+
+@overload
+def atomic_write(path: str | os.PathLike[str], mode: Literal["w"]) -> AbstractContextManager[IO[str]]: ...
+
+
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> AbstractContextManager[IO[Any]]:
     """Open a temporary file beside ``path`` that takes its place only when the block succeeds.
 
     A reader, and a rerun after a crash or a full disk, sees the old file or the whole new one.
+
+    Args:
+        path: the file; missing folders above it are made.
+        mode: ``"wb"`` for bytes, ``"w"`` for text in UTF-8.
     """
-    path = Path(path)
+    return _replacing(Path(path), mode)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if "b" in mode else "utf-8"
     newline = None if "b" in mode else "\n"  # the same bytes on every system
@@ -50,11 +66,11 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
 @contextlib.contextmanager
 def claimed(*folders: Path) -> Iterator[None]:
-    """Make folders, keep other runs of this package out of them, and remove what a killed run left half-written.
+    """Make folders, keep other runs of this package out of them, and remove half-written files of a killed run.
 
-    Whoever writes to a folder that others may be writing to claims it first; who finds everything done need not.
-    The claim ends with the process, however it ends. On Windows, and on file systems that cannot lock a folder,
-    there is none.
+    Claim a folder before writing to it if other runs may write there, too; a run that finds everything done need not.
+    The claim ends with the process, however the process ends. On Windows, and on file systems that cannot lock a
+    folder, there is no claim.
 
     Raises:
         FolderInUse: another run has claimed one of them.
@@ -78,7 +94,7 @@ def claimed(*folders: Path) -> Iterator[None]:
 
 
 def leftovers(*folders: Path) -> list[Path]:
-    """Half-written files: of a run that was killed, or that is still writing."""
+    """Return half-written files, of a run that was killed or that is still writing."""
     return [path for folder in folders for path in folder.glob(f".*{_TEMPORARY}")]
 
 
@@ -88,14 +104,14 @@ def _umask() -> int:
     return mask
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: object) -> None:
     """Write ``value`` as indented UTF-8 JSON, atomically."""
     with atomic_write(path, "w") as file:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_json_lines(path: str | os.PathLike[str], rows: Iterable[Any]) -> None:
-    """Write one JSON object a line, atomically."""
+def write_json_lines(path: str | os.PathLike[str], rows: Iterable[object]) -> None:
+    """Write one JSON object per line, atomically."""
     with atomic_write(path, "w") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -114,7 +130,7 @@ def read_text(path: str | os.PathLike[str], remedy: str = "save it as UTF-8 (in 
 
 
 def safe_name(text: str) -> str:
-    """A video's id, which may be anything, even a path of another system, as the name of a file."""
+    """Turn a video's id, which may be anything, even a path of another system, into a file name."""
     return re.sub(r"[^\w.-]+", "_", text).strip("._") or "video"
 
 

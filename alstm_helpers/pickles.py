@@ -1,8 +1,8 @@
 """The pickle files of chapter 3.2, in the layout of the original ``tf2pkl.py``, read without running code.
 
-A file holds a list of dicts, one a video: ``video`` (bytes id), ``feature`` uint8 (T, 1024), ``audio``
+A file holds a list of dicts, one per video: ``video`` (bytes id), ``feature`` uint8 (T, 1024), ``audio``
 uint8 (T, 128), ``label`` (sorted ints), ``nframes`` (min(T, 300); the arrays themselves are not cut).
-Python 2 wrote the keys as bytes, Python 3 as str; PaddleVideo's splitter writes one dict a file.
+Python 2 wrote the keys as bytes, Python 3 as str; PaddleVideo's splitter writes one dict per file.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -22,14 +22,16 @@ from alstm_helpers.files import atomic_write
 from alstm_helpers.safe_pickle import PROTOCOL, load_plain
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, read_videos
 
+Made = TypeVar("Made")
+
 _CONVERT_AGAIN = "convert its TFRecord again with `alstm convert`"
-_LONGEST_ID = 4096  # bytes; own ids may be paths
-_WRITTEN_AT_ONCE = 2 << 20  # bytes; with fewer, threads spend their time waiting for each other
-_PUSHED_AT_ONCE = 32 << 20  # bytes; what is on the disk early need not be waited for at the end
+_LONGEST_ID = 4096  # bytes; the ids of your own videos may be paths
+_WRITTEN_AT_ONCE = 2 << 20  # bytes; with smaller chunks, threads spend their time waiting for each other
+_PUSHED_AT_ONCE = 32 << 20  # bytes; written to the disk early, so that the end need not wait for it
 
 
 class Saved(NamedTuple):
-    """What :func:`save_videos` wrote: videos, their frames, and the file's size and SHA-256."""
+    """The result of :func:`save_videos`: videos, their frames, and the file's size and SHA-256."""
 
     videos: int
     frames: int
@@ -38,11 +40,11 @@ class Saved(NamedTuple):
 
 
 def save_videos(path: str | os.PathLike[str], videos: Iterable[Video], *, keys: str = "str") -> Saved:
-    """Write videos in the tf2pkl layout, atomically, one at a time: only one is held in memory.
+    """Write videos in the tf2pkl layout, atomically; only one at a time is held in memory.
 
     Args:
         path: the file to write.
-        videos: what to write.
+        videos: the videos.
         keys: ``"str"`` as Python 3 wrote them, or ``"bytes"`` for the original reader.
 
     Raises:
@@ -57,16 +59,19 @@ def save_videos(path: str | os.PathLike[str], videos: Iterable[Video], *, keys: 
         return Saved(rows.videos, rows.frames, *hashed.finish())
 
 
+_Row: TypeAlias = Mapping[str, object] | Mapping[bytes, object]
+
+
 class _Rows:
-    """Videos as tf2pkl's dicts; pickled as a list that is filled while it is written."""
+    """Videos as tf2pkl's dicts; pickled as a list that is filled while it is being written."""
 
     def __init__(self, videos: Iterable[Video], keys: str) -> None:
         self.source, self.keys, self.videos, self.frames = videos, keys, 0, 0
 
-    def __reduce__(self) -> tuple[type[list[Any]], tuple[()], None, Iterator[dict[Any, Any]]]:
+    def __reduce__(self) -> tuple[type[list[object]], tuple[()], None, Iterator[_Row]]:
         return list, (), None, iter(self)
 
-    def __iter__(self) -> Iterator[dict[Any, Any]]:
+    def __iter__(self) -> Iterator[_Row]:
         for video in self.source:
             row = {
                 "video": video.id,
@@ -81,7 +86,7 @@ class _Rows:
 
 
 class _Frames:
-    """Frames (T, D) uint8, pickled as NumPy pickles an array, with one copy less where rows do not touch."""
+    """Frames (T, D) uint8, pickled as NumPy pickles an array, with one copy fewer where rows are not adjacent."""
 
     def __init__(self, array: np.ndarray) -> None:
         if array.dtype != np.uint8 or array.ndim != 2:
@@ -90,7 +95,7 @@ class _Frames:
 
     def __reduce__(self) -> Any:
         reconstruct, arguments, (version, _, dtype, fortran, _) = _EMPTY_FRAMES
-        rows = self.array.view(f"V{self.array.shape[1]}")  # a row as one value, which is copied at once
+        rows = self.array.view(f"V{self.array.shape[1]}")  # one value per row, so that a row is copied at once
         return reconstruct, arguments, (version, self.array.shape, dtype, fortran, rows.tobytes())
 
 
@@ -98,16 +103,16 @@ _EMPTY_FRAMES: Any = np.empty((0, 1), np.uint8).__reduce__()
 
 
 class _Hashed:
-    """A file that is hashed by one thread, and pushed to the disk by another, while more of it is made and written.
+    """A file that one thread hashes and another flushes to the disk while more of it is being made and written.
 
-    Each of the three takes about as long, and releases the GIL meanwhile.
+    The three take about equally long, and each releases the GIL.
     """
 
     def __init__(self, file: IO[bytes], threads: ThreadPoolExecutor) -> None:
         self.file, self.threads, self.digest, self.bytes = file, threads, hashlib.sha256(), 0
         self._pieces: list[bytes] = []
         self._size = self._pushed = 0
-        self._hashing: Future[Any] = threads.submit(int)  # nothing yet
+        self._hashing: Future[object] = threads.submit(int)  # nothing yet
         self._pushing = self._hashing
 
     def write(self, data: bytes) -> int:
@@ -130,7 +135,7 @@ class _Hashed:
             self._pushing, self._pushed = self.threads.submit(os.fsync, self.file.fileno()), self.bytes
 
     def finish(self) -> tuple[int, str]:
-        """Bytes written, and their SHA-256."""
+        """Return the bytes written, and their SHA-256."""
         self._flush()
         self._hashing.result()
         self._pushing.result()
@@ -141,54 +146,78 @@ def load_videos(path: str | os.PathLike[str]) -> list[Video]:
     """Read a pickle of videos: a list or a single dict, keys str or bytes, any protocol.
 
     Raises:
-        UnsafePickle: the file names something that is not plain data.
-        AlstmError: the file is missing, damaged, or holds something else than videos.
+        UnsafePickle: the file names something other than plain data.
+        AlstmError: the file is missing, damaged, or holds something other than videos.
     """
     loaded = load_plain(path, _CONVERT_AGAIN)
     rows = [loaded] if isinstance(loaded, dict) else loaded
     if not isinstance(rows, list):
         raise AlstmError(path, f"it holds a {type(loaded).__name__}, not a list of videos", _CONVERT_AGAIN)
-    known: dict[int, Any] = {}  # what the file may name many times is looked at once
-    return [_once(known, _video_of, row, f"{path}, video {index}", known) for index, row in enumerate(rows)]
+    video_of, labels_of = _Once(_video_of), _Once(_labels_of)  # what a file names many times is checked once
+    return [video_of(row, f"{path}, video {index}", labels_of) for index, row in enumerate(rows)]
 
 
-def _once(known: dict[int, Any], make: Callable[..., Any], value: Any, *more: Any) -> Any:
-    """``make(value, …)``, or what came of the same object before."""
-    if id(value) not in known:
-        known[id(value)] = make(value, *more)
-    return known[id(value)]
+class _Once(Generic[Made]):
+    """A function that is called once for each object, however often the file names it."""
+
+    def __init__(self, make: Callable[..., Made]) -> None:
+        self._make = make
+        self._made: dict[int, Made] = {}
+
+    def __call__(self, value: object, *more: object) -> Made:
+        if id(value) not in self._made:
+            self._made[id(value)] = self._make(value, *more)
+        return self._made[id(value)]
 
 
-def _video_of(row: Any, where: str, known: dict[int, Any]) -> Video:
+def _video_of(row: object, where: str, labels_of: _Once[tuple[int, ...]]) -> Video:
+    """Check one dict of a file, and return it as a video."""
+    fields = _fields_of(row, where)
+    rgb = _frames_of(fields, "feature", RGB_DIM, where)
+    audio = _frames_of(fields, "audio", AUDIO_DIM, where)
+    if len(rgb) != len(audio):
+        raise AlstmError(where, f"{len(rgb)} rgb frames but {len(audio)} audio frames", _CONVERT_AGAIN)
+    frames = fields.get("nframes", len(rgb))
+    if not isinstance(frames, int | np.integer) or not 0 <= frames <= len(rgb):
+        raise AlstmError(where, f"nframes is {_shown(frames)}, but it has {len(rgb)} frames", _CONVERT_AGAIN)
+    if frames < min(len(rgb), MAX_FRAMES):  # some writers pad; the original readers cut at nframes, too
+        rgb, audio = rgb[:frames], audio[:frames]
+    return Video(_id_of(fields["video"], where), labels_of(fields["label"], where), rgb, audio)
+
+
+def _fields_of(row: object, where: str) -> dict[str, object]:
+    """Return a row by str keys, with every key that a video needs."""
     if not isinstance(row, dict):
         raise AlstmError(where, f"it is a {type(row).__name__}, not a dict", _CONVERT_AGAIN)
     fields = {key.decode(errors="replace") if isinstance(key, bytes) else key: value for key, value in row.items()}
     missing = {"video", "feature", "audio", "label"} - set(fields)
     if missing:
         raise AlstmError(where, f"it has no {', '.join(sorted(missing))}", _CONVERT_AGAIN)
-    rgb, audio = fields["feature"], fields["audio"]
-    for name, array, dim in (("feature", rgb, RGB_DIM), ("audio", audio, AUDIO_DIM)):
-        if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != dim:
-            found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise AlstmError(where, f"{name} is {found}, not uint8 (T, {dim})", _CONVERT_AGAIN)
-    if len(rgb) != len(audio):
-        raise AlstmError(where, f"{len(rgb)} rgb frames but {len(audio)} audio frames", _CONVERT_AGAIN)
-    frames = fields.get("nframes", len(rgb))
-    if not isinstance(frames, int | np.integer) or not 0 <= frames <= len(rgb):
-        raise AlstmError(where, f"nframes is {_shown(frames)}, but it has {len(rgb)} frames", _CONVERT_AGAIN)
-    if frames < min(len(rgb), MAX_FRAMES):  # some writers pad; the original readers cut at nframes too
-        rgb, audio = rgb[:frames], audio[:frames]
-    video_id = fields["video"]
-    if isinstance(video_id, str):
-        video_id = video_id.encode(errors="surrogatepass")
-    if not isinstance(video_id, bytes) or len(video_id) > _LONGEST_ID:
-        found = f"has {len(video_id)} bytes" if isinstance(video_id, bytes) else f"is a {type(video_id).__name__}"
-        raise AlstmError(where, f"its id {found}, not up to {_LONGEST_ID} bytes", _CONVERT_AGAIN)
-    return Video(video_id, _once(known, _labels_of, fields["label"], where), rgb, audio)
+    return fields
 
 
-def _labels_of(values: Any, where: str) -> tuple[int, ...]:
-    """Sorted, each once, as a multi-hot vector gives them."""
+def _frames_of(fields: Mapping[str, object], name: str, dim: int, where: str) -> np.ndarray:
+    """Return one stream, uint8 (T, dim)."""
+    array = fields[name]
+    if isinstance(array, np.ndarray):
+        if array.dtype == np.uint8 and array.ndim == 2 and array.shape[1] == dim:
+            return array
+        found = f"{array.dtype} {array.shape}"
+    else:
+        found = type(array).__name__
+    raise AlstmError(where, f"{name} is {found}, not uint8 (T, {dim})", _CONVERT_AGAIN)
+
+
+def _id_of(value: object, where: str) -> bytes:
+    video_id = value.encode(errors="surrogatepass") if isinstance(value, str) else value
+    if isinstance(video_id, bytes) and len(video_id) <= _LONGEST_ID:
+        return video_id
+    found = f"has {len(video_id)} bytes" if isinstance(video_id, bytes) else f"is a {type(video_id).__name__}"
+    raise AlstmError(where, f"its id {found}, not up to {_LONGEST_ID} bytes", _CONVERT_AGAIN)
+
+
+def _labels_of(values: object, where: str) -> tuple[int, ...]:
+    """Return labels sorted, each once, as a multi-hot vector gives them."""
     if isinstance(values, np.ndarray) and values.ndim == 1:
         values = values.tolist()
     if not isinstance(values, list | tuple):
@@ -199,8 +228,8 @@ def _labels_of(values: Any, where: str) -> tuple[int, ...]:
     return tuple(sorted({int(value) for value in values}))
 
 
-def _shown(value: Any) -> str:
-    """A value for a message: lists in lists, and numbers of a million digits, only by their kind."""
+def _shown(value: object) -> str:
+    """Return a value for a message; nested lists, and numbers of a million digits, only by their type."""
     short = isinstance(value, float | str | bytes) or (
         isinstance(value, int | np.integer) and -(2**63) <= value < 2**64
     )

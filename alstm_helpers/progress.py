@@ -1,4 +1,4 @@
-"""How long a run will still take: a bar on a terminal and in JupyterLab, now and then a line in a log.
+"""How long a run will still take: a bar on a terminal and in JupyterLab, an occasional line in a log.
 
 Library functions take a ``progress`` argument and wrap what they loop over in it; the caller chooses the form.
 """
@@ -8,17 +8,36 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 30.0
 
 
-ProgressBar = Callable[..., Iterable[Any]]  # with the arguments of progress_bar
+class ProgressBar(Protocol):
+    """What library functions wrap their loops in: :func:`progress_bar`, or :func:`no_progress`."""
+
+    def __call__(
+        self,
+        items: Iterable[Item],
+        *,
+        total: int | None = None,
+        desc: str = "",
+        size: Callable[[Item], int] | None = None,
+        total_size: int | None = None,
+    ) -> Iterable[Item]:
+        """Pass the items on, and show how many are done."""
 
 
-def no_progress(items: Iterable[Item], **_: Any) -> Iterable[Item]:
-    """For callers that want none."""
+def no_progress(
+    items: Iterable[Item],
+    *,
+    total: int | None = None,
+    desc: str = "",
+    size: Callable[[Item], int] | None = None,
+    total_size: int | None = None,
+) -> Iterable[Item]:
+    """Return the items as they are, for callers that want no progress bar."""
     return items
 
 
@@ -30,14 +49,14 @@ def progress_bar(
     size: Callable[[Item], int] | None = None,
     total_size: int | None = None,
 ) -> Iterable[Item]:
-    """A tqdm bar where one can be drawn, else a line every half a minute (none in a shorter run).
+    """Draw a tqdm bar where one can be drawn, else print a line every half minute (none in a shorter run).
 
     Args:
         items: what to loop over; they are passed on.
-        total: how many will come.
+        total: the number of items.
         desc: what is being done.
-        size: the bytes of an item that is done, if they are a better measure of the time than the items: then the
-            bar shows MB/s, the time left by bytes, and the items beside them.
+        size: the bytes of an item that is done, where bytes measure the time better than items do: then the bar shows
+            MB/s and the time left by bytes, and the number of items beside them.
         total_size: the bytes of all items.
     """
     unit = {"total": total_size, "unit": "B", "unit_scale": True} if size else {"total": total}
@@ -50,7 +69,7 @@ def progress_bar(
 
 
 def _bar() -> Any:
-    """The class of bar for where this process runs: a Jupyter kernel, a terminal, or neither."""
+    """Return the class of bar for where this process runs: a Jupyter kernel, a terminal, or neither."""
     if "JPY_SESSION_NAME" in os.environ:  # a Jupyter server sets it for its kernels, papermill does not
         from tqdm.auto import tqdm
 
@@ -61,16 +80,16 @@ def _bar() -> Any:
 
 
 def _lines(tqdm: Any) -> Any:
-    """A bar that writes whole lines, and few, however often it is asked to draw itself."""
+    """Return a bar that writes whole lines, and few of them, however often it is asked to draw itself."""
 
     class Lines(tqdm):  # type: ignore[misc]
         last_line: float | None = None
 
-        def __init__(self, *args: Any, **options: Any) -> None:
+        def __init__(self, *args: object, **options: object) -> None:
             super().__init__(*args, **options, ncols=0, mininterval=SECONDS_BETWEEN_LINES, miniters=1)
 
-        def clear(self, *_: Any, **__: Any) -> None:
-            pass  # a line of the log does not stand in the way of another
+        def clear(self, *_: object, **__: object) -> None:
+            pass  # lines of a log do not get in each other's way
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:
             now = self._time()

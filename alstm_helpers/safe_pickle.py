@@ -1,7 +1,7 @@
-"""Pickles of plain data, read without running code: what videos, weights and checkpoints are stored in.
+"""Pickles of plain data, read without running code; videos, weights and checkpoints are stored in them.
 
-A pickle is a program. The reader here runs it with an interpreter of its own, which knows the few names that
-plain arrays need, refuses any other, and builds every array itself, with its size and type checked.
+A pickle is a program. This reader runs it in an interpreter of its own, which knows the few names that plain arrays
+need, refuses all others, and builds every array itself after checking its size and type.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -25,14 +25,14 @@ from alstm_helpers.files import atomic_write, require_file
 # by Python 3 inflates arrays 1.5 times and loads 20 times slower.
 PROTOCOL = 4
 _MAPPED = 1 << 16  # bytes; smaller files are read
-_LARGE = 1 << 12  # bytes; what is larger stays where it is in the file and is not copied
+_LARGE = 1 << 12  # bytes; larger values stay in the file and are not copied
 
 
 def load_plain(path: str | os.PathLike[str], remedy: str) -> Any:
     """Unpickle plain data: dicts, lists, text, bytes, numbers and NumPy arrays of numbers.
 
-    Arrays are read-only views of the file, which stays mapped as long as they live; it may be replaced
-    meanwhile, but not be written over.
+    Arrays are read-only views of the file, which stays mapped as long as they live: it may be replaced meanwhile,
+    but not overwritten.
 
     Raises:
         UnsafePickle: the file names anything else.
@@ -45,21 +45,21 @@ def load_plain(path: str | os.PathLike[str], remedy: str) -> Any:
         raise UnsafePickle(path, error.problem, "do not trust this file; " + remedy) from None
     except OSError as error:
         raise AlstmError(
-            path, error.strerror or str(error), "mend its permissions or the disk, then run again"
+            path, error.strerror or str(error), "check its permissions and the disk, then run again"
         ) from error
     except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AlstmError(path, f"not a readable pickle ({reason})", remedy) from error
 
 
-def save_plain(path: str | os.PathLike[str], value: Any) -> None:
+def save_plain(path: str | os.PathLike[str], value: object) -> None:
     """Pickle plain data, atomically."""
     with atomic_write(path) as file:
         pickle.dump(value, file, protocol=PROTOCOL)
 
 
 def _content(path: Path) -> bytes | mmap.mmap:
-    """A file's bytes, mapped where that pays and a mapped file can still be replaced (not on Windows).
+    """Return a file's bytes, memory-mapped where that pays and a mapped file can be replaced (not on Windows).
 
     A mapping keeps a file descriptor as long as an array of it lives.
     """
@@ -70,7 +70,7 @@ def _content(path: Path) -> bytes | mmap.mmap:
 
 
 class _Source:
-    """What the interpreter reads from. Large values are views: an array's bytes are not touched until used."""
+    """The bytes that the interpreter reads. Large values are views: an array's bytes are not touched until used."""
 
     def __init__(self, content: bytes | mmap.mmap) -> None:
         self._content, self._view, self._at, self._size = content, memoryview(content), 0, len(content)
@@ -86,71 +86,75 @@ class _Source:
         return self._content[start : self._at]
 
 
-class _DType:
-    """Stands for ``numpy.dtype``: numbers of fixed size only, no objects and no structures."""
+_State: TypeAlias = tuple[Any, ...]  # whatever the file says, checked piece by piece
 
-    def __init__(self, name: str | bytes, align: Any = False, copy: Any = True) -> None:
+
+class _DType:
+    """A stand-in for ``numpy.dtype``: numbers of fixed size only, no objects and no structures."""
+
+    def __init__(self, name: str | bytes, align: object = False, copy: object = True) -> None:
         name = name.decode() if isinstance(name, bytes) else name
         if not re.fullmatch(r"b1|[iu][1248]|f[248]", name):
             raise UnsafePickle("", f"it holds an array of {name}, which is not plain numbers", "")
         self.dtype = np.dtype(name)
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: _State) -> None:
         if tuple(state[2:5]) != (None, None, None):  # a sub-array, names, fields
             raise UnsafePickle("", "it holds an array of structures, which is not plain numbers", "")
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
-    """Stands for an array from ``numpy.core.multiarray._reconstruct`` on until the whole file is read."""
+    """A stand-in for an array, from ``numpy.core.multiarray._reconstruct`` until the whole file is read."""
 
-    def __init__(self, *_: Any) -> None:
+    def __init__(self, *_: object) -> None:
         self.array: np.ndarray | None = None
 
-    def set_state(self, state: Any) -> None:
+    def set_state(self, state: _State) -> None:
         shape, dtype, fortran, content = state[-4:]
         self.array = _array(content, dtype, shape, "F" if fortran else "C")
 
 
-def _array(content: Any, dtype: _DType, shape: Any, order: Any) -> np.ndarray:
-    """A read-only view of ``content``, which must have the size that type and shape announce."""
+def _array(content: object, dtype: _DType, shape: object, order: Any) -> np.ndarray:
+    """Return a read-only view of ``content``, whose size must match type and shape."""
     if not isinstance(content, bytes | memoryview):
         raise UnsafePickle("", f"an array's content is a {type(content).__name__}, not bytes", "")
     if type(shape) is not tuple or len(shape) > 8 or not all(type(n) is int and 0 <= n < 2**48 for n in shape):
         raise pickle.UnpicklingError("an array's shape is not one")
     if math.prod(shape) * dtype.dtype.itemsize != len(content):
         raise pickle.UnpicklingError(f"an array of shape {shape} has {len(content)} bytes")
-    return np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
+    array: np.ndarray = np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
+    return array
 
 
-def _scalar(dtype: _DType, content: Any) -> Any:
-    """How a NumPy number is spelt."""
+def _scalar(dtype: _DType, content: object) -> object:
+    """Build a NumPy number."""
     return _array(content, dtype, (), "C")[()]
 
 
 def _no_bytes() -> bytes:
-    """How protocol 2 written by Python 3 spells empty bytes."""
+    """Build empty bytes, as protocol 2 written by Python 3 spells them."""
     return b""
 
 
-def _new_list() -> list[Any]:
-    """How :func:`alstm_helpers.pickles.save_videos` spells its list. It takes nothing, so it copies nothing."""
+def _new_list() -> list[object]:
+    """Build the list of :func:`alstm_helpers.pickles.save_videos`; no arguments, so nothing is copied."""
     return []
 
 
-def _new_dict() -> dict[Any, Any]:
-    """An OrderedDict, as state dicts are; dicts keep their order."""
+def _new_dict() -> dict[object, object]:
+    """Build the dict that stands for an OrderedDict, as state dicts are; dicts keep their order."""
     return {}
 
 
-def _same_tuple(value: Any) -> tuple[Any, ...]:
-    """How Paddle spells a tensor inside a list or a dict: ``tuple((name, array))``."""
+def _same_tuple(value: object) -> tuple[object, ...]:
+    """Build ``tuple((name, array))``, as Paddle spells a tensor inside a list or a dict."""
     if type(value) is not tuple:
-        raise pickle.UnpicklingError("a tuple is made of something else")
+        raise pickle.UnpicklingError("a tuple is made from something other than a tuple")
     return value
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
+_ALLOWED: dict[tuple[str, str], object] = {
     ("numpy", "ndarray"): "ndarray",  # only ever an argument of _reconstruct, which does not look at it
     ("numpy", "dtype"): _DType,
     ("__builtin__", "bytes"): _no_bytes,
@@ -166,13 +170,13 @@ for _builtins in ("builtins", "__builtin__"):
 
 
 class _Opcodes(dict[int, Any]):
-    """What each byte of a pickle does; for any other there is a clear message."""
+    """The action of each opcode; any other opcode gets a clear message."""
 
-    def __missing__(self, opcode: int) -> Any:
+    def __missing__(self, opcode: int) -> object:
         raise pickle.UnpicklingError(f"plain data needs no opcode {chr(opcode)!r}")
 
 
-# No sets, no instances but by REDUCE, no extensions, no persistent ids, no buffers from outside.
+# No sets, no instances except by REDUCE, no extensions, no persistent ids, no buffers from outside.
 _OPCODES = """
     PROTO STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT
     STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
@@ -182,24 +186,24 @@ _OPCODES = """
 
 
 class _Interpreter(pickle._Unpickler):
-    """The standard library's unpickler in Python, cut down to plain data: a pickle can name no code and set no state.
+    """The standard library's Python unpickler, cut down to plain data: a pickle can name no code and set no state.
 
-    That in C is no alternative: it calls NumPy's own ``__setstate__``, which trusts what it is given (a forged
-    dtype makes bytes into pointers), and a forged memo index makes it fill gigabytes. Every step here costs no
-    more time and memory than a small multiple of the bytes that ask for it.
+    The one in C is no alternative: it calls NumPy's own ``__setstate__``, which trusts its input (a forged dtype turns
+    bytes into pointers), and a forged memo index makes it fill gigabytes. Here every step costs at most a small
+    multiple of the bytes that ask for it, in time and in memory.
     """
 
-    stack: list[Any]
-    append: Callable[[Any], None]
+    stack: list[Any]  # whatever the file says
+    append: Callable[[object], None]
     read: Callable[[int], bytes]
     readline: Callable[[], bytes]
-    pop_mark: Callable[[], list[Any]]
+    pop_mark: Callable[[], list[object]]
 
-    def __init__(self, source: Any) -> None:
-        super().__init__(source, encoding="bytes")  # Python 2 wrote byte strings
+    def __init__(self, source: _Source) -> None:
+        super().__init__(source, encoding="bytes")  # type: ignore[arg-type]  # views; Python 2 wrote bytes
         self._encoded: dict[int, tuple[str, bytes]] = {}
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         if (module, name) == ("_codecs", "encode"):
             return self._encode
         try:
@@ -209,10 +213,10 @@ class _Interpreter(pickle._Unpickler):
             raise UnsafePickle("", problem, "") from None
 
     def _encode(self, text: str, encoding: str) -> bytes:
-        """How protocol 2 written by Python 3 spells bytes: text to be encoded as latin-1, nothing else."""
+        """Encode text as latin-1, which is how protocol 2 written by Python 3 spells bytes; nothing else is allowed."""
         if encoding != "latin1":
             raise pickle.UnpicklingError("an encoding that arrays do not use")
-        if id(text) not in self._encoded:  # a file may say the same text many times
+        if id(text) not in self._encoded:  # a file may repeat the same text
             self._encoded[id(text)] = text, text.encode("latin1")
         return self._encoded[id(text)][1]
 
@@ -229,8 +233,8 @@ class _Interpreter(pickle._Unpickler):
             raise UnsafePickle("", problem, "")
         target.set_state(state)
 
-    def _put(self, items: list[Any]) -> None:
-        """Keys and values into the dict on the stack; keys that are text, whose hash is quick."""
+    def _put(self, items: list[object]) -> None:
+        """Put keys and values into the dict on the stack; keys must be text, whose hash is cheap."""
         target = self.stack[-1]
         if type(target) is not dict or not all(type(key) in (str, bytes) for key in items[::2]):
             raise pickle.UnpicklingError("a dict whose keys are not text")
@@ -248,7 +252,7 @@ class _Interpreter(pickle._Unpickler):
     def _setitems(self) -> None:
         self._put(self.pop_mark())
 
-    def _extend(self, items: list[Any]) -> None:
+    def _extend(self, items: list[object]) -> None:
         if type(self.stack[-1]) is not list:
             raise pickle.UnpicklingError("items of something that is not a list")
         self.stack[-1].extend(items)
@@ -284,15 +288,15 @@ class _Interpreter(pickle._Unpickler):
 _UNDER_WAY = object()
 
 
-def _finished(value: Any, done: dict[int, Any]) -> Any:
-    """``value`` with arrays and bytes in place of what stood for them; each object is walked once.
+def _finished(value: object, done: dict[int, tuple[object, object]]) -> object:
+    """Return ``value`` with arrays and bytes in place of their stand-ins; each object is walked once.
 
     Args:
-        value: what the interpreter made.
-        done: results by the identity of what was there before, which is kept alive beside them.
+        value: the interpreter's result.
+        done: results by the identity of the original, which is kept alive beside them.
 
     Raises:
-        UnsafePickle: something else than plain data is left in it.
+        UnsafePickle: something other than plain data is left in it.
     """
     if isinstance(value, int | float | str | bytes | np.ndarray | np.generic | None):
         return value
@@ -316,8 +320,8 @@ def _finished(value: Any, done: dict[int, Any]) -> Any:
     return result
 
 
-def _replaced(value: Any, done: dict[int, Any]) -> Any:
-    """What takes the place of a value that cannot be changed in place."""
+def _replaced(value: object, done: dict[int, tuple[object, object]]) -> object:
+    """Return the replacement of a value that cannot be changed in place."""
     if isinstance(value, memoryview):
         return value.tobytes()
     if isinstance(value, tuple):
