@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from support import a_video, ids_of, write_shards
 
-from alstm_helpers.data.class_names import read_class_names
 from alstm_helpers.data.dataset import collate, read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
@@ -175,70 +174,6 @@ def test_a_failure_on_the_way_leaves_the_old_files(tmp_path):
     with pytest.raises(AlstmError):
         write_predictions(broken(), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-# --- class names ------------------------------------------------------------------------------------------------
-
-VOCABULARY = """\
-Index,TrainVideoCount,KnowledgeGraphId,Name,WikiUrl,Vertical1,Vertical2,Vertical3,WikiDescription
-2,415890,/m/07yv9,Vehicle,https://en.wikipedia.org/wiki/Vehicle,Autos & Vehicles,,,"A vehicle, such as
-a wagon, is ""mobile""."
-0,788288,/m/03bt1gh,Game,https://en.wikipedia.org/wiki/Game,Games,,,A game
-3084,129,/m/0h7h6, Leading space,,,,,
-1,539945,/m/01mw1,,,Games,,,
-"""
-
-
-def names_of(tmp_path, text, encoding="utf-8"):
-    path = tmp_path / "names.csv"
-    path.write_bytes(text.encode(encoding))
-    return read_class_names(path)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_names_of_a_vocabulary_with_all_its_traps(tmp_path, encoding, newline):
-    """Rows not in index order, an empty name, a leading space, quoted commas and line breaks, a BOM."""
-    found = names_of(tmp_path, VOCABULARY.replace("\n", newline), encoding)
-    assert found == {2: "Vehicle", 0: "Game", 3084: "Leading space", 1: "class 1"}
-
-
-def test_names_of_labels_csv(tmp_path, tiny_data):
-    found = read_class_names(tiny_data / "labels.csv")
-    assert found[0] == "see 0" and found[19] == "hear 9" and len(found) == 20
-    assert names_of(tmp_path, "index,name\n1,看\n0,é\n") == {1: "看", 0: "é"}
-
-
-def test_names_of_the_real_vocabulary(real_data):
-    names = read_class_names(real_data / "vocabulary.csv")
-    assert sorted(names) == list(range(3862))
-    assert (names[0], names[1], names[2], names[11]) == ("Game", "Video game", "Vehicle", "Food")
-    assert sum(name == f"class {index}" for index, name in names.items()) == 56
-    assert all(name == name.strip() and name for name in names.values())
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["index,label\n0,Game\n", "Game,0\n", "index,name\n0,Game\nfirst,Vehicle\n", "index,name\n0,Game\n1\n"],
-)
-def test_a_table_without_index_or_name_is_refused(tmp_path, text):
-    with pytest.raises(AlstmError, match=r"names\.csv.*index,name"):
-        names_of(tmp_path, text)
-
-
-def test_the_row_at_fault_is_named(tmp_path):
-    with pytest.raises(AlstmError, match=r"(row|line) 4"):
-        names_of(tmp_path, "index,name\n0,Game\n0,Game again\nx,Vehicle\n")
-
-
-def test_a_table_in_another_encoding_is_refused(tmp_path):
-    with pytest.raises(AlstmError, match=r"names\.csv"):
-        names_of(tmp_path, "index,name\n0,café\n", "latin-1")
-
-
-def test_a_missing_table_is_named(tmp_path):
-    with pytest.raises(AlstmError, match=r"none\.csv: no such file; .*class_names"):
-        read_class_names(tmp_path / "none.csv")
 
 
 # --- thresholds ---------------------------------------------------------------------------------------------------

@@ -248,14 +248,6 @@ def test_classes_that_differ_only_in_case_are_a_mistake(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(
-    "text", ["index,name\n0,a\n0,b\n", "index,name\n0,a\n1,a\n", "name\na\n", "index,name\n-1,a\n"]
-)
-def test_a_list_of_classes_that_cannot_be_used(tmp_path, text):
-    with pytest.raises(AlstmError, match=r"labels\.csv, row \d: it is not a new index and a new name"):
-        read_classes(write(tmp_path / "labels.csv", text))
-
-
 def test_other_sources(tmp_path):
     with pytest.raises(AlstmError, match=r"no format with the suffix \.txt"):
         read_annotations(write(tmp_path / "a.txt", "x"))
