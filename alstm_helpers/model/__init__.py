@@ -1,5 +1,13 @@
 """The network (chapter 1)."""
 
-from alstm_helpers.model.network import AttentionLSTM, dropout, length_mask, masked_softmax
+from alstm_helpers.model.network import (
+    POOLINGS,
+    AttentionLSTM,
+    LastState,
+    MeanPooling,
+    dropout,
+    length_mask,
+    masked_softmax,
+)
 
-__all__ = ["AttentionLSTM", "dropout", "length_mask", "masked_softmax"]
+__all__ = ["POOLINGS", "AttentionLSTM", "LastState", "MeanPooling", "dropout", "length_mask", "masked_softmax"]

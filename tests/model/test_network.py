@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from alstm_helpers.model import AttentionLSTM, dropout, length_mask, masked_softmax
+from alstm_helpers.config import ModelSection
+from alstm_helpers.model import POOLINGS, AttentionLSTM, dropout, length_mask, masked_softmax
 from alstm_helpers.model.weights import apply_weights, load_arrays, state_of
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import dequantize
 
 DIMS, EMBEDDING, LSTM, FC, CLASSES = (12, 8), 5, 4, (7, 6), 9
-POOLINGS = ("attention", "mean", "last")
 
 
 def small_net(pooling="attention", *, seed=0, drop_rate=0.5, scale=15.0):
     """A small network whose weights are large enough for attention to be far from even."""
     paddle.seed(seed)
-    net = AttentionLSTM(
+    net = POOLINGS[pooling](
         num_classes=CLASSES,
         feature_dims=DIMS,
         embedding_size=EMBEDDING,
         lstm_size=LSTM,
         drop_rate=drop_rate,
         fc_sizes=FC,
-        pooling=pooling,
     )
     rng = np.random.default_rng(seed)
     for name, parameter in net.named_parameters():
@@ -34,14 +35,14 @@ def small_net(pooling="attention", *, seed=0, drop_rate=0.5, scale=15.0):
 
 
 def random_weights(rng, name, shape, scale):
-    """float32 that keep the size of what goes through them; those of the attention larger by ``scale``."""
+    """Draw float32 weights that keep the size of their input; those of the attention are larger by ``scale``."""
     fan_in = shape[0] if name.startswith(("fc", "att")) else shape[-1]
     deviation = (scale if name.startswith("att") else 1) / np.sqrt(fan_in)
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
 
 
 def small_batch(lengths, num_steps=None, *, seed=0, dims=DIMS):
-    """uint8 rgb and audio of random videos, noise also in the padding; int64 lengths."""
+    """Draw uint8 rgb and audio of random videos, with noise in the padding, too; int64 lengths."""
     rng = np.random.default_rng(seed)
     shape = (len(lengths), num_steps or max(lengths))
     rgb, audio = (rng.integers(0, 256, (*shape, dim), dtype=np.uint8) for dim in dims)
@@ -49,7 +50,7 @@ def small_batch(lengths, num_steps=None, *, seed=0, dims=DIMS):
 
 
 def run(net, rgb, audio, lengths):
-    """Logits and both attention weights as arrays."""
+    """Return logits and both attention weights as arrays."""
     logits, weights = net(*map(paddle.to_tensor, (rgb, audio, lengths)), return_attention=True)
     return logits.numpy(), *(item.numpy() for item in weights)
 
@@ -62,7 +63,7 @@ def sigmoid(x):
 
 
 def lstm_states(inputs, w_ih, w_hh, b_ih, b_hh):
-    """The states (T, H) of one direction; gates stand in the order input, forget, cell, output."""
+    """Compute the states (T, H) of one direction; the gates come in the order input, forget, cell, output."""
     hidden = cell = np.zeros(w_hh.shape[1])
     states = []
     for x in inputs:
@@ -74,7 +75,7 @@ def lstm_states(inputs, w_ih, w_hh, b_ih, b_hh):
 
 
 def numpy_network(net, rgb, audio, lengths):
-    """Logits and attention weights of each video, computed from its own seconds alone."""
+    """Compute logits and attention weights of each video, from its own seconds alone."""
     p = {name: array.astype(np.float64) for name, array in state_of(net).items()}
     logits, weights = [], ([], [])
     for row, length in enumerate(lengths):
@@ -102,7 +103,7 @@ def numpy_network(net, rgb, audio, lengths):
 
 
 def numpy_top(p, pooled):
-    """Logits (C,) of what the attention made (4H,)."""
+    """Compute the logits (C,) of pooled states (4H,)."""
     hidden = np.maximum(pooled @ p["fc_out1.weight"] + p["fc_out1.bias"], 0)
     hidden = np.tanh(hidden @ p["fc_out2.weight"] + p["fc_out2.bias"])
     return hidden @ p["fc_logit.weight"] + p["fc_logit.bias"]
@@ -114,14 +115,14 @@ def test_the_whole_network_equals_numpy(pooling):
     batch = small_batch([1, 7, 3, 20, 12])
     logits, *found = run(net, *batch)
     expected, weights = numpy_network(net, *batch)
-    assert np.abs(expected).max() > 0.1  # a case that can tell
+    assert np.abs(expected).max() > 0.1  # large enough to tell
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=0)
     for array, rows in zip(found, weights, strict=True):
         for row, length, share in zip(array, batch[2], rows, strict=True):
             np.testing.assert_allclose(row[:length], share, atol=1e-5, rtol=0)
             assert not row[length:].any()
     if pooling == "attention":
-        assert found[0][3].max() > 2 / 20  # far from even, or the test would not see the attention
+        assert found[0][3].max() > 2 / 20  # far from even, or the test would not notice the attention
 
 
 # --- masking ----------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ def softmax_of(scores, mask):
 
 
 def test_masked_softmax_by_hand():
-    """Three videos of two seconds: odds of 1 to 3; a second that is padding; nothing but padding."""
+    """Three videos of two seconds: odds of 1 to 3; one second of padding; only padding."""
     found = softmax_of([[0.0, np.log(3)], [5.0, 99.0], [7.0, 8.0]], [[1, 1], [1, 0], [0, 0]])
     np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0], [0, 0]], atol=1e-7)
 
@@ -192,7 +193,7 @@ def test_extreme_attention_in_the_network_gives_no_nan(score):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_a_video_of_no_seconds_gives_zeros_and_no_nan(pooling):
-    """It pools to zeros, from which the layers above still make logits; a neighbour is as ever."""
+    """It pools to zeros, from which the layers above still compute logits; its neighbour is unaffected."""
     net = small_net(pooling)
     rgb, audio, lengths = small_batch([0, 4])
     logits, *weights = run(net, rgb, audio, lengths)
@@ -208,7 +209,7 @@ def test_a_video_of_no_seconds_gives_zeros_and_no_nan(pooling):
 
 
 def distances_from_alone(net, rgb, audio, lengths):
-    """The largest differences of logits, scores and both attentions (4,) between videos in the batch and alone."""
+    """Return the largest differences of logits, scores and both attentions (4,) between videos in a batch and alone."""
     together = run(net, rgb, audio, lengths)
     found = []
     for row, length in enumerate(lengths):
@@ -249,7 +250,7 @@ def test_what_lies_in_the_padding_does_not_matter(pooling):
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_lengths_beyond_the_last_second_mean_all_seconds(pooling):
-    """Paddle's LSTM would read past its memory and end the process."""
+    """Paddle's LSTM would read beyond its memory and end the process."""
     net = small_net(pooling)
     rgb, audio, lengths = small_batch([3, 5])
     expected = run(net, rgb, audio, lengths)
@@ -293,7 +294,7 @@ def test_shapes_and_types():
 
 
 def kept_by_dropout(shape, rate, *, seed=0):
-    """Which elements of ones it keeps, checked to be scaled as they should, and the others 0."""
+    """Return which elements of ones are kept; check that these are scaled, and the others 0."""
     paddle.seed(seed)
     found = dropout(paddle.ones(shape), rate).numpy()
     assert found.shape == tuple(shape)
@@ -303,22 +304,22 @@ def kept_by_dropout(shape, rate, *, seed=0):
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.2, 0.01, 0.9])
-def test_dropout_drops_the_share_that_is_asked_for(rate):
+def test_dropout_drops_the_requested_share(rate):
     kept = kept_by_dropout([1000, 2001], rate)
     sigma = np.sqrt(rate * (1 - rate) / kept.size)
     assert abs((1 - kept.mean()) - rate) < 4 * sigma
-    assert abs(kept.mean() / (1 - rate) - 1) < 4 * sigma / (1 - rate)  # the mean of what comes out
-    columns, rows = kept.mean(axis=0), kept.mean(axis=1)  # no place is dropped more often than another
+    assert abs(kept.mean() / (1 - rate) - 1) < 4 * sigma / (1 - rate)  # the mean of the output
+    columns, rows = kept.mean(axis=0), kept.mean(axis=1)  # no position is dropped more often than another
     assert columns.std() == pytest.approx(sigma * np.sqrt(kept.shape[1]), rel=0.1)
     assert rows.std() == pytest.approx(sigma * np.sqrt(kept.shape[0]), rel=0.1)
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.2, 0.01])
 def test_dropout_decides_about_each_element_by_itself(rate):
-    """Two neighbours share one draw of 32 bits, yet know nothing of each other; nor does one call of the next."""
+    """Two neighbours share one draw of 32 bits, yet are independent; so are consecutive calls."""
     kept = kept_by_dropout([2_000_000], rate).astype(np.float64)
     kept = (kept - kept.mean()) / kept.std()
-    pairs = [(kept[0::2], kept[1::2]), (kept[1:-1:2], kept[2::2])]  # of one draw, and of two
+    pairs = [(kept[0::2], kept[1::2]), (kept[1:-1:2], kept[2::2])]  # within one draw, and across two
     pairs += [(kept[:-distance], kept[distance:]) for distance in (2, 3, 4, 64, 1_000_000)]
     for one, other in pairs:
         assert abs((one * other).mean()) < 4 / np.sqrt(len(one))
@@ -373,7 +374,7 @@ def test_without_training_or_with_a_rate_of_0_nothing_is_dropped_or_drawn():
     drawn = paddle.rand([4]).numpy()
     paddle.seed(5)
     run(still, *batch)
-    assert np.array_equal(paddle.rand([4]).numpy(), drawn)  # a resumed run finds the generator as it was
+    assert np.array_equal(paddle.rand([4]).numpy(), drawn)  # a resumed run finds the generator unchanged
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last"])
@@ -388,7 +389,7 @@ def test_dropout_acts_with_the_other_poolings(pooling):
 
 
 def count_parameters(classes, dims, e, h, fc, *, attention=True):
-    """Sizes of every layer, weights and biases."""
+    """Add up the sizes of all layers, weights and biases."""
     streams = sum(dim * e + e for dim in dims)
     directions = 2 * len(dims)
     lstms = directions * (4 * h * e + 4 * h * h + 2 * 4 * h)
@@ -405,7 +406,7 @@ def test_number_of_parameters():
 
 
 def paddlevideo_shapes(classes, dims, e, h, fc):
-    """What a weights file of PaddleVideo holds: shapes by name, an LSTM's arrays under both of their names."""
+    """Return the shapes in a weights file of PaddleVideo by name, an LSTM's arrays under both of their names."""
     sizes = {"fc_out1": (2 * h * len(dims), fc[0]), "fc_out2": fc, "fc_logit": (fc[1], classes)}
     for i, dim in enumerate(dims):
         sizes |= {f"fc_feature{i}": (dim, e), f"att_fc{i}": (2 * h, 1)}
@@ -420,7 +421,7 @@ def paddlevideo_shapes(classes, dims, e, h, fc):
 
 
 def first_name(name):
-    """The name under which :func:`state_of` lists an array."""
+    """Return the name under which :func:`state_of` lists an array."""
     for cell, way in ((".0.cell_fw.", ""), (".0.cell_bw.", "_reverse")):
         if cell in name:
             return f"{name.replace(cell, '.')}_l0{way}"
@@ -433,6 +434,11 @@ def test_parameters_carry_paddlevideo_s_names():
     assert set(state_of(net)) == {name for name in shapes if name == first_name(name)}
     for name, array in net.state_dict().items():
         assert np.array_equal(array.numpy(), state_of(net)[first_name(name)]), name
+
+
+def test_every_pooling_of_the_configuration_is_a_network():
+    assert set(POOLINGS) == set(get_args(ModelSection.model_fields["pooling"].annotation))
+    assert all(net.pooling == name for name, net in POOLINGS.items())
 
 
 def test_only_attention_pooling_has_attention_parameters():
@@ -448,7 +454,7 @@ FULL = (3862, (1024, 128), 512, 1024, (8192, 4096))
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Stands for the published weights: the network that loaded them, and the tensors in the file by name."""
+    """Stand in for the published weights: the network that loaded them, and the tensors in the file by name."""
     rng = np.random.default_rng(0)
     shapes = paddlevideo_shapes(*FULL)
     tensors = {
@@ -468,9 +474,9 @@ def published(tmp_path_factory):
 
 
 def paddlevideo_network(net, rgb, audio, lengths, num_steps=512):
-    """Logits as PaddleVideo defines them: every video padded to 512 seconds, a mask as wide as the features, bare exp.
+    """Compute logits as PaddleVideo defines them: padded to 512 seconds, a mask as wide as the features, plain exp.
 
-    Only the layers are the network's own.
+    Only the layers are those of the network.
     """
     pooled = []
     for stream, frames in enumerate((rgb, audio)):
@@ -503,7 +509,7 @@ def test_full_size_equals_numpy_and_paddlevideo_s_definition(published):
     batch = small_batch([1, 9, 4], 11, dims=(1024, 128))
     logits, *found = run(net, *batch)
     expected, weights = numpy_network(net, *batch)
-    assert np.abs(expected).max() > 0.1 and max(weights[0][1]) > 2 / 9  # a case that can tell
+    assert np.abs(expected).max() > 0.1 and max(weights[0][1]) > 2 / 9  # large enough to tell
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=0)
     np.testing.assert_allclose(logits, paddlevideo_network(net, *batch), atol=1e-5, rtol=0)
     for array, rows in zip(found, weights, strict=True):
