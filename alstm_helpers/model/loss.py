@@ -8,11 +8,14 @@ from alstm_helpers.runtime import Tensor, paddle
 
 
 def summed_loss(logits: Tensor, labels: Tensor, positive_weights: Tensor | None = None) -> Tensor:
-    """Sigmoid cross-entropy summed over classes and over the batch, as the originals train with.
+    """Sum the sigmoid cross-entropy over classes and over the batch, the loss of the original trainings.
 
     Args:
         logits, labels: float32 (B, C).
-        positive_weights: float32 (C,), how much a true label of each class counts; None for 1.
+        positive_weights: float32 (C,), the weight of a true label of each class; None for 1.
+
+    Returns:
+        float32 scalar.
     """
     return paddle.nn.functional.binary_cross_entropy_with_logits(
         logits, labels, reduction="sum", pos_weight=positive_weights
@@ -20,13 +23,13 @@ def summed_loss(logits: Tensor, labels: Tensor, positive_weights: Tensor | None 
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
-    """How much a true label of each class counts, from how often it occurs: the mean count divided by its own.
+    """Compute the weight of a true label of each class: the mean count divided by the count of the class.
 
-    So all classes weigh the same in the loss (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001, as
-    scikit-learn's ``class_weight="balanced"``). Kept within a tenth and ten, for a class seen once says little.
+    With it, all classes weigh the same in the loss (G. King and L. Zeng, Logistic Regression in Rare Events Data, 2001,
+    as scikit-learn's ``class_weight="balanced"``). Limited to [0.1, 10], because a class seen once says little.
 
     Args:
-        counts: videos with each class, (C,).
+        counts: number of videos of each class, (C,).
 
     Returns:
         float32 (C,); 1 for a class that does not occur.

@@ -1,48 +1,51 @@
-"""Weights and checkpoints: plain pickles of NumPy arrays, which Paddle's own ``paddle.load`` reads too."""
+"""Weights files: pickles of plain NumPy arrays, which Paddle's own ``paddle.load`` reads, too."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from alstm_helpers.data.published import PUBLISHED_WEIGHTS
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.runtime import paddle
+from alstm_helpers.errors import AlstmError, printable
+from alstm_helpers.model.network import AttentionLSTM
+from alstm_helpers.runtime import Tensor
 from alstm_helpers.safe_pickle import load_plain, save_plain
 
 _REMEDY = "pass the .pdparams file of a finished training, for example data/checkpoints/AttentionLSTM_best.pdparams"
+_SAME_SIZES = "set MODEL.* to the values of that training, or fine-tune with train --pretrain"
+_KEEP = "set TRAIN.keep_classes to the number of classes that both have, or to 0"
 
-_KEEP = "set TRAIN.keep_classes to how many classes both have, or to 0"
+_LAST_LAYER = ("fc_logit.weight", "fc_logit.bias")  # (in, C) and (C,)
 
 
-def state_of(net: Any) -> dict[str, np.ndarray]:
-    """The parameters by structured name, each once (Paddle lists an LSTM's arrays under two names)."""
+def state_of(net: AttentionLSTM) -> dict[str, np.ndarray]:
+    """Return the parameters by structured name, each once (Paddle lists an LSTM's arrays under two names)."""
     return {name: parameter.numpy() for name, parameter in net.named_parameters()}
 
 
-def save_weights(net: Any, path: str | os.PathLike[str]) -> None:
+def save_weights(net: AttentionLSTM, path: str | os.PathLike[str]) -> None:
     """Write the parameters to a ``.pdparams`` file, atomically."""
     save_plain(path, state_of(net))
 
 
 def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """The arrays of a ``.pdparams`` file by name; never runs code from it.
+    """Read the arrays of a ``.pdparams`` file by name; never run code from it.
 
     Raises:
-        AlstmError: missing or damaged file, or the static-graph file that old documents link.
+        AlstmError: the file is missing or damaged, or is the static-graph file that old documents link.
     """
     loaded = load_plain(path, _REMEDY)
     if not isinstance(loaded, dict):
         raise AlstmError(path, f"it holds a {type(loaded).__name__}, not parameters by name", _REMEDY)
-    arrays = {}
-    for name, value in loaded.items():
-        array = value[1] if isinstance(value, tuple) and len(value) == 2 else value  # Paddle also writes (name, array)
-        if isinstance(array, np.ndarray):
-            text = name.decode(errors="backslashreplace") if isinstance(name, bytes) else name
-            arrays[text] = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if any(("lstm" in name and name.endswith((".w_0", ".b_0"))) or "dynamic_lstm" in name for name in arrays):
+    values = {printable(name): _array_in(value) for name, value in loaded.items()}
+    arrays = {
+        name: array.astype(array.dtype.newbyteorder("="), copy=False)
+        for name, array in values.items()
+        if array is not None
+    }
+    if any(map(_is_static_graph, arrays)):
         raise AlstmError(
             path,
             "these are weights of the old static-graph model, whose LSTM has peepholes and which cannot be converted",
@@ -51,86 +54,96 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     return arrays
 
 
+def _array_in(value: object) -> np.ndarray | None:
+    """Return the array of an entry, which Paddle also writes as ``(name, array)``; None if there is none."""
+    if isinstance(value, tuple) and len(value) == 2:
+        value = value[1]
+    return value if isinstance(value, np.ndarray) else None
+
+
+def _is_static_graph(name: str) -> bool:
+    """Return whether a parameter has a name of the old static-graph LSTM."""
+    return "dynamic_lstm" in name or ("lstm" in name and name.endswith((".w_0", ".b_0")))
+
+
 def apply_weights(
-    net: Any, arrays: dict[str, np.ndarray], where: str, *, keep_what_fits: bool = False, keep_classes: int = 0
+    net: AttentionLSTM,
+    arrays: Mapping[str, np.ndarray],
+    where: str,
+    *,
+    keep_what_fits: bool = False,
+    keep_classes: int = 0,
 ) -> list[str]:
-    """Put arrays into the network.
+    """Copy arrays into the network.
 
     Args:
         net: the network.
-        arrays: by structured name; LSTM arrays may stand there a second time, under the names of the cells.
-        where: the file's name, for messages.
-        keep_what_fits: for fine-tuning; arrays that are missing or of another shape leave the network's own.
-        keep_classes: so many classes, the first ones, are the same in the file: their part of the last layer is taken
-            over, too, when the file has another number of classes.
+        arrays: by structured name; an LSTM's arrays may be listed a second time, under the names of its cells.
+        where: the name of the file, for messages.
+        keep_what_fits: for fine-tuning; a parameter whose array is missing or has another shape keeps its value.
+        keep_classes: the number of classes, from the first on, that are the same in the file. When the file has
+            another number of classes, their part of the last layer is copied nevertheless.
 
     Returns:
         the parameters that kept their own values.
 
     Raises:
-        AlstmError: an array is missing or does not fit, and ``keep_what_fits`` is False; or none fits; or the two
+        AlstmError: an array is missing or does not fit and ``keep_what_fits`` is False; or none fits; or the two
             names of an LSTM's array hold different values.
     """
-    left = []
-    parameters = dict(net.named_parameters())
+    parameters: dict[str, Tensor] = dict(net.named_parameters())
     _check_second_names(net, arrays, where)
-    for name, parameter in parameters.items():
-        array = arrays.get(name)
-        if array is not None and list(array.shape) == list(parameter.shape):
-            continue
-        if not keep_what_fits:
-            problem = "it is missing" if array is None else f"shape {list(array.shape)}, not {list(parameter.shape)}"
-            raise AlstmError(
-                f"{where}, {name}", problem, "set MODEL.* as in the training, or fine-tune with train --pretrain"
-            )
-        left.append(name)
-    if keep_classes:
-        for name in ("fc_logit.weight", "fc_logit.bias"):  # (in, C) and (C,)
-            array, parameter = arrays.get(name), parameters[name]
-            if name not in left:
-                continue
-            if array is None or array.shape[-1] < keep_classes or list(array.shape[:-1]) != list(parameter.shape[:-1]):
-                found = "no such layer" if array is None else f"shape {list(array.shape)}"
-                raise AlstmError(f"{where}, {name}", f"{found}, which has not {keep_classes} classes to keep", _KEEP)
-            values = parameter.numpy()
-            values[..., :keep_classes] = array[..., :keep_classes]
-            arrays = {**arrays, name: values}
-            left.remove(name)
-    if len(left) == len(parameters):
+    problems = _problems(parameters, arrays)
+    if problems and not keep_what_fits:
+        name, problem = next(iter(problems.items()))
+        raise AlstmError(f"{where}, {name}", problem, _SAME_SIZES)
+    chosen = {name: arrays[name] for name in parameters if name not in problems}
+    for name in _LAST_LAYER if keep_classes else ():
+        if name in problems:
+            chosen[name] = _with_classes(parameters[name].numpy(), arrays.get(name), keep_classes, f"{where}, {name}")
+    if not chosen:
         raise AlstmError(where, "no array fits this model", _REMEDY)
-    for name in parameters.keys() - set(left):
-        parameters[name].set_value(arrays[name].astype(np.float32, copy=False))
-    return left
+    return _set(parameters, chosen)
 
 
-def _check_second_names(net: Any, arrays: dict[str, np.ndarray], where: str) -> None:
-    """Refuse arrays of which Paddle would take one, and this package the other."""
+def _set(parameters: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Set the parameters that have an array; return the names of the others."""
+    for name, array in arrays.items():
+        parameters[name].set_value(array.astype(np.float32, copy=False))
+    return [name for name in parameters if name not in arrays]
+
+
+def _problems(parameters: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Find the parameters that cannot take their array, and say why."""
+    problems = {}
+    for name, parameter in parameters.items():
+        array, wanted = arrays.get(name), list(parameter.shape)
+        if array is None:
+            problems[name] = "it is missing"
+        elif list(array.shape) != wanted:
+            problems[name] = f"shape {list(array.shape)}, not {wanted}"
+    return problems
+
+
+def _with_classes(own: np.ndarray, given: np.ndarray | None, classes: int, where: str) -> np.ndarray:
+    """Return the network's own array of the last layer, (…, C), with its first classes from the given array.
+
+    Raises:
+        AlstmError: the given array does not have these classes; ``where`` names it.
+    """
+    if given is None or given.shape[-1] < classes or given.shape[:-1] != own.shape[:-1]:
+        found = "no such layer" if given is None else f"shape {list(given.shape)}"
+        raise AlstmError(where, f"{found}, which does not have {classes} classes to keep", _KEEP)
+    own[..., :classes] = given[..., :classes]
+    return own
+
+
+def _check_second_names(net: AttentionLSTM, arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Refuse arrays with two names and two values: Paddle would take the one, this package the other."""
     first = {id(parameter): name for name, parameter in net.named_parameters()}
     for second, parameter in net.state_dict().items():
         name = first[id(parameter)]
         if name in arrays and second in arrays and not np.array_equal(arrays[name], arrays[second], equal_nan=True):
-            raise AlstmError(f"{where}, {second}", f"differs from {name}, of which it is the second name", "delete one")
-
-
-def optimizer_state(net: Any, optimizer: Any) -> dict[str, np.ndarray]:
-    """The optimiser's arrays as ``parameter|accumulator``, free of Paddle's process-wide counters."""
-    state = optimizer.state_dict()
-    found = {}
-    for name, parameter in net.named_parameters():
-        prefix = parameter.name + "_"
-        for key, value in state.items():
-            if key.startswith(prefix):
-                found[f"{name}|{key[len(prefix) :]}"] = value.numpy()
-    return found
-
-
-def restore_optimizer(net: Any, optimizer: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Put back what :func:`optimizer_state` took; call before the first step."""
-    names = {name: parameter.name for name, parameter in net.named_parameters()}
-    state = {}
-    for key, value in arrays.items():
-        name, _, accumulator = key.partition("|")
-        if name not in names:
-            raise AlstmError(name, "the checkpoint has it, this model has not", "set MODEL.* as in the training")
-        state[f"{names[name]}_{accumulator}"] = paddle.to_tensor(value)
-    optimizer.set_state_dict(state)
+            raise AlstmError(
+                f"{where}, {second}", f"differs from {name}, the other name of the same parameter", "delete one of them"
+            )

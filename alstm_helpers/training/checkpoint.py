@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from alstm_helpers.config import TrainSection
 from alstm_helpers.errors import AlstmError, ConfigError
+from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain, save_plain
 
 REMEDY = "pass the save_dir of a training, or train without --resume"
@@ -91,3 +95,31 @@ def find_checkpoint(resume: str | os.PathLike[str], name: str) -> Path:
     if found is None:
         raise AlstmError(path, f"no {name}_latest.pdstate here", REMEDY)
     return found
+
+
+def optimizer_state(net: AttentionLSTM, optimizer: Any) -> dict[str, np.ndarray]:
+    """Return the optimiser's arrays as ``parameter|accumulator``, free of Paddle's process-wide counters."""
+    state = optimizer.state_dict()
+    found = {}
+    for name, parameter in net.named_parameters():
+        prefix = parameter.name + "_"
+        for key, value in state.items():
+            if key.startswith(prefix):
+                found[f"{name}|{key[len(prefix) :]}"] = value.numpy()
+    return found
+
+
+def restore_optimizer(net: AttentionLSTM, optimizer: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    """Restore what :func:`optimizer_state` returned; call before the first step.
+
+    Raises:
+        AlstmError: an array belongs to a parameter that the network does not have.
+    """
+    names = {name: parameter.name for name, parameter in net.named_parameters()}
+    state = {}
+    for key, value in arrays.items():
+        name, _, accumulator = key.partition("|")
+        if name not in names:
+            raise AlstmError(name, "the checkpoint has it, this model does not", "set MODEL.* as in the training")
+        state[f"{names[name]}_{accumulator}"] = paddle.to_tensor(value)
+    optimizer.set_state_dict(state)

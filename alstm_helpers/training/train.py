@@ -32,18 +32,19 @@ from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import build_model, to_tensors
 from alstm_helpers.model.loss import balanced_weights, summed_loss
-from alstm_helpers.model.weights import (
-    apply_weights,
-    load_arrays,
-    optimizer_state,
-    restore_optimizer,
-    save_weights,
-    state_of,
-)
+from alstm_helpers.model.weights import apply_weights, load_arrays, save_weights, state_of
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.ranks import Ranks, join_ranks
 from alstm_helpers.runtime import how_it_ran, paddle, seed_everything
-from alstm_helpers.training.checkpoint import Progress, find_checkpoint, fingerprint, load_checkpoint, save_checkpoint
+from alstm_helpers.training.checkpoint import (
+    Progress,
+    find_checkpoint,
+    fingerprint,
+    load_checkpoint,
+    optimizer_state,
+    restore_optimizer,
+    save_checkpoint,
+)
 from alstm_helpers.training.curves import Curves
 from alstm_helpers.training.precision import Precision
 

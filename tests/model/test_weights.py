@@ -1,4 +1,4 @@
-"""Weight files: what we write Paddle reads, what does not fit is refused by name, and nothing runs code."""
+"""Weights files: Paddle reads them, misfits are refused by name, and loading never runs code."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import save_plain
 
 
-def a_net(seed=0, num_classes=5, lstm_size=4, pooling="attention"):
+def a_net(seed=0, num_classes=5, lstm_size=4):
     paddle.seed(seed)
-    return AttentionLSTM(num_classes, (6, 3), embedding_size=3, lstm_size=lstm_size, fc_sizes=(6, 7), pooling=pooling)
+    return AttentionLSTM(num_classes, (6, 3), embedding_size=3, lstm_size=lstm_size, fc_sizes=(6, 7))
 
 
 def same(one, other):
@@ -56,13 +56,13 @@ def test_paddle_itself_reads_the_file(saved):
     assert same({name: np.asarray(value) for name, value in loaded.items()}, arrays)
     net = a_net(seed=2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses the second names of the LSTM's arrays
+        warnings.simplefilter("ignore")  # Paddle misses the second names of the LSTM's arrays
         net.set_state_dict(loaded)
     assert same(state_of(net), arrays)
 
 
 def test_numpy_alone_reads_the_file(saved):
-    """No class of Paddle in it: another framework can load it."""
+    """It holds no class of Paddle, so another framework can load it."""
     code = "import pickle, sys; a = pickle.load(open(sys.argv[1], 'rb')); print(len(a), 'paddle' in sys.modules)"
     assert run_python(code, str(saved[0])).stdout.split() == [str(len(saved[1])), "False"]
 
@@ -107,13 +107,13 @@ def test_second_names_of_lstm_arrays_are_tolerated(saved):
 
 @pytest.mark.parametrize("keep_what_fits", [False, True])
 def test_second_names_with_other_values_are_refused(saved, keep_what_fits):
-    """Paddle would take the second."""
+    """Paddle would take the second name."""
     arrays = load_arrays(saved[0])
     arrays["bi_lstm1.0.cell_bw.bias_hh"] = arrays["bi_lstm1.bias_hh_l0_reverse"] + 1
     net = a_net(seed=2)
     before = state_of(net)
     names = r"bi_lstm1\.0\.cell_bw\.bias_hh: differs from bi_lstm1\.bias_hh_l0_reverse"
-    with pytest.raises(AlstmError, match=rf"^my file, {names}, of which it is the second name; "):
+    with pytest.raises(AlstmError, match=rf"^my file, {names}, the other name of the same parameter; "):
         apply_weights(net, arrays, "my file", keep_what_fits=keep_what_fits)
     assert same(state_of(net), before)
 
@@ -134,7 +134,7 @@ def test_a_wrong_shape_is_named(saved):
 
 
 def test_a_transposed_array_is_named(saved):
-    """As PyTorch would write it: as many numbers, in another shape."""
+    """As PyTorch would write it: the same number of elements in another shape."""
     arrays = load_arrays(saved[0])
     arrays["fc_out2.weight"] = arrays["fc_out2.weight"].T
     with pytest.raises(AlstmError, match=r"fc_out2\.weight: shape \[7, 6\], not \[6, 7\]"):
@@ -165,7 +165,7 @@ def test_keep_what_fits_for_fine_tuning(saved):
 
 @pytest.mark.parametrize("num_classes, kept", [(8, 5), (8, 3), (4, 4)])
 def test_classes_that_are_the_same_keep_their_part_of_the_last_layer(saved, num_classes, kept):
-    """The others begin as they would have."""
+    """The others start from their own random values."""
     path, arrays = saved
     net, fresh = a_net(seed=2, num_classes=num_classes), state_of(a_net(seed=2, num_classes=num_classes))
     assert apply_weights(net, load_arrays(path), str(path), keep_what_fits=True, keep_classes=kept) == []
@@ -180,7 +180,7 @@ def test_more_classes_than_the_file_has_cannot_be_kept(saved):
     path, _ = saved
     net = a_net(seed=2, num_classes=8)
     with pytest.raises(
-        AlstmError, match=r"fc_logit\.weight: shape \[7, 5\], which has not 6 classes to keep; set TRAIN"
+        AlstmError, match=r"fc_logit\.weight: shape \[7, 5\], which does not have 6 classes to keep; set TRAIN"
     ):
         apply_weights(net, load_arrays(path), str(path), keep_what_fits=True, keep_classes=6)
 
