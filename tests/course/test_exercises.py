@@ -40,7 +40,7 @@ from alstm_helpers.course.exercises.core import (
     numbers,
 )
 from alstm_helpers.course.exercises.progress import ExerciseProgress, progress_file
-from alstm_helpers.course.runner import instructor_notes, with_answers
+from alstm_helpers.course.variants import instructor_notes, with_answers
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.metrics import YouTube8MMetrics
 
@@ -278,8 +278,10 @@ def test_a_type_has_its_article(value, text):
 
 def test_numbers():
     assert numbers(2, 1) == [2.0] and numbers([[1], [2]], 2) == [1.0, 2.0]
-    for answer, what in [("2", "a str"), ([1, 2, 3], "a list of 3"), ({1: 2}, "a dict"), ([1, "x"], "a list")]:
-        with pytest.raises(NotYet, match=f"that is {what}; give 2 numbers, as a tuple"):
+    with pytest.raises(NotYet, match=r"^not every element is a number; give 2 numbers, as a tuple"):
+        numbers([1, "x"], 2)
+    for answer, what in [("2", "a str"), ([1, 2, 3], "a list of 3"), ((1,), "a tuple of 1"), ({1: 2}, "a dict")]:
+        with pytest.raises(NotYet, match=rf"^that is {what}; give 2 numbers, as a tuple"):
             numbers(answer, 2)
 
 

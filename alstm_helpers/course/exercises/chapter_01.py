@@ -111,7 +111,7 @@ def judge_picture(answer: object, notebook: Notebook, exercise: Exercise) -> str
         if abs(second - upper) <= 1:
             return "that second belongs to the upper row, the pictures; the sound's bars are below"
         return "the highest bar of the sound is elsewhere"
-    return "" if label == name else "the second is right, but not the label"
+    return "" if label == name else "the second is right, but the label is not"
 
 
 def _second_and_label(answer: object) -> tuple[float, str]:
@@ -143,7 +143,7 @@ EXERCISES = [
         solution="import math\n\nanswer = math.log(0.9 / 0.1)",
         note="A difference of 2.2 already gives 90 %: a softmax is sharp.",
         mistakes=(
-            (always(9.0), "9 is the ratio of the two weights; the scores are in an exponent"),
+            (always(9.0), "9 is the ratio of the two weights; the scores are in the exponent"),
             (always(0.9), "with a difference of 0.9 the first weight is 71 %; the score is not the weight"),
             (always(math.log10(9)), "that is the logarithm to base 10; exp belongs to the natural one"),
             (always(math.log(10)), "the weights are 0.9 and 0.1, so their ratio is 9, not 10"),

@@ -54,7 +54,7 @@ EXERCISES = [
             "Fix the first FAIL, and the second goes away.",
         ),
         solution='answer = "paddlepaddle"',
-        note="The import fails because the package is missing. And without Paddle the speed cannot be measured.",
+        note="The import fails because the package is missing. And without Paddle, the speed cannot be measured.",
         mistakes=(
             (
                 always("paddle import"),

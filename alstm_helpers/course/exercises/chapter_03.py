@@ -193,7 +193,7 @@ def fault_of_repeated_lines(repeated_lines: Function) -> str:
                 return f"for a list it returns {a_type(found)}; return the repeated lines"
             lines = sorted(str(line).strip() for line in found)
             if len(lines) > len(set(lines)):
-                return "it returns a line that occurs three times more than once"
+                return "a line that occurs three times is returned more than once"
             if lines != expected:
                 return f"for the lines {text.split()} it returns {lines}, not {expected}"
     return ""
@@ -341,7 +341,7 @@ EXERCISES = [
             "    return stored.astype(np.float32) * np.float32(4 / 255) + np.float32(4 / 512 - 2)\n\n\n"
             "answer = to_numbers"
         ),
-        note="`dequantize` does the same, and the model does it on its device: uint8 is a quarter of the data to move.",
+        note="`dequantize` does the same; the model does it on its device, so only a quarter of the bytes is moved.",
         mistakes=(
             (
                 always(_wrapped),
@@ -404,7 +404,7 @@ EXERCISES = [
         ),
         note="A repeated shard counts its videos twice: it silently biases the metrics.",
         mistakes=(
-            (always(_each_occurrence), "it returns a line that occurs three times more than once"),
+            (always(_each_occurrence), "a line that occurs three times is returned more than once"),
             (always(_all_lines), "for the lines ['a.pkl', 'b.pkl'] it returns ['a.pkl', 'b.pkl'], not []"),
             (always(_whether_any), "for a list it returns a bool; return the repeated lines"),
             (always([]), "that is a list; give the function itself, without calling it"),

@@ -123,7 +123,7 @@ EXERCISES = [
         equals(always((RATE, STEPS)), within=(1e-7, 0.5)),
         hints=(
             "The rate is proportional to the batch: see the column lr / batch of the table above.",
-            "1e-3 / 1024 for each video of the batch.",
+            "1e-3 / 1024 per video of the batch.",
             "The last batch of an epoch may be smaller; it still counts as a step: round up.",
         ),
         solution="import math\n\nanswer = (1e-3 * 48 / 1024, math.ceil(3_888_919 / 48))",

@@ -59,7 +59,7 @@ def fault_of_names(names_of: Function) -> str:
         path.write_text(VOCABULARY, encoding="utf-8")
         found = names_of(path)
     if not isinstance(found, dict):
-        return f"it returns {a_type(found)} of names by row; return a dict by the column Index"
+        return f"it returns {a_type(found)}; return a dict from Index to Name"
     if not all(isinstance(index, int) for index in found):
         return "the classes are numbers: turn Index into an int"
     for index, right in CLASS_NAMES.items():
@@ -101,7 +101,7 @@ EXERCISES = [
             'sum(row["labels"][0]["score"] < 0.5 for row in predictions)',
         ),
         solution='answer = sum(row["labels"][0]["score"] < 0.5 for row in predictions)',
-        note="None of them really has no label: FlashDigits has no such videos. The model is just not sure.",
+        note="Each of them has a label: FlashDigits has no video without one. The model is just not sure.",
         mistakes=(
             (
                 lambda notebook: len(notebook.predictions) - unlabelled(notebook),
@@ -177,7 +177,7 @@ EXERCISES = [
         ),
         note="Call it on the miniature above: each class has its own name. `read_class_names` does the same.",
         mistakes=(
-            (always(_by_row), "it returns a list of names by row; return a dict by the column Index"),
+            (always(_by_row), "it returns a list; return a dict from Index to Name"),
             (always(_unstripped), "class 2 is named ' A space' instead of 'A space'"),
             (always(_without_empty), "class 5 is missing; a class may have an empty name"),
             (always(_by_text), "the classes are numbers: turn Index into an int"),

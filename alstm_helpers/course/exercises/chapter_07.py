@@ -70,7 +70,9 @@ def judge_saved(answer: object, notebook: Notebook, exercise: Exercise) -> str:
         if abs(found - (full - right)) < 1:
             return f"{key}: that is how many are left; how many are saved?"
         if abs(found - right) >= 1:
-            return f"{key}: {found:,.0f} is not what halving it saves; halve it alone; keep the others as in the file"
+            return (
+                f"{key}: {found:,.0f} is not what halving it saves; halve it alone, keeping the others as in the file"
+            )
     return ""
 
 
@@ -142,7 +144,7 @@ EXERCISES = [
             (always("lstm_size"), "that is a str; write a dict with embedding_size, lstm_size and fc_sizes"),
             (
                 lambda notebook: {**saved(notebook), "lstm_size": 16_793_600},
-                "lstm_size: 16,793,600 is not what halving it saves; halve it alone; keep the others as in the file",
+                "lstm_size: 16,793,600 is not what halving it saves; halve it alone, keeping the others as in the file",
             ),
         ),
     ),

@@ -80,7 +80,7 @@ EXERCISES = [
         note="Also try three times as much, and a third. If it is too low, the loss falls, but slowly, without jumps.",
         mistakes=(
             (always(1e-3 * 1024 / 32), "that is larger than 1e-3: a smaller batch needs a smaller rate"),
-            (always(1e-3 / 1024), "that is the rate for each video of the batch; there are 32"),
+            (always(1e-3 / 1024), "that is the rate per video; the batch has 32 of them"),
             (
                 always(1e-3 * math.sqrt(32 / 1024)),
                 "the two recipes scale the rate in proportion to the batch, not with its root",
@@ -109,7 +109,7 @@ EXERCISES = [
             "3,888,919",
         ),
         solution="answer = 3_888_919",
-        note="With it the rate falls at step 18,990, where the fifth epoch really ends. Null counts the videos.",
+        note="Now the rate falls at step 18,990, where the fifth epoch really ends. With null, videos are counted.",
         mistakes=(
             (always(5_000_000), "that is the size of the 2017 set: the fault itself"),
             (always(1_112_356), "those are the validation videos"),

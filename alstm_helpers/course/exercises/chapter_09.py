@@ -106,7 +106,7 @@ def fault_of_pick(pick: Function) -> str:
             return f"it returns {a_type(found)}; return a list of indices"
         indices = list(found)
         if len(indices) != len(right):
-            return f"a clip of {duration} s has the middle of {len(right)} seconds; it returns {len(indices)} frames"
+            return f"for a clip of {duration} s return {len(right)} indices, not {len(indices)}: one per second"
         for second, (a, b) in enumerate(zip(indices, right, strict=True)):
             if a != b:
                 where = f"in a clip of {'constant' if number == 0 else 'variable'} rate, the frame shown"
@@ -233,7 +233,7 @@ EXERCISES = [
             ),
             (
                 always(_one_second_more),
-                "a clip of 4.0 s has the middle of 4 seconds; it returns 5 frames",
+                "for a clip of 4.0 s return 4 indices, not 5: one per second",
             ),
             (always([0]), "that is a list; give the function itself, without calling it"),
         ),

@@ -150,19 +150,20 @@ def numbers(answer: object, count: int) -> list[float]:
     found = [number for number in map(as_number, elements) if number is not None]
     if len(elements) == len(found) == count:
         return found
-    size = f" of {len(elements)}" if isinstance(answer, Sized) and len(elements) not in (1, count) else ""
+    size = f" of {len(elements)}" if isinstance(answer, Sized) and len(elements) not in (0, count) else ""
+    problem = "not every element is a number" if len(elements) == count > 1 else f"that is {a_type(answer)}{size}"
     wanted = "one number" if count == 1 else f"{count} numbers, as a tuple"
-    raise NotYet(f"that is {a_type(answer)}{size}; give {wanted}")
+    raise NotYet(f"{problem}; give {wanted}")
 
 
 def _elements(answer: object) -> list[object]:
-    """Return the elements of an answer, flattened; text, mappings and what no array can hold count as one None."""
+    """Return the elements of an answer, flattened; none for text, mappings, and what no array can hold."""
     if isinstance(answer, str | bytes | Mapping):
-        return [None]
+        return []
     try:
         return list(np.asarray(answer, dtype=object).ravel())
     except (TypeError, ValueError):
-        return [None]
+        return []
 
 
 # --- Judges -------------------------------------------------------------------------------------------------------
