@@ -1,11 +1,18 @@
 """AttentionLSTM on YouTube-8M: the package behind the course notebooks.
 
-The flow, one module a step::
+One wing per chapter; nothing imports upwards::
 
-    download → tfrecord → convert → pickles → lists ┐
-    flashdigits ─ writes ─┘                         ├→ dataset → model → train → evaluate → predict → export → deploy
-    (your videos → features)────────────────────────┘
-    cli · config · runtime · metrics · plots · progress · course
+    commands     the command alstm: parse, call, print                                  cli.main
+    machine      doctor, bench                                                          chapter 2
+    course       the notebooks' bench, runner and exercises                             all chapters
+    own_videos   video files, labels → features; a file → its labels                    chapters 3.1 and 9
+    training     train, resume, log, curves, cross-validation                           chapters 4 and 8
+    deployment   export, predictor, HTTP server                                         chapter 6
+    evaluation   metrics of a split, report, predictions, explanations                  chapter 5
+    figures      plots and drawings
+    model        the network, its weights and its loss                                  chapter 1
+    data         download → convert → lists → batches; FlashDigits                      chapter 3
+    ground       errors paths files ledger progress runtime config ranks loopback tfrecord safe_pickle pickles metrics
 
 Importing the package sets the thread variables that Paddle reads once, at its own import
 (see :mod:`alstm_helpers.runtime`); it imports neither Paddle nor NumPy.
