@@ -1,13 +1,14 @@
 """The YAML configuration: one typed schema, which notebook 07 prints as its tables.
 
-The original ``attention_lstm.yaml`` loads unchanged (upper-case sections, ``None`` as a word). Later
-settings win: command-line flag, then ``-o SECTION.key=value``, then the file, then the default here.
+The original ``attention_lstm.yaml`` loads unchanged (upper-case sections, ``None`` as a word). A command-line flag
+overrides ``-o SECTION.key=value``, which overrides the file, which overrides the default here.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,14 +21,14 @@ from alstm_helpers.files import atomic_write, require_file
 
 
 class Section(BaseModel):
-    """A section that refuses keys it does not know."""
+    """A section that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _a_number_is_not_true(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic would take true for 1."""
+    def _a_number_is_not_true(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true where a number belongs; pydantic would take it for 1."""
         wants_bool = cls.model_fields[info.field_name or ""].annotation is bool
         if not wants_bool and any(isinstance(item, bool) for item in (value if isinstance(value, list) else [value])):
             raise PydanticCustomError("bool", "input should not be true or false")
@@ -39,13 +40,13 @@ class ModelSection(Section):
 
     name: str = Field("AttentionLSTM", pattern=r"^\w+$", description="model name, the prefix of checkpoint files")
     dataset: str = Field("YouTube-8M", description="name of the data set, for the log only")
-    bone_nework: None = Field(None, description="unused; the misspelt key of the original file is accepted")
+    bone_nework: None = Field(None, description="unused; accepted because the original file has this misspelt key")
     drop_rate: float = Field(0.5, ge=0, lt=1, description="dropout between the LSTM and the attention")
     feature_num: Literal[2] = Field(2, description="streams: rgb and audio")
     feature_names: tuple[Literal["rgb"], Literal["audio"]] = Field(("rgb", "audio"), description="names of the streams")
-    feature_dims: tuple[Literal[1024], Literal[128]] = Field((1024, 128), description="bytes a second of each stream")
+    feature_dims: tuple[Literal[1024], Literal[128]] = Field((1024, 128), description="bytes per second of each stream")
     embedding_size: int = Field(512, ge=1, description="size of each stream after its first layer")
-    lstm_size: int = Field(1024, ge=1, description="size of the LSTM state, each direction")
+    lstm_size: int = Field(1024, ge=1, description="size of the LSTM state in each direction")
     fc_sizes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
         (8192, 4096), description="the two layers after the attention"
     )
@@ -65,50 +66,52 @@ class TrainSection(Section):
     decay_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (5,), description="epochs at which the learning rate falls (schedule step)"
     )
-    decay_gamma: float = Field(0.1, gt=0, le=1, description="the factor by which it falls")
+    decay_gamma: float = Field(0.1, gt=0, le=1, description="the factor of each fall")
     warmup_iters: int = Field(0, ge=0, description="steps over which the learning rate rises from 0")
     weight_decay: float = Field(0.0008, ge=0, description="L2, added to the gradient of all but the last biases")
-    clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: not clipped")
+    clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: no clipping")
     num_samples: int | None = Field(None, ge=1, description="training videos, for the schedule; null: counted")
-    pretrain_base: str | None = Field(None, description="weights to start from, as --pretrain")
+    pretrain_base: str | None = Field(None, description="weights to start from, as with --pretrain")
     keep_classes: int = Field(
-        0, ge=0, description="with pretrained weights of fewer classes: so many are the same ones"
+        0, ge=0, description="with pretrained weights of fewer classes: how many of the first classes are the same"
     )
-    freeze_epochs: int = Field(0, ge=0, description="epochs in which only the three last layers learn, then all")
+    freeze_epochs: int = Field(0, ge=0, description="epochs in which only the last three layers learn")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: a true label of a rare class counts more in the loss, one of a common class less"
     )
-    patience: int | None = Field(None, ge=1, description="stop after so many validations without a better GAP")
-    batch_size: int = Field(1024, ge=1, description="videos a step, over all cards together")
-    accumulate: int = Field(1, ge=1, description="parts of a batch whose gradients are added up, to need less memory")
+    patience: int | None = Field(
+        None, ge=1, description="stop after this many validations without a better GAP; null: never"
+    )
+    batch_size: int = Field(1024, ge=1, description="videos per step, over all GPUs together")
+    accumulate: int = Field(1, ge=1, description="parts of a batch whose gradients are added up, to save memory")
     amp: Literal["off", "bfloat16", "float16"] = Field(
         "off", description="mixed precision on a GPU: bfloat16 from Ampere on (A100), float16 also before (V100, T4)"
     )
     use_gpu: bool = Field(True, description="train on a GPU")
-    num_gpus: int = Field(8, ge=1, description="cards; counts only with use_gpu")
+    num_gpus: int = Field(8, ge=1, description="GPUs; used only with use_gpu")
     filelist: str = Field("data/dataset/youtube8m/train.list", description="list of training shards")
     seed: int = Field(0, ge=0, lt=2**63, description="seed used with --fix_random_seed=True")
-    shuffle_shards: int = Field(4, ge=1, description="shards held in memory and mixed")
+    shuffle_shards: int = Field(4, ge=1, description="shards held in memory and mixed with each other")
 
 
 class ValidSection(Section):
     """Validation during training (chapter 5.1)."""
 
-    batch_size: int = Field(1024, ge=1, description="videos a step")
+    batch_size: int = Field(1024, ge=1, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/val.list", description="list of validation shards")
 
 
 class TestSection(Section):
     """``alstm eval`` (chapter 5.2)."""
 
-    batch_size: int = Field(128, ge=1, description="videos a step")
+    batch_size: int = Field(128, ge=1, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/test.list", description="list of shards to evaluate")
 
 
 class InferSection(Section):
     """``alstm predict`` (chapter 5.4)."""
 
-    batch_size: int = Field(1, ge=1, description="videos a step")
+    batch_size: int = Field(1, ge=1, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/infer.list", description="list of shards to predict")
     class_names: str | None = Field(None, description="CSV of class names: index,name or YouTube-8M's vocabulary.csv")
 
@@ -123,11 +126,12 @@ class Config(Section):
     INFER: InferSection = InferSection()
 
 
+_Values = dict[str, Any]  # as the YAML file has them, before validation
 PATH_KEYS = ("filelist", "class_names", "pretrain_base")
 
 
 def save_config(path: str | os.PathLike[str], config: Config) -> None:
-    """Write a YAML file that :func:`load_config` reads back to the same settings, from whatever folder."""
+    """Write a YAML file from which :func:`load_config` reads the same settings in any folder."""
     values = config.model_dump(mode="json")
     for section in values.values():
         section |= {key: str(Path(section[key]).absolute()) for key in PATH_KEYS if section.get(key)}
@@ -136,7 +140,7 @@ def save_config(path: str | os.PathLike[str], config: Config) -> None:
 
 
 def key_table() -> list[tuple[str, str, str]]:
-    """Every key as (dotted name, default, description), in the order of the file."""
+    """Return every key as (dotted name, default, description), in the order of the file."""
     rows = []
     for section_name, section in Config.model_fields.items():
         for name, field in type(section.default).model_fields.items():
@@ -144,11 +148,11 @@ def key_table() -> list[tuple[str, str, str]]:
     return rows
 
 
-def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None = None) -> Config:
-    """Read a YAML file and lay overrides over it.
+def load_config(path: str | os.PathLike[str], overrides: Mapping[str, object] | None = None) -> Config:
+    """Read a YAML file and apply overrides to it.
 
-    Relative paths in the file are taken from the file's folder; where nothing lies there, from the
-    current folder, as the original scripts did. Relative paths in overrides are taken from the current folder.
+    Relative paths in the file are taken from the file's folder; if nothing is there, from the current folder, as the
+    original scripts did. Relative paths in overrides are taken from the current folder.
 
     Args:
         path: the YAML file.
@@ -161,28 +165,38 @@ def load_config(path: str | os.PathLike[str], overrides: dict[str, Any] | None =
     try:
         document = path.read_text(encoding="utf-8")
         values, lines = _parse(document)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2020-13-45
-        raise ConfigError(path, f"not readable as YAML ({' '.join(str(error).split())})", "mend the syntax") from None
-    for content in values.values():
-        for key in PATH_KEYS:
-            if isinstance(content, dict) and isinstance(content.get(key), str):
-                content[key] = _resolve(path.parent, content[key])
-    for dotted, value in (overrides or {}).items():
-        section, _, key = dotted.partition(".")
-        values.setdefault(section, {})
-        if not key:
-            raise ConfigError(dotted, "not a key", "name it SECTION.key, as in TRAIN.batch_size")
-        if isinstance(values[section], dict):  # else the file is at fault, as will be said
-            values[section][key] = value
-            lines.pop(dotted, None)  # from here on its fault is not the file's
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date like 2020-13-45
+        raise ConfigError(path, f"not readable as YAML ({' '.join(str(error).split())})", "fix the syntax") from None
+    _resolve_paths(values, path.parent)
+    _override(values, lines, overrides or {})
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise _explain(path, lines, overrides or {}, error) from None
 
 
-def parse_override(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE`` from ``-o`` as (dotted key, value); the value is read as YAML.
+def _resolve_paths(values: _Values, folder: Path) -> None:
+    """Take relative paths in the file from its own folder, in place."""
+    for content in values.values():
+        for key in PATH_KEYS:
+            if isinstance(content, dict) and isinstance(content.get(key), str):
+                content[key] = _resolve(folder, content[key])
+
+
+def _override(values: _Values, lines: dict[str, int], overrides: Mapping[str, object]) -> None:
+    """Put overrides in, in place; their lines go, because from then on a bad value is not the file's."""
+    for dotted, value in overrides.items():
+        section, _, key = dotted.partition(".")
+        content = values.setdefault(section, {})
+        if not key:
+            raise ConfigError(dotted, "not a key", "name it SECTION.key, as in TRAIN.batch_size")
+        if isinstance(content, dict):  # else the file is wrong, and validation says so
+            content[key] = value
+            lines.pop(dotted, None)
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    """Split ``KEY=VALUE`` from ``-o`` into the dotted key and its value, which is read as YAML.
 
     Raises:
         ConfigError: there is no ``=``, or the value is not YAML.
@@ -196,13 +210,13 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ConfigError(f"-o {text}", "the value is not YAML", "quote it") from None
 
 
-def _plain(value: Any) -> Any:
-    """The original files write None for null."""
+def _plain(value: object) -> object:
+    """Return null for ``None``, as the original files spell it."""
     return None if value == "None" else value
 
 
-def _parse(document: str) -> tuple[dict[str, Any], dict[str, int]]:
-    """The values, and the line of each dotted key."""
+def _parse(document: str) -> tuple[_Values, dict[str, int]]:
+    """Return the values, and the line of each dotted key."""
     loaded = yaml.safe_load(document) or {}
     if not isinstance(loaded, dict):
         raise yaml.YAMLError("the file is not a mapping of sections")
@@ -216,7 +230,7 @@ def _parse(document: str) -> tuple[dict[str, Any], dict[str, int]]:
     def note(dotted: str, node: yaml.Node) -> None:
         line = node.start_mark.line + 1
         if dotted in lines:  # YAML would silently take the later one
-            raise yaml.YAMLError(f"{dotted} stands in line {lines[dotted]} and again in line {line}")
+            raise yaml.YAMLError(f"{dotted} is in line {lines[dotted]} and again in line {line}")
         lines[dotted] = line
 
     for section, content in getattr(yaml.compose(document), "value", []):
@@ -232,8 +246,8 @@ def _resolve(folder: Path, text: str) -> str:
     return os.path.normpath(here if here.exists() and not beside.exists() else beside)
 
 
-def _explain(path: Path, lines: dict[str, int], overrides: dict[str, Any], error: ValidationError) -> ConfigError:
-    """Turn the first fault that pydantic found into one sentence; an override's fault is not the file's."""
+def _explain(path: Path, lines: dict[str, int], overrides: Mapping[str, object], error: ValidationError) -> ConfigError:
+    """Turn the first fault that pydantic found into one sentence that blames the file or the override."""
     fault = error.errors()[0]
     dotted = ".".join(str(part) for part in fault["loc"][:2])
     asked = {part for key in overrides for part in (key, key.partition(".")[0])}
@@ -247,7 +261,7 @@ def _explain(path: Path, lines: dict[str, int], overrides: dict[str, Any], error
 
 
 def _nearest(dotted: str) -> str | None:
-    """The known section or key that looks most alike: its own section first, then the same key elsewhere."""
+    """Return the most similar known section or key: its own section first, then the same key elsewhere."""
     section, _, key = dotted.partition(".")
     near = difflib.get_close_matches(section.upper(), Config.model_fields, n=1)
     if near and not key:

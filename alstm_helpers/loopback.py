@@ -1,4 +1,4 @@
-"""Servers of this machine for this machine: nothing here listens on another address than the loopback."""
+"""Servers on this machine for this machine: nothing here listens on any address but the loopback."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ HOST = "127.0.0.1"
 
 
 def listens(port: int) -> bool:
-    """Whether a program accepts connections there."""
+    """Tell whether a program accepts connections on a port."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) == 0
 
 
 def require_free(port: int) -> None:
-    """
+    """Check that no program listens on a port.
+
     Raises:
-        AlstmError: another program listens there.
+        AlstmError: one does.
     """
     if listens(port):
-        raise AlstmError(f"port {port}", "another program listens there", f"pass another port, such as {port + 1}")
+        raise AlstmError(f"port {port}", "another program is listening there", f"pass another port, such as {port + 1}")
 
 
 def free_port() -> int:
-    """A port that no program uses at this moment."""
+    """Return a port that no program is using at the moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

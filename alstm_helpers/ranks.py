@@ -19,7 +19,7 @@ from alstm_helpers.runtime import Tensor
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process, ``rank`` of ``count``. Alone (0 of 1) every exchange gives back what it was given."""
+    """This process, ``rank`` of ``count``. Alone (0 of 1), every exchange returns its argument."""
 
     rank: int = 0
     count: int = 1
@@ -32,7 +32,7 @@ class Ranks:
                     runtime.paddle.distributed.all_reduce(parameter.grad)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """The rows (N, …) of all ranks, one rank after the other; N may differ from rank to rank."""
+        """Return the rows (N, …) of all ranks, one rank after the other; N may differ from rank to rank."""
         if self.count == 1:
             return rows
         lengths = self._gather_equal(np.array([len(rows)], dtype=np.int64))
@@ -51,7 +51,7 @@ ALONE = Ranks()
 
 
 def join_ranks() -> Ranks:
-    """Join the other processes if the launcher started several; over NCCL on GPUs, over Gloo on CPUs."""
+    """Join the other processes if the launcher started several: over NCCL on GPUs, over Gloo on CPUs."""
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) < 2:
         return ALONE
     distributed = runtime.paddle.distributed

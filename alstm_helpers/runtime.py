@@ -1,4 +1,4 @@
-"""Threads, device and seeds: everything that must be settled before Paddle computes.
+"""Threads, device and seeds: everything that must be set before Paddle computes.
 
 Paddle's CPU wheels set ``OMP_NUM_THREADS=1`` at import unless it is set, and their MKL takes a slow
 path on AMD processors unless ``MKL_DEBUG_CPU_TYPE=5`` is set. Both are read once, so the package sets
@@ -29,14 +29,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def usable_cores() -> int:
-    """Cores this process may run on (respects taskset and containers where the system tells)."""
+    """Return the number of cores this process may run on (respects taskset, and containers where the system tells)."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
 
 
 def is_amd() -> bool:
-    """True on an x86 processor made by AMD, the case in which MKL needs its hint."""
+    """Tell whether this is an x86 processor made by AMD, on which MKL needs its hint."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         return "AuthenticAMD" in cpuinfo.read_text(errors="replace")
@@ -44,7 +44,7 @@ def is_amd() -> bool:
 
 
 def recommended_environment() -> dict[str, str]:
-    """The variables that make Paddle's CPU kernels fast on this machine."""
+    """Return the variables that make Paddle's CPU kernels fast on this machine."""
     wanted = {"OMP_NUM_THREADS": str(usable_cores())}
     if is_amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
@@ -52,7 +52,7 @@ def recommended_environment() -> dict[str, str]:
 
 
 def configure_threads() -> None:
-    """Set what the user has not set. A user's own setting stays; ``alstm doctor`` comments on it."""
+    """Set the variables that the user has not set; ``alstm doctor`` comments on those that the user has."""
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only: the tracer warns about its own internals
     if "paddle" not in sys.modules:
         for name, value in recommended_environment().items():
@@ -62,8 +62,8 @@ def configure_threads() -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep large blocks that are freed: a training step asks for the same ones again and again.
 
-    Returned to the system, their pages must be mapped and cleared anew each time; turning the bytes of a batch into
-    floats then takes nine times as long. Elsewhere than on glibc, or where the user tunes malloc, nothing is done.
+    If they are returned to the system, their pages must be mapped and cleared each time, and turning the bytes of a
+    batch into floats takes nine times as long. Without glibc, or if the user tunes malloc, nothing is done.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -96,7 +96,7 @@ def __getattr__(name: str) -> Any:
 
 
 def set_device(use_gpu: bool | None) -> str:
-    """Choose the device and return Paddle's name for it, ``cpu`` or ``gpu:N``.
+    """Set the device and return Paddle's name for it, ``cpu`` or ``gpu:N``.
 
     Args:
         use_gpu: True and False as asked for; None takes a GPU when there is one.
@@ -117,7 +117,7 @@ def set_device(use_gpu: bool | None) -> str:
 
 
 def package_version(name: str) -> str | None:
-    """The installed version of a package; for Paddle of its CPU or its GPU wheel, whichever is there."""
+    """Return the installed version of a package; for Paddle that of its CPU or its GPU wheel."""
     for candidate in (name, "paddlepaddle-gpu") if name == "paddlepaddle" else (name,):
         try:
             return metadata.version(candidate)
@@ -126,8 +126,8 @@ def package_version(name: str) -> str | None:
     return None
 
 
-def how_it_ran() -> dict[str, Any]:
-    """The command, versions, device and threads of this process: with its settings and data, what repeats a run."""
+def how_it_ran() -> dict[str, object]:
+    """Return the command, versions, device and threads of this process, to repeat a run with its settings and data."""
     packages = ("alstm-helpers", "paddlepaddle", "numpy")
     return {
         "command": sys.argv,
@@ -139,12 +139,12 @@ def how_it_ran() -> dict[str, Any]:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed the generators that layers draw from (initial weights, dropout)."""
+    """Seed the generators of initial weights and dropout."""
     _import_paddle().seed(seed)
 
 
 def matmul_gflops(size: int = 1024, repeats: int = 8) -> float:
-    """Measured float32 matrix-product speed of Paddle on the current device, in GFLOP/s (best of runs)."""
+    """Measure the float32 matrix product of Paddle on the current device, in GFLOP/s (best of several runs)."""
     paddle = _import_paddle()
     a = paddle.ones([size, size])
     best = float("inf")

@@ -1,12 +1,12 @@
 """YouTube-8M frame-level TFRecords, read and written without TensorFlow.
 
-A TFRecord file is a run of records, each framed as::
+A TFRecord file is a sequence of records, each framed as::
 
     uint64 LE length | masked CRC-32C of those 8 bytes | payload | masked CRC-32C of the payload
 
 with ``mask(c) = ((c >> 15) | (c << 17)) + 0xa282ead8 mod 2**32``. A payload is a serialised
 ``tf.train.SequenceExample``: context ``id`` (bytes) and ``labels`` (int64 list); feature lists
-``rgb`` and ``audio`` with one feature a second, a bytes list of one value of 1024 or 128 uint8.
+``rgb`` and ``audio`` with one feature per second, a bytes list of one value of 1024 or 128 uint8.
 (TensorFlow, ``tensorflow/core/lib/io/record_writer.h`` and ``core/example/example.proto``.)
 """
 
@@ -38,7 +38,7 @@ _NEED_FRAME_LEVEL = "this model needs the frame-level data set (partition 2/fram
 class Video(NamedTuple):
     """One video: ``id`` bytes, ``labels`` sorted ints, ``rgb`` uint8 (T, 1024), ``audio`` uint8 (T, 128).
 
-    Arrays that were read from a file are read-only views of what was read: copy before you change them.
+    Arrays that were read from a file are read-only views: copy them before you change them.
     """
 
     id: bytes
@@ -58,13 +58,13 @@ class Video(NamedTuple):
 
 
 def masked_crc(data: bytes) -> int:
-    """CRC-32C, rotated and offset so that a checksum of data that holds checksums stays useful."""
+    """Return the CRC-32C of data, rotated and offset so that it stays useful where data contain checksums."""
     crc = int(google_crc32c.value(data))
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def read_records(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    """Yield the payload of every record, both checksums checked.
+    """Yield the payload of every record, after checking both checksums.
 
     Raises:
         AlstmError: the file is missing or empty.
@@ -85,7 +85,7 @@ def located_records(path: str | os.PathLike[str]) -> Iterator[tuple[str, bytes]]
 
 
 def count_records(path: str | os.PathLike[str]) -> int:
-    """How many records a file holds, from their headers alone; the payloads are not read.
+    """Count the records of a file by their headers alone; the payloads are not read.
 
     Raises:
         AlstmError: as :func:`read_records`, except for damaged payloads.
@@ -100,10 +100,10 @@ def count_records(path: str | os.PathLike[str]) -> int:
 
 
 def _frames(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
-    """The place of each record and the length of its payload, at which ``file`` then stands.
+    """Yield the place of each record and the length of its payload, with ``file`` positioned at the payload.
 
-    The caller moves the file on by the payload and its checksum. What is announced is known to be there: it
-    is compared with the file's size before anything is read, so a wild length costs no memory.
+    The caller moves the file past the payload and its checksum. Each length is compared with the file's size before
+    anything is read, so a wild length costs no memory.
     """
     size = os.fstat(file.fileno()).st_size
     if size == 0:
@@ -125,7 +125,7 @@ def _frames(file: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
 
 
 def _not_a_header(where: str, header: bytes, problem: str, *, first: bool) -> CorruptRecord:
-    """Damage; or, at the start of a file, a file of another kind, named where its first bytes tell."""
+    """Return the error of a damaged header or, at the start of a file, of a file of another kind."""
     if not first:
         return CorruptRecord(where, problem, _DOWNLOAD_AGAIN)
     if header.startswith(b"\x1f\x8b"):
@@ -133,7 +133,7 @@ def _not_a_header(where: str, header: bytes, problem: str, *, first: bool) -> Co
     text = header.decode("utf-8", errors="ignore")  # a character may be cut in two
     if len(text.encode()) > 8 and all(character.isprintable() or character in "\ufeff\t\r\n" for character in text):
         problem = f"this is not a TFRecord file but text that begins with {text!r}"
-        return CorruptRecord(where, problem, "look into it, it may be a server's error page; " + _DOWNLOAD_AGAIN)
+        return CorruptRecord(where, problem, "look inside, it may be a server's error page; " + _DOWNLOAD_AGAIN)
     return CorruptRecord(where, problem + ", or this is not a TFRecord file", _DOWNLOAD_AGAIN)
 
 
@@ -148,7 +148,7 @@ def write_records(path: str | os.PathLike[str], payloads: Iterable[bytes]) -> No
 
 @cache
 def sequence_example_class() -> Any:
-    """The protobuf class of ``tf.train.SequenceExample``, declared here so that TensorFlow is not needed."""
+    """Declare the protobuf class of ``tf.train.SequenceExample``, so that TensorFlow is not needed."""
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="alstm/example.proto", package="alstm", syntax="proto3")
 
@@ -224,42 +224,55 @@ def decode_video(payload: bytes, where: str) -> Video:
 
 
 def fast_decode(payload: bytes) -> Video | None:
-    """A record in the layout that TensorFlow writes, decoded a whole video at once; None for any other layout.
+    """Decode a record in the layout that TensorFlow writes, a whole video at once; return None for any other layout.
 
-    Every frame of a feature list has the same encoded size, a 9-byte head and its bytes, so a list is a
-    matrix whose first 9 columns are checked against the one right head.
+    Every frame of a feature list has the same encoded size, a 9-byte head and its bytes, so a list is a matrix whose
+    first 9 columns must equal the one right head.
     """
-    try:
-        context, feature_lists = _message_fields(payload, 0, len(payload), (1, 2))
-        frames = {}
-        position, end = feature_lists
-        while position < end:
-            number, start, position = _field(payload, position, end)
-            key, value = _message_fields(payload, start, position, (1, 2))
-            name = payload[slice(*key)].decode()
-            if number != 1 or name not in _STREAMS or name in frames:
-                return None
-            frames[name] = np.frombuffer(payload, np.uint8, value[1] - value[0], value[0])
-        matrices = [frames[name].reshape(-1, len(_HEADS[name]) + dim) for name, dim in _STREAMS.items()]
-    except (ValueError, KeyError, IndexError):
-        return None
-    for (name, head), matrix in zip(_HEADS.items(), matrices, strict=True):
-        if not (matrix[:, : len(head)] == head).all():
-            return None
-        frames[name] = matrix[:, len(head) :]
     video = sequence_example_class()()
     try:
+        context, feature_lists = _message_fields(payload, 0, len(payload), (1, 2))
+        content = _stream_bytes(payload, *feature_lists)
+        rgb, audio = (_frame_matrix(content[name], name) for name in _STREAMS)  # (T, 1024), (T, 128)
         video.context.ParseFromString(payload[slice(*context)])
         video_id, labels = _id(video.context.feature, ""), _labels(video.context.feature, "")
-    except (DecodeError, CorruptRecord):
-        return None  # the general path says what is wrong
-    if len(frames["rgb"]) != len(frames["audio"]):
-        return None
-    return Video(video_id, labels, frames["rgb"], frames["audio"])
+    except (ValueError, KeyError, IndexError, DecodeError, CorruptRecord):
+        return None  # the general path reads it, or says what is wrong
+    return Video(video_id, labels, rgb, audio) if len(rgb) == len(audio) else None
+
+
+def _stream_bytes(payload: bytes, position: int, end: int) -> dict[str, np.ndarray]:
+    """Return the encoded frames of each stream, uint8 (N,), from the ``feature_lists`` message at ``position``.
+
+    Raises:
+        ValueError: it holds anything but rgb and audio, each once.
+    """
+    found: dict[str, np.ndarray] = {}
+    while position < end:
+        number, start, position = _field(payload, position, end)
+        key, value = _message_fields(payload, start, position, (1, 2))
+        name = payload[slice(*key)].decode()
+        if number != 1 or name not in _STREAMS or name in found:
+            raise ValueError("not the usual feature lists")
+        found[name] = np.frombuffer(payload, np.uint8, value[1] - value[0], value[0])
+    return found
+
+
+def _frame_matrix(encoded: np.ndarray, name: str) -> np.ndarray:
+    """Return the frames of a stream, uint8 (T, dim), from its encoded bytes (N,).
+
+    Raises:
+        ValueError: the bytes are not frames of that size.
+    """
+    head = _HEADS[name]
+    matrix = encoded.reshape(-1, len(head) + _STREAMS[name])
+    if not (matrix[:, : len(head)] == head).all():
+        raise ValueError("not the usual frames")
+    return matrix[:, len(head) :]
 
 
 def _frame_head(dim: int) -> np.ndarray:
-    """The bytes before each frame: Feature{BytesList{value}}, each a tag 0x0a and a two-byte length."""
+    """Return the bytes before each frame: Feature{BytesList{value}}, each a tag 0x0a and a two-byte length."""
     lengths = [dim + 6, dim + 3, dim]
     return np.array([byte for n in lengths for byte in (0x0A, n & 0x7F | 0x80, n >> 7)], dtype=np.uint8)
 
@@ -268,7 +281,7 @@ _HEADS = {name: _frame_head(dim) for name, dim in _STREAMS.items()}
 
 
 def _field(data: bytes, position: int, end: int) -> tuple[int, int, int]:
-    """The length-delimited protobuf field at ``position``: its number, and where its content starts and ends.
+    """Return the number, start and end of the length-delimited protobuf field at ``position``.
 
     Raises:
         ValueError: another wire type, or content beyond ``end``.
@@ -288,12 +301,12 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < 0x80:
             return value, position
-        if shift > 28:  # protobuf takes no longer tags and lengths either
+        if shift > 28:  # protobuf accepts no longer tags and lengths, either
             raise ValueError("a number of more than 32 bits")
 
 
 def _message_fields(data: bytes, position: int, end: int, numbers: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Where the fields of a message start and end, each of ``numbers`` exactly once and in this order.
+    """Return start and end of a message's fields, each of ``numbers`` exactly once and in this order.
 
     Raises:
         ValueError: any other fields.
@@ -332,17 +345,17 @@ def general_decode(payload: bytes, where: str) -> Video:
 
 
 def _id(context: Any, where: str) -> bytes:
-    """The video's id: ``id``, or ``video_id`` as the release of 2017 called it."""
+    """Return the video's id: ``id``, or ``video_id`` as the release of 2017 called it."""
     name = next((key for key in ("id", "video_id") if key in context), None)
     values = context[name].bytes_list.value if name else []
     if len(values) != 1:
         problem = f"the record's {name} holds {len(values)} byte strings, not one" if name else "the record has no id"
-        raise CorruptRecord(where, problem, "write one id a video")
+        raise CorruptRecord(where, problem, "write one id per video")
     return bytes(values[0])
 
 
 def _labels(context: Any, where: str) -> tuple[int, ...]:
-    """The labels of a record's context, sorted, each once, as tf2pkl gives them; none where the split has none."""
+    """Return the labels of a record's context, sorted, each once, as tf2pkl does; none if the split has none."""
     if "labels" not in context:
         return ()
     kind = context["labels"].WhichOneof("kind")
@@ -355,10 +368,10 @@ def _labels(context: Any, where: str) -> tuple[int, ...]:
 
 
 def _decode_frames(lists: Any, name: str, dim: int, where: str) -> np.ndarray:
-    """One feature list as uint8 (T, dim)."""
+    """Return one feature list as uint8 (T, dim)."""
     if name not in lists:
         problem = f"it has no {name} frames, only {', '.join(sorted(lists))}"
-        raise WrongShard(where, problem, f"{_NEED_FRAME_LEVEL}; own features go under the names rgb and audio")
+        raise WrongShard(where, problem, f"{_NEED_FRAME_LEVEL}; name your own features rgb and audio")
     frames = []
     for second, feature in enumerate(lists[name].feature):
         kind = feature.WhichOneof("kind")
@@ -384,7 +397,7 @@ def read_videos(path: str | os.PathLike[str]) -> Iterator[Video]:
 
 
 def dequantize(frames: np.ndarray) -> np.ndarray:
-    """uint8 features back to float32: ``x * 4/255 + (4/512 - 2)``, so 0 → -1.9921875 and 255 → 2.0078125.
+    """Turn uint8 features back into float32: ``x * 4/255 + (4/512 - 2)``, so 0 → -1.9921875 and 255 → 2.0078125.
 
     (google/youtube-8m, ``utils.Dequantize`` with its range of -2 to 2.)
     """
@@ -392,5 +405,5 @@ def dequantize(frames: np.ndarray) -> np.ndarray:
 
 
 def quantize(values: np.ndarray) -> np.ndarray:
-    """Floats to the nearest of the 256 levels of :func:`dequantize`, clipped to its range."""
+    """Round floats to the nearest of the 256 levels of :func:`dequantize`, clipped to its range; uint8."""
     return np.clip(np.rint((values - (4 / 512 - 2)) * (255 / 4)), 0, 255).astype(np.uint8)

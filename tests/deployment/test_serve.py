@@ -183,7 +183,7 @@ def test_a_fault_of_the_server_says_nothing_about_it(folder):
     predictor._run = lambda arrays: 1 / 0
     client = TestClient(create_app(predictor), raise_server_exceptions=False)
     answer = client.post("/predict", content=npz(**PAYLOAD))
-    assert answer.status_code == 500 and answer.json() == {"error": "a fault of the server: ZeroDivisionError"}
+    assert answer.status_code == 500 and answer.json() == {"error": "internal error: ZeroDivisionError"}
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +238,7 @@ def test_a_port_that_is_taken(served, folder):
         timeout=60,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: port {port}: another program listens there; pass another port")
+    assert done.stderr.startswith(f"error: port {port}: another program is listening there; pass another port")
 
 
 def test_a_server_that_does_not_start_is_named():

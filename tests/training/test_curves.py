@@ -263,7 +263,7 @@ def test_serve_says_what_is_wrong(tmp_path):
         serve(tmp_path / "nowhere")
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(AlstmError, match=f"port {port}: another program listens there; .*{port + 1}"):
+        with pytest.raises(AlstmError, match=f"port {port}: another program is listening there; .*{port + 1}"):
             serve(tmp_path, port)
 
 
