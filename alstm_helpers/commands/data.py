@@ -33,10 +33,11 @@ def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> N
 @workers_flag(4, "Files at once.")
 def download(partition: str, mirror: str, shard: str | None, out: str, base_url: str | None, workers: int) -> None:
     """Download YouTube-8M shards: resume, retry, and accept a file only if its checksum is right."""
+    from alstm_helpers.data.download import DownloadOptions
     from alstm_helpers.data.download import download as run
 
-    options = {"shard": shard, "base_url": base_url, "workers": workers}
-    done = run(partition, mirror, out, **options, report=line, progress=progress_bar)  # type: ignore[arg-type]
+    options = DownloadOptions(shard=shard, base_url=base_url, workers=workers)
+    done = run(partition, mirror, out, options, report=line, progress=progress_bar)
     click.echo(done.summary())
     fail_after(done.failed)
 

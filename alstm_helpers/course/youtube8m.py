@@ -9,7 +9,7 @@ from typing import Any
 
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.data.convert import convert
-from alstm_helpers.data.download import download
+from alstm_helpers.data.download import DownloadOptions, download
 from alstm_helpers.data.lists import filelist_settings, write_lists
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import write_json
@@ -42,7 +42,8 @@ class RealSet:
         """
         for split, partition in PARTITIONS.items():
             mirror, server = os.environ.get("ALSTM_YT8M_MIRROR", "us"), os.environ.get(SERVER) or None
-            done = download(partition, mirror, self.folder / "tf" / split, shard=PART, base_url=server, report=report)
+            options = DownloadOptions(shard=PART, base_url=server)
+            done = download(partition, mirror, self.folder / "tf" / split, options, report=report)
             report(f"{partition}: {done.summary()}")
             if done.failed:
                 raise AlstmError(partition, f"{len(done.failed)} files could not be had", "run this again: it goes on")

@@ -1,4 +1,4 @@
-"""Weights by address: fetched once into a cache, gone on with after a break, checked each time they are used."""
+"""Weights by address: fetched once into a cache, resumed after an interruption, verified each time they are used."""
 
 from __future__ import annotations
 
@@ -12,108 +12,119 @@ from urllib.parse import urldefrag, urlsplit
 
 import requests
 
-from alstm_helpers.data.download import Files
+from alstm_helpers.data.transfer import Files, Remote, Retry, checksum
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import claimed, write_json
 
 PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
-_BY_HAND = "fetch it where there is a network, and pass the path of the file to --weights"
+_BY_HAND = "download it where there is a network, and pass the path of the file to --weights"
+_RETRY = Retry(attempts=3)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    name: str
-    local_name: str
-    md5: str | None
+class _Address:
+    """Where a file is, and the SHA-256 that the address requires of it, if any."""
+
+    url: str
+    sha256: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> _Address:
+        """Split off a ``#sha256=…``; ``published`` stands for PaddleVideo's weights."""
+        url, fragment = urldefrag(PUBLISHED_WEIGHTS if text == "published" else text)
+        sha256 = fragment.lower().removeprefix("sha256=") if fragment else None
+        if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
+            raise AlstmError(text, "the text after # is not a checksum", "write #sha256= and 64 hexadecimal digits")
+        return cls(url, sha256)
+
+    def check(self, sha256: str) -> None:
+        """Require that the content has the SHA-256 that the address names."""
+        if self.sha256 and sha256 != self.sha256:
+            problem = f"its SHA-256 is {sha256}, not the one after the #"
+            raise AlstmError(self.url, problem, "correct the address, or do not use the file")
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return Path(urlsplit(self.url).path).name or "weights.pdparams"
+
+    @property
+    def folder(self) -> Path:
+        """Its folder in the cache: files of the same name from two servers are two files."""
+        return cache_folder() / hashlib.sha256(self.url.encode()).hexdigest()[:12]
 
 
 def cache_folder() -> Path:
-    """``ALSTM_CACHE``, or ``~/.cache/alstm_helpers``."""
+    """Return ``ALSTM_CACHE``, or ``~/.cache/alstm_helpers``."""
     return Path(os.environ.get("ALSTM_CACHE") or Path.home() / ".cache" / "alstm_helpers")
 
 
 def is_address(weights: str) -> bool:
-    """Whether ``--weights`` names something to be fetched: ``published``, or a URL."""
+    """Return whether ``--weights`` is something to fetch: ``published``, or a URL."""
     return weights == "published" or weights.startswith(("http://", "https://"))
 
 
-def fetch_weights(
-    address: str,
-    *,
-    md5: str | None = None,
-    way_out: str = _BY_HAND,
-    attempts: int = 3,
-    timeout: float = 30.0,
-    pause: float = 1.0,
-) -> Path:
-    """The file in the cache, fetched if it is not there.
+def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HAND, retry: Retry = _RETRY) -> Path:
+    """Return the file in the cache; fetch it first if it is not there.
 
-    What is known of its content is checked: the md5 that the server names (as an ETag), a
-    ``#sha256=…`` at the end of the address, and later each time the SHA-256 that it had when it was fetched.
+    The content is verified against everything known about it: the md5 that the server names (as an ETag), a
+    ``#sha256=…`` at the end of the address, and on every later use the SHA-256 that it had when it was fetched.
 
     Args:
         address: ``published`` for PaddleVideo's weights, or a URL.
-        md5: of the content, where it is known.
-        way_out: what somebody without a network can do.
-        attempts: tries before it fails.
-        timeout: seconds without a byte after which a try is given up.
-        pause: seconds before the second try, doubled for each further one.
+        md5: of the content, if known.
+        way_out: what someone without a network can do; ends the error message.
+        retry: attempts and pauses.
 
     Raises:
-        AlstmError: there is no answer, or the content is not what it should be; then the cache stays without it.
+        AlstmError: no answer, or wrong content; then nothing is added to the cache.
     """
-    url, fragment = urldefrag(PUBLISHED_WEIGHTS if address == "published" else address)
-    pinned = fragment.lower().removeprefix("sha256=") if fragment else None
-    if pinned is not None and not re.fullmatch(r"[0-9a-f]{64}", pinned):
-        raise AlstmError(address, "what stands behind the # is no checksum", "write #sha256= and 64 hexadecimal digits")
-    name = Path(urlsplit(url).path).name or "weights.pdparams"
-    # Two files of one name from two servers are two files.
-    folder = cache_folder() / hashlib.sha256(url.encode()).hexdigest()[:12]
-    path, record = folder / name, folder / "fetched.json"
-    with claimed(folder):
+    wanted = _Address.parse(address)
+    path, record = wanted.folder / wanted.name, wanted.folder / "fetched.json"
+    with claimed(wanted.folder):
         if path.is_file() and record.is_file():
             known = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-            if _sha256(path) == known:
-                _check(url, known, pinned)
+            if checksum(path, "sha256") == known:
+                wanted.check(known)
                 return path
-            path.unlink()  # spoilt since
-        session = requests.Session()
-        wanted = _Wanted(name, name, md5 or _md5_told(session, url, timeout, way_out))
-        _, outcome = Files(session, url.rpartition("/")[0], folder, attempts, timeout, pause).fetch(wanted)
-        if isinstance(outcome, AlstmError):
-            raise AlstmError(url, outcome.problem, f"run the same command again, or {way_out}")
-        found = _sha256(path)
+            path.unlink()  # damaged since
+        _fetch(wanted, md5, way_out, retry)
+        found = checksum(path, "sha256")
         try:
-            _check(url, found, pinned)
+            wanted.check(found)
         except AlstmError:
             path.unlink()
             raise
-        write_json(record, {"url": url, "sha256": found, "bytes": path.stat().st_size})
+        write_json(record, {"url": wanted.url, "sha256": found, "bytes": path.stat().st_size})
     return path
 
 
-def _check(url: str, found: str, pinned: str | None) -> None:
-    if pinned and found != pinned:
-        raise AlstmError(url, f"its SHA-256 is {found}, not that after the #", "correct the address, or do not use it")
+def _fetch(wanted: _Address, md5: str | None, way_out: str, retry: Retry) -> None:
+    """Fetch the file into its folder.
+
+    Raises:
+        AlstmError: no answer, or content with another md5.
+    """
+    session = requests.Session()
+    remote = Remote(wanted.name, wanted.name, md5 or _announced_md5(session, wanted.url, retry.timeout, way_out))
+    outcome = Files(session, wanted.url.rpartition("/")[0], wanted.folder, retry).fetch(remote)
+    if isinstance(outcome, AlstmError):
+        raise AlstmError(wanted.url, outcome.problem, f"run the same command again, or {way_out}")
 
 
-def _md5_told(session: requests.Session, url: str, timeout: float, way_out: str) -> str | None:
-    """The md5 that the server gives for the file, if it does."""
+def _announced_md5(session: requests.Session, url: str, timeout: float, way_out: str) -> str | None:
+    """Return the md5 that the server announces for a file, or None if it announces none.
+
+    Raises:
+        AlstmError: no answer, or no such file.
+    """
     try:
         answer = session.head(url, timeout=timeout, allow_redirects=True)
     except requests.RequestException as error:
         raise AlstmError(url, f"no answer ({type(error).__name__})", way_out) from None
-    if answer.status_code in (405, 501):  # it does not say anything about a file without sending it
+    if answer.status_code in (405, 501):  # it describes no file without sending it
         return None
     if answer.status_code != 200:
         raise AlstmError(url, f"the server answers {answer.status_code}", way_out)
     tag = answer.headers.get("ETag", "").strip('"').lower()
     return tag if re.fullmatch(r"[0-9a-f]{32}", tag) else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

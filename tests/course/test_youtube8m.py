@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -14,6 +15,7 @@ from alstm_helpers.course import youtube8m
 from alstm_helpers.course.lab import Lab
 from alstm_helpers.data.download import in_shard
 from alstm_helpers.data.flashdigits import make_video
+from alstm_helpers.data.transfer import Retry
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import project_root
 from alstm_helpers.tfrecord import write_videos
@@ -99,10 +101,10 @@ def test_a_file_that_cannot_be_had_is_named_and_the_next_run_goes_on(mirror, lab
     assert sum(name.startswith("train") for name in mirror.gets) == 2  # fetched once
 
 
-def _impatient(*arguments, **options):
+def _impatient(partition, mirror, out, options, *, report):
     from alstm_helpers.data.download import download
 
-    return download(*arguments, **options, attempts=2, pause=0)
+    return download(partition, mirror, out, replace(options, retry=Retry(attempts=2, pause=0)), report=report)
 
 
 def test_a_training_that_was_cut_off_goes_on(mirror, lab, monkeypatch):

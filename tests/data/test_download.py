@@ -7,25 +7,28 @@ from pathlib import Path
 import pytest
 from fileserver import CONTENT
 
-from alstm_helpers.data.download import Remote, addresses, download, in_shard, read_plan
+from alstm_helpers.data.download import DownloadOptions, addresses, download, in_shard, local_name, read_plan
+from alstm_helpers.data.transfer import Retry
 from alstm_helpers.errors import AlstmError
 
 
-def fetch(server, out, **options):
-    settings = {"base_url": server.url, "pause": 0.01, "timeout": 0.5, "workers": 2, **options}
-    return download("2/frame/train", "us", out, **settings)
+def fetch(server, out, *, workers=2, timeout=0.5, **how):
+    options = DownloadOptions(base_url=server.url, workers=workers, retry=Retry(timeout=timeout, pause=0.01))
+    return download("2/frame/train", "us", out, options, **how)
 
 
 def assert_whole(out: Path, names=CONTENT):
     found = {path.name: path.read_bytes() for path in out.glob("*.tfrecord")}
-    assert found == {Remote(name, "").local_name: CONTENT[name] for name in names}
+    assert found == {local_name(name): CONTENT[name] for name in names}
     assert not list(out.glob(".*.part"))
 
 
 def test_local_names_are_counted_as_the_official_downloader_does():
     names = {"train0d.tfrecord": "train3227.tfrecord", "trainaa.tfrecord": "train0000.tfrecord"}
     names |= {"validateab.tfrecord": "validate0001.tfrecord", "train99.tfrecord": "train3843.tfrecord"}
-    assert {name: Remote(name, "").local_name for name in names} == names
+    assert {name: local_name(name) for name in names} == names
+    with pytest.raises(ValueError):
+        local_name("../trainaa.tfrecord")
 
 
 def test_addresses_are_the_official_ones():
@@ -92,14 +95,14 @@ def test_a_partial_file_of_an_earlier_run_is_resumed(server, tmp_path):
     assert_whole(tmp_path)
 
 
-def test_a_server_without_ranges_starts_the_file_anew(server, tmp_path):
+def test_a_server_without_ranges_sends_the_file_from_the_start(server, tmp_path):
     tmp_path.joinpath(".train0001.tfrecord.part").write_bytes(b"x" * 30_000)
     server.faults["trainab.tfrecord"] = ["ignores range"]
     fetch(server, tmp_path)
     assert_whole(tmp_path)
 
 
-def test_a_partial_file_of_something_else_is_thrown_away(server, tmp_path):
+def test_a_partial_file_of_something_else_is_discarded(server, tmp_path):
     tmp_path.joinpath(".train0001.tfrecord.part").write_bytes(b"x" * 60_000)
     fetch(server, tmp_path)
     assert_whole(tmp_path)
@@ -124,15 +127,16 @@ def test_a_damaged_local_file_is_fetched_again(server, tmp_path):
 def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path):
     server.announced_size = 10**15
     lines = []
-    with pytest.raises(AlstmError, match="are to come"):
+    with pytest.raises(AlstmError, match="GB to fetch"):
         fetch(server, tmp_path, report=lines.append)
     assert server.gets == []
-    assert "6 files to come, about 6000000.00 GB" in lines[0]
+    assert "6 files to fetch, about 6000000.00 GB" in lines[0]
 
 
 def test_no_plan_is_one_clear_error(tmp_path):
     with pytest.raises(AlstmError, match="no answer"):
-        download("2/frame/train", "us", tmp_path, base_url="http://127.0.0.1:9", attempts=2, pause=0.01, timeout=0.5)
+        options = DownloadOptions(base_url="http://127.0.0.1:9", retry=Retry(attempts=2, timeout=0.5, pause=0.01))
+        download("2/frame/train", "us", tmp_path, options)
 
 
 def interrupted(items, **_):
@@ -142,7 +146,7 @@ def interrupted(items, **_):
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_stops_the_files_under_way_and_a_rerun_goes_on(server, tmp_path):
+def test_ctrl_c_stops_the_files_in_transfer_and_a_rerun_resumes(server, tmp_path):
     """Without a wait for all that was queued, and with what had come kept."""
     with pytest.raises(KeyboardInterrupt):
         fetch(server, tmp_path, progress=interrupted, workers=1)
@@ -154,7 +158,7 @@ def test_ctrl_c_stops_the_files_under_way_and_a_rerun_goes_on(server, tmp_path):
     assert_whole(tmp_path)
 
 
-def test_a_file_under_way_is_stopped_in_its_middle(server, tmp_path):
+def test_a_file_in_transfer_is_stopped_in_its_middle(server, tmp_path):
     server.faults["trainab.tfrecord"] = ["drips"]
     with pytest.raises(KeyboardInterrupt):
         fetch(server, tmp_path, progress=interrupted, workers=6, timeout=5)

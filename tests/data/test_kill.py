@@ -20,7 +20,7 @@ import pytest
 from support import a_video
 
 from alstm_helpers.data.convert import convert
-from alstm_helpers.data.download import download
+from alstm_helpers.data.download import DownloadOptions, download
 from alstm_helpers.data.flashdigits import make_data
 from alstm_helpers.tfrecord import write_videos
 
@@ -30,8 +30,8 @@ KILLS = 20
 CONVERT = "from alstm_helpers.data.convert import convert; print('go', flush=True); convert({!r}, {!r}, workers={})"
 MAKE = "from sklearn.datasets import load_digits; from alstm_helpers.data.flashdigits import make_data; "
 MAKE += "print('go', flush=True); make_data({!r}, train=48, val=12, shards=4, workers={})"
-DOWNLOAD = "from alstm_helpers.data.download import download; print('go', flush=True); "
-DOWNLOAD += "download('2/frame/train', 'us', {!r}, base_url={!r}, workers=3)"
+DOWNLOAD = "from alstm_helpers.data.download import DownloadOptions, download; print('go', flush=True); "
+DOWNLOAD += "download('2/frame/train', 'us', {!r}, DownloadOptions(base_url={!r}, workers=3))"
 
 
 def results(folder: Path) -> dict[str, object]:
@@ -158,6 +158,7 @@ def mirror():
 
 def test_download(tmp_path, mirror):
     def again(folder):
-        assert download("2/frame/train", "us", folder, base_url=mirror, workers=3).failed == []
+        options = DownloadOptions(base_url=mirror, workers=3)
+        assert download("2/frame/train", "us", folder, options).failed == []
 
     killed_and_run_again(tmp_path, lambda folder, workers: DOWNLOAD.format(str(folder), mirror), again, workers=1)

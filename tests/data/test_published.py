@@ -1,4 +1,4 @@
-"""Weights by address: fetched once, gone on with, checked, and clear words where there is no network."""
+"""Weights by address: fetched once, resumed, verified, and a clear error where there is no network."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import pytest
 from support import a_net
 
 from alstm_helpers.data.published import PUBLISHED_WEIGHTS, cache_folder, fetch_weights, is_address
+from alstm_helpers.data.transfer import Retry
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.model.weights import load_arrays, save_weights
 
 NAME = "net.pdparams"
+IMPATIENT = Retry(attempts=3, timeout=0.5, pause=0.01)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def content(server, tiny_config, tmp_path):
 
 
 def fetch(server, fragment="", **options):
-    return fetch_weights(f"{server.url}/some/{NAME}{fragment}", **{"pause": 0.01, "timeout": 0.5, **options})
+    return fetch_weights(f"{server.url}/some/{NAME}{fragment}", retry=IMPATIENT, **options)
 
 
 def test_fetched_once_and_then_from_the_cache(server, cache, content):
@@ -42,13 +44,13 @@ def test_fetched_once_and_then_from_the_cache(server, cache, content):
     assert record["sha256"] == hashlib.sha256(content).hexdigest() and record["bytes"] == len(content)
 
 
-def test_goes_on_after_a_break(server, cache, content):
+def test_an_interrupted_file_is_resumed(server, cache, content):
     server.faults[NAME] = ["cuts off"]
     assert fetch(server).read_bytes() == content
     assert server.gets == [NAME, NAME] and server.ranges and server.ranges[0] != "bytes=0-"
 
 
-def test_a_file_that_was_spoilt_in_the_cache_is_fetched_again(server, cache, content):
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, cache, content):
     path = fetch(server)
     path.write_bytes(content[:-1])
     assert fetch(server).read_bytes() == content and len(server.gets) == 2
@@ -61,44 +63,44 @@ def test_the_md5_that_the_server_names_is_checked(server, cache, content):
     server.faults[NAME] = ["wrong file"] * 3
     next(cache.rglob(NAME)).unlink()
     with pytest.raises(
-        AlstmError, match=rf"{NAME}: its md5 differs .*3 times; run the same command again, or fetch it"
+        AlstmError, match=rf"{NAME}: its md5 differs .*3 times; run the same command again, or download it"
     ):
         fetch(server)
     assert not list(cache.rglob(NAME))
 
 
-def test_another_kind_of_etag_is_no_md5(server, cache, content):
+def test_another_kind_of_etag_is_not_an_md5(server, cache, content):
     server.etags[NAME] = 'W/"67ab43"'
     assert fetch(server).read_bytes() == content
 
 
 def test_a_pinned_sha256(server, cache, content):
     right = hashlib.sha256(content).hexdigest()
-    with pytest.raises(AlstmError, match=rf"{NAME}: its SHA-256 is {right}, not that after the #"):
+    with pytest.raises(AlstmError, match=rf"{NAME}: its SHA-256 is {right}, not the one after the #"):
         fetch(server, f"#sha256={'0' * 64}")
     assert not list(cache.rglob(NAME))
     path = fetch(server, f"#sha256={right.upper()}")
-    with pytest.raises(AlstmError, match="not that after the #"):  # what is in the cache is checked, too
+    with pytest.raises(AlstmError, match="not the one after the #"):  # what is in the cache is checked, too
         fetch(server, f"#sha256={'0' * 64}")
     assert path.exists()
 
 
 def test_files_of_one_name_from_two_places_are_two(server, cache, content):
     first = fetch(server)
-    second = fetch_weights(f"{server.url}/other/{NAME}", pause=0.01, timeout=0.5)
+    second = fetch_weights(f"{server.url}/other/{NAME}", retry=IMPATIENT)
     assert first != second and len(server.gets) == 2
 
 
 def test_offline(cache, server, content):
     server.shutdown()
     server.server_close()
-    with pytest.raises(AlstmError, match=r"net\.pdparams: no answer \(\w+\); fetch it where there is a network"):
+    with pytest.raises(AlstmError, match=r"net\.pdparams: no answer \(\w+\); download it where there is a network"):
         fetch(server)
     assert not list(cache.rglob(NAME))
 
 
 def test_a_server_without_the_file(cache, server):
-    with pytest.raises(AlstmError, match=r"net\.pdparams: the server answers 404; fetch it"):
+    with pytest.raises(AlstmError, match=r"net\.pdparams: the server answers 404; download it"):
         fetch(server)
 
 
@@ -137,7 +139,7 @@ def test_a_server_that_knows_no_head(server, cache, content):
 
 
 @pytest.mark.parametrize("fragment", ["#abc", "#sha256=abc", "#md5=" + "0" * 32])
-def test_a_checksum_that_is_none_is_refused_before_anything_is_fetched(server, cache, content, fragment):
-    with pytest.raises(AlstmError, match=r"what stands behind the # is no checksum; write #sha256="):
+def test_a_malformed_checksum_is_refused_before_anything_is_fetched(server, cache, content, fragment):
+    with pytest.raises(AlstmError, match=r"the text after # is not a checksum; write #sha256="):
         fetch(server, fragment)
     assert server.gets == []

@@ -1,0 +1,164 @@
+"""Fetch files over HTTP: resumed, retried, and given their names only after their checksum is verified."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import requests
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.ledger import Row
+
+AGAIN = "run the same command again; it resumes where it stopped"
+_CHUNK = 1 << 20  # bytes read from a file at once
+_RECEIVE = 1 << 14  # bytes written at once; a broken connection loses at most this many
+
+
+@dataclass(frozen=True)
+class Retry:
+    """How often and how patiently to ask a server.
+
+    Args:
+        attempts: attempts per file.
+        timeout: seconds without a byte after which an attempt is given up.
+        pause: seconds before the second attempt, doubled for each further one.
+    """
+
+    attempts: int = 5
+    timeout: float = 30.0
+    pause: float = 1.0
+
+    def waits(self) -> Iterator[float]:
+        """Yield the seconds to wait before each attempt."""
+        yield 0.0
+        for number in range(self.attempts - 1):
+            yield self.pause * 2**number
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on a server.
+
+    Args:
+        name: its name there.
+        local_name: its name here.
+        md5: its checksum in hexadecimal; None if unknown, then the content is not verified.
+    """
+
+    name: str
+    local_name: str
+    md5: str | None
+
+    def row(self, size: int) -> Row:
+        """Return the ledger's row of the verified file of ``size`` bytes."""
+        return {"file": self.local_name, "md5": self.md5, "bytes": size}
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one folder of a server, and the local folder that they are fetched to.
+
+    A file grows as ``.<local_name>.part``, which a later attempt or run resumes.
+
+    Args:
+        session: the connection.
+        url: address of the folder, without a slash at the end.
+        out: the local folder; it exists.
+        retry: attempts and pauses.
+        stop: once set, files in transfer stop as soon as possible.
+    """
+
+    session: requests.Session
+    url: str
+    out: Path
+    retry: Retry = Retry()
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def size_of(self, remote: Remote) -> int | None:
+        """Return the bytes of a file that the server announces, or None if it does not say."""
+        try:
+            answer = self.session.head(f"{self.url}/{remote.name}", timeout=self.retry.timeout)
+            return int(answer.headers.get("Content-Length", ""))
+        except (requests.RequestException, ValueError):
+            return None
+
+    def fetch_all(self, remotes: Iterable[Remote], workers: int) -> Iterator[Row | AlstmError]:
+        """Fetch files, ``workers`` at a time; yield the outcome of :meth:`fetch` for each as it finishes.
+
+        If the caller's loop ends early (Ctrl-C, a full disk), stop the files in transfer; a later run resumes them.
+        """
+        pool = ThreadPoolExecutor(workers)
+        try:
+            for done in as_completed([pool.submit(self.fetch, remote) for remote in remotes]):
+                yield done.result()
+        finally:
+            self.stop.set()
+            pool.shutdown(cancel_futures=True)
+
+    def fetch(self, remote: Remote) -> Row | AlstmError:
+        """Fetch one file and return its row; return an error if it is still missing after the last attempt."""
+        url, part = f"{self.url}/{remote.name}", self.out / f".{remote.local_name}.part"
+        problems = list[str]()
+        for wait in self.retry.waits():
+            self.stop.wait(wait)
+            problem = self._fetch_rest(url, part) or _verify(part, remote.md5)
+            if not problem:
+                path = part.replace(self.out / remote.local_name)
+                return remote.row(path.stat().st_size)
+            problems.append(problem)
+            if self.stop.is_set():
+                break
+        return AlstmError(f"{url} → {remote.local_name}", f"{problems[-1]}, {len(problems)} times", AGAIN)
+
+    def _fetch_rest(self, url: str, part: Path) -> str:
+        """Append what is missing of a file; return what went wrong, or "" if the file is complete."""
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+        try:
+            with self.session.get(url, headers=headers, stream=True, timeout=self.retry.timeout) as answer:
+                if answer.status_code == 416 and have:  # nothing follows: the part is complete, or of another file
+                    return ""
+                if answer.status_code == 200:
+                    return self._receive(answer, part, "wb")
+                if answer.status_code != 206:
+                    return f"the server answers {answer.status_code}"
+                if answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                    return self._receive(answer, part, "ab")
+                part.unlink(missing_ok=True)
+                return "the server sent another range than requested"
+        except requests.RequestException as error:
+            return f"the connection broke ({type(error).__name__})"
+
+    def _receive(self, answer: requests.Response, part: Path, mode: str) -> str:
+        """Write the body of an answer to a file; return "stopped" if it was stopped."""
+        with part.open(mode) as file:
+            for chunk in answer.iter_content(_RECEIVE):
+                file.write(chunk)
+                if self.stop.is_set():
+                    return "stopped"
+            file.flush()
+            os.fsync(file.fileno())  # a name must never outlive a power cut without its content
+        return ""
+
+
+def _verify(part: Path, md5: str | None) -> str:
+    """Return "" if a file has this md5; otherwise remove it, because wrong content cannot be resumed, and say so."""
+    if md5 is None or checksum(part, "md5") == md5:
+        return ""
+    part.unlink()
+    return "its md5 differs from the expected one"
+
+
+def checksum(path: Path, algorithm: str) -> str:
+    """Return a file's ``md5``, ``sha256`` … in hexadecimal."""
+    digest = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
