@@ -1,20 +1,28 @@
-"""For whoever is behind in a workshop: run what is missing of a notebook, without its pictures."""
+"""For learners who are behind in a workshop: run the earlier cells of a notebook that have not run, without output."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import nbformat
+from IPython.core.getipython import get_ipython
+from IPython.utils.capture import capture_output
+from nbformat import NotebookNode
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import project_root
 
+Variables: TypeAlias = "dict[str, object]"
 
-def catch_up(notebook: str, cell: str = "catch-up", space: dict[str, Any] | None = None) -> str:
-    """Run the cells of a notebook that stand before ``cell`` and have not run in this kernel; exercises are left out.
+
+def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = None) -> str:
+    """Run the cells of a notebook that come before ``cell`` and have not run in this kernel, except exercises.
 
     Args:
-        notebook: its name, as ``01_model``.
-        cell: the id of the cell that calls this.
+        notebook: name of the notebook, such as ``01_model``.
+        cell: id of the cell that calls this.
         space: the variables to run in, with the sources that have run under ``In``; by default those of the kernel.
 
     Returns:
@@ -23,34 +31,40 @@ def catch_up(notebook: str, cell: str = "catch-up", space: dict[str, Any] | None
     Raises:
         AlstmError: one of the cells fails.
     """
-    import nbformat
-    from IPython.core.getipython import get_ipython
-    from IPython.utils.capture import capture_output
-
     if space is None:
         space = get_ipython().user_ns  # type: ignore[no-untyped-call]
-    cells = nbformat.read(project_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
-    above = cells[: next(place for place, each in enumerate(cells) if each.id == cell)]
-    run = {source.strip() for source in space.get("In", [])}
-    missing = [
-        each
-        for each in above
-        if each.cell_type == "code"
-        and each.source.strip() not in run
-        and not each.id.startswith("ex-")
-        # The parameters may have been set by the learner, or by papermill.
-        and not ("parameters" in each.metadata.get("tags", []) and "PROFILE" in space)
-    ]
+    missing = [each for each in _cells_above(notebook, cell) if _is_missing(each, space)]
+    if not missing:
+        return "all cells above have run: you are not behind"
     start = time.perf_counter()
-    for count, each in enumerate(missing, 1):
-        print(f"\rcell {count} of {len(missing)}", end="", flush=True)
+    _run(notebook, missing, space)
+    count = "1 cell" if len(missing) == 1 else f"{len(missing)} cells"
+    return f"ran {count} above in {time.perf_counter() - start:.0f} s; continue here"
+
+
+def _cells_above(notebook: str, cell: str) -> list[NotebookNode]:
+    cells: list[NotebookNode] = nbformat.read(project_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    return cells[: [each.id for each in cells].index(cell)]
+
+
+def _is_missing(cell: NotebookNode, space: Variables) -> bool:
+    """Return whether a cell is code of the lesson that has not run."""
+    if cell.cell_type != "code" or cell.id.startswith("ex-"):
+        return False
+    if "parameters" in cell.metadata.get("tags", []) and "PROFILE" in space:
+        return False  # the learner or papermill may have set other values
+    history = space.get("In")
+    return not isinstance(history, list) or cell.source.strip() not in {source.strip() for source in history}
+
+
+def _run(notebook: str, cells: Sequence[NotebookNode], space: Variables) -> None:
+    """Run cells one after the other and show only their count."""
+    for count, cell in enumerate(cells, 1):
+        print(f"\rcell {count} of {len(cells)}", end="", flush=True)
         try:
             with capture_output():  # type: ignore[no-untyped-call]
-                exec(compile(each.source, f"<{notebook}: {each.id}>", "exec"), space)  # noqa: S102 - the course's own cells
+                exec(compile(cell.source, f"<{notebook}: {cell.id}>", "exec"), space)  # noqa: S102 - the course's own cells
         except Exception as error:
             print()
-            raise AlstmError(f"{notebook}, cell {each.id}", str(error), "run the cells from the top on") from error
-    if not missing:
-        return "all the cells above have run: you are not behind"
+            raise AlstmError(f"{notebook}, cell {cell.id}", str(error), "run the cells from the top on") from error
     print()
-    return f"{len(missing)} cells above have now run, in {time.perf_counter() - start:.0f} s; go on here"

@@ -1,28 +1,31 @@
-"""What every notebook starts with: its folders, its data, a trained model, and its expected results."""
+"""What every notebook starts with: folders, data, a trained model, and the table of expected results."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from alstm_helpers.config import Config, load_config
+from alstm_helpers.config import Config
+from alstm_helpers.course.recipes import finished_settings, load_recipe, mark_finished
 from alstm_helpers.course.youtube8m import RealSet
 from alstm_helpers.data.convert import convert
 from alstm_helpers.data.flashdigits import make_data
-from alstm_helpers.data.lists import filelist_settings, write_lists
+from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import ConfigError, FolderInUse
 from alstm_helpers.files import atomic_write, write_json
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import RunFolder, project_root
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a notebook does: videos, and epochs of the main and of the comparison training."""
+    """How much a notebook does: number of videos, and epochs of the main training and of the comparisons."""
 
     train: int
     val: int
@@ -36,10 +39,11 @@ PROFILES = {
     # FlashDigits as in small, and in the sections named "The real set" YouTube-8M itself.
     "full": Profile(train=2500, val=500, epochs=10, compare_epochs=10),
 }
+DEVICES = {"cpu": False, "gpu": True, "auto": None}  # DEVICE of a notebook → use_gpu of set_device
 
 
 class Expected(NamedTuple):
-    """One row of the table that ends a notebook: within ``tolerance`` of ``reference`` is as expected."""
+    """One row of the table that ends a notebook: a number, its reference, and the tolerance around that."""
 
     name: str
     yours: float
@@ -48,14 +52,19 @@ class Expected(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether the learner's number is as expected."""
+        """Whether the learner's number is within the tolerance."""
         return abs(self.yours - self.reference) <= self.tolerance
 
 
 class Table:
-    """Rows that show as HTML in JupyterLab and as aligned text elsewhere."""
+    """Rows that are shown as HTML in JupyterLab and as aligned text elsewhere.
 
-    def __init__(self, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    Args:
+        header: one title per column.
+        rows: the cells; floats are shown with four significant digits, everything else as ``str`` writes it.
+    """
+
+    def __init__(self, header: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
         self.header, self.rows = list(header), [[_cell(value) for value in row] for row in rows]
 
     def __repr__(self) -> str:
@@ -74,21 +83,22 @@ class Table:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{int(value):,}" if value.is_integer() and abs(value) >= 1e4 else f"{value:.4g}"
     return str(value)
 
 
 class Lab:
-    """A notebook's bench: folders, profile, data and model.
+    """A notebook's environment: its folders, profile, data and model.
 
     Args:
-        notebook: its name, as ``03_data``.
+        notebook: name of the notebook, such as ``03_data``.
         profile: ``tiny``, ``small`` or ``full``.
-        seed: of data and training.
-        data_dir, out_dir: folders; empty takes ``data/course/<profile>`` and ``build/lab/<profile>`` of the clone.
-        device: ``cpu``, ``gpu``, or ``auto`` for a GPU when there is one.
+        seed: seed of data and training.
+        data_dir: data folder; if empty, ``data/course/<profile>`` of the clone.
+        out_dir: folder for results; if empty, ``build/lab/<profile>`` of the clone.
+        device: ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one.
 
     Raises:
         ConfigError: unknown profile or device.
@@ -99,7 +109,7 @@ class Lab:
     ) -> None:
         if profile not in PROFILES:
             raise ConfigError("PROFILE", f"{profile!r} is unknown", f"set it to one of {', '.join(PROFILES)}")
-        if device not in ("cpu", "gpu", "auto"):
+        if device not in DEVICES:
             raise ConfigError("DEVICE", f"{device!r} is unknown", "set it to cpu, gpu or auto")
         self.notebook, self.seed, self.profile_name, self.device = notebook, seed, profile, device
         self.profile = PROFILES[profile]
@@ -110,61 +120,70 @@ class Lab:
     def ensure_data(self) -> Path:
         """Make FlashDigits, its pickles and its lists if they are missing; return their folder.
 
-        Another notebook may be at it: then this one waits.
+        If another notebook is making them, wait for it.
         """
-        start = time.perf_counter()
         while True:
             try:
-                made = make_data(self.data_dir, train=self.profile.train, val=self.profile.val, seed=self.seed)
-                splits = ("train", "val")
-                done = [convert(self.data_dir / "tf" / split, self.data_dir / "pkl" / split) for split in splits]
-                write_lists(self.data_dir)
-                break
+                self._make_data()
+                return self.data_dir
             except FolderInUse:
                 time.sleep(0.5)
-        if made["made"] or any(part.converted for part in done):
+
+    def _make_data(self) -> None:
+        start = time.perf_counter()
+        made = make_data(self.data_dir, train=self.profile.train, val=self.profile.val, seed=self.seed)
+        parts = [convert(self.data_dir / "tf" / split, self.data_dir / "pkl" / split) for split in ("train", "val")]
+        write_lists(self.data_dir)
+        if made["made"] or any(part.converted for part in parts):
             print(f"made {made['videos']} videos in {time.perf_counter() - start:.0f} s")
         else:
             print(f"{made['videos']} videos are ready")
-        return self.data_dir
 
-    def config(self, **overrides: Any) -> Config:
-        """The FlashDigits recipe on this notebook's data; overrides as ``TRAIN__epoch=3``."""
-        settings: dict[str, Any] = {"INFER.class_names": str(self.data_dir / "labels.csv")}
-        settings |= filelist_settings(self.data_dir)
-        settings |= {"TRAIN.epoch": self.profile.epochs, "TRAIN.use_gpu": self.uses_gpu()}
-        settings |= {key.replace("__", "."): value for key, value in overrides.items()}
-        return load_config(project_root() / "configs" / "flashdigits.yaml", settings)
+    def config(self, **overrides: object) -> Config:
+        """Return the FlashDigits recipe on this notebook's data, with overrides such as ``TRAIN__epoch=3``."""
+        settings = {
+            "INFER.class_names": str(self.data_dir / "labels.csv"),
+            "TRAIN.epoch": self.profile.epochs,
+            "TRAIN.use_gpu": self.uses_gpu(),
+        }
+        return load_recipe("flashdigits.yaml", self.data_dir, settings, overrides)
 
     def real_set(self) -> RealSet | None:
-        """YouTube-8M, beside FlashDigits in the same folders, in the profile ``full``; None in the others."""
+        """Return YouTube-8M, in folders below those of FlashDigits; None in all profiles but ``full``."""
         if self.profile_name != "full":
             return None
         folder, out = self.data_dir / "youtube8m", self.out_dir / "youtube8m"
         return RealSet(folder, out, seed=self.seed, use_gpu=self.uses_gpu())
 
     def uses_gpu(self) -> bool:
-        """Set the device and tell whether it is a GPU."""
+        """Set the device and return whether it is a GPU.
+
+        Raises:
+            DeviceError: the device is ``gpu`` and there is none.
+        """
         from alstm_helpers.runtime import set_device
 
-        return set_device({"cpu": False, "gpu": True, "auto": None}[self.device]).startswith("gpu")
+        return set_device(DEVICES[self.device]).startswith("gpu")
 
     @property
     def scale(self) -> str:
-        """``tiny`` or ``small``: which of the two reference numbers a FlashDigits result compares with."""
+        """``tiny`` or ``small``: which of the two reference numbers to compare a FlashDigits result with."""
         return "tiny" if self.profile == PROFILES["tiny"] else "small"
 
     @property
+    def run_folder(self) -> RunFolder:
+        """The files of notebook 04's training."""
+        return RunFolder(self.out_dir / "checkpoints")
+
+    @property
     def checkpoints(self) -> Path:
-        """Where notebook 04's training keeps its checkpoints."""
-        return self.out_dir / "checkpoints"
+        """The folder of notebook 04's training."""
+        return self.run_folder.folder
 
     def ensure_model(self) -> Path:
-        """The best weights of notebook 04's training; trains first if that has not run here."""
+        """Return the best weights of notebook 04's training; train first unless that is finished."""
         self.ensure_data()
-        best = self.checkpoints / "AttentionLSTM_best.pdparams"
-        finished = self.checkpoints / "finished.json"
-        if not best.exists() or not finished.exists() or json.loads(finished.read_text("utf-8")) != self._settings():
+        if finished_settings(self.run_folder) != self._training_settings():
             from alstm_helpers.training.train import train
 
             print(f"no trained model here yet: training {self.profile.epochs} epochs first, about half a minute")
@@ -172,22 +191,22 @@ class Lab:
             train(self.config(), self.checkpoints, seed=self.seed, log_interval=50)
             self.mark_trained()
             print(f"trained in {time.perf_counter() - start:.0f} s")
-        return best
+        return self.run_folder.best
 
     def mark_trained(self) -> None:
-        """Tell later notebooks that the checkpoints are those of a whole training with these settings."""
-        write_json(self.checkpoints / "finished.json", self._settings())
+        """Record that the training in :attr:`checkpoints` is finished, so that other notebooks reuse its weights."""
+        mark_finished(self.run_folder, self._training_settings())
 
-    def _settings(self) -> dict[str, Any]:
+    def _training_settings(self) -> dict[str, object]:
         return {"seed": self.seed, "profile": self.profile_name, "data": str(self.data_dir)}
 
-    def show(self, figure: Any, name: str, *, alt: str) -> None:
+    def show(self, figure: Figure, name: str, *, alt: str) -> None:
         """Display a figure with its description, save it as PNG in ``OUT_DIR/figures``, and close it.
 
         Args:
-            figure: a Matplotlib figure.
-            name: of the file, after the notebook's.
-            alt: one sentence for those who cannot see the figure: what it shows.
+            figure: what to show.
+            name: name of the file, after the notebook's.
+            alt: one sentence for readers who cannot see the figure: what it shows.
         """
         import matplotlib.pyplot as plt
         from IPython.display import display
@@ -200,14 +219,18 @@ class Lab:
         display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)  # type: ignore[no-untyped-call]
 
     def expected_results(self, rows: Sequence[tuple[str, float, float, float]]) -> Table:
-        """The closing table, yours / reference / tolerance; also stored, for ``alstm course`` and CI to assert."""
-        expected = [Expected(name, *map(float, numbers)) for name, *numbers in rows]
+        """Return the closing table, and store its rows for ``alstm course`` and CI to check.
+
+        Args:
+            rows: name, the learner's number, reference and tolerance, as in :class:`Expected`.
+        """
+        results = [Expected(name, *map(float, numbers)) for name, *numbers in rows]
         path = self.out_dir / "expected" / f"{self.notebook}.json"
-        write_json(path, [{**row._asdict(), "ok": row.ok} for row in expected])
+        write_json(path, [{**row._asdict(), "ok": row.ok} for row in results])
         return Table(
             ["", "yours", "reference", "tolerance", ""],
             [
                 [row.name, row.yours, row.reference, f"± {row.tolerance:g}", "✓" if row.ok else "✗ outside"]
-                for row in expected
+                for row in results
             ],
         )

@@ -1,44 +1,55 @@
-"""YouTube-8M itself, as ``PROFILE = "full"`` takes it: one part in a hundred, by the same steps as FlashDigits."""
+"""YouTube-8M itself for ``PROFILE = "full"``: one part in a hundred, in the same steps as FlashDigits."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from alstm_helpers.config import Config, load_config
+from alstm_helpers.config import Config
+from alstm_helpers.course.recipes import finished_settings, load_recipe, mark_finished
 from alstm_helpers.data.convert import convert
 from alstm_helpers.data.download import DownloadOptions, download
-from alstm_helpers.data.lists import filelist_settings, write_lists
+from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import write_json
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import RunFolder
 
 PART = "1,100"  # about 39 files of 260 MB of train, and as many of validate
 PARTITIONS = {"train": "2/frame/train", "val": "2/frame/validate"}
-SERVER = "ALSTM_YT8M_URL"  # another server with the official layout, such as a mirror in the house
-RECIPE = "attention_lstm-single.yaml"  # of configs/: the full-size network on one card
+SERVER = "ALSTM_YT8M_URL"  # environment variable: another server with the official layout, such as a local mirror
+RECIPE = "attention_lstm-single.yaml"  # of configs/: the full-size network on one GPU
 
 
+@dataclass(frozen=True)
 class RealSet:
     """A part of YouTube-8M in a folder, and the full-size network trained on it.
 
     Args:
         folder: gets ``tf/``, ``pkl/`` and the lists.
         out: gets ``checkpoints/``.
-        seed: of the training.
-        use_gpu: whether to train on a card. Without one an epoch of this part takes hours.
+        seed: seed of the training.
+        use_gpu: whether to train on a GPU; without one, an epoch takes hours.
     """
 
-    def __init__(self, folder: Path, out: Path, *, seed: int, use_gpu: bool) -> None:
-        self.folder, self.checkpoints, self.seed, self.use_gpu = folder, out / "checkpoints", seed, use_gpu
+    folder: Path
+    out: Path
+    seed: int
+    use_gpu: bool
+
+    @property
+    def run_folder(self) -> RunFolder:
+        """The files of the training."""
+        return RunFolder(self.out / "checkpoints")
 
     def get(self, report: Callable[[str], None] = lambda line: None) -> dict[str, int]:
-        """Download, convert and list what is missing; the number of shards in each list.
+        """Download and convert what is missing, and write the lists; return the number of shards in each list.
+
+        Args:
+            report: receives lines about the progress.
 
         Raises:
-            AlstmError: files are missing after all tries, or a shard is damaged.
+            AlstmError: files could not be downloaded, or a shard is damaged.
         """
         for split, partition in PARTITIONS.items():
             mirror, server = os.environ.get("ALSTM_YT8M_MIRROR", "us"), os.environ.get(SERVER) or None
@@ -46,32 +57,37 @@ class RealSet:
             done = download(partition, mirror, self.folder / "tf" / split, options, report=report)
             report(f"{partition}: {done.summary()}")
             if done.failed:
-                raise AlstmError(partition, f"{len(done.failed)} files could not be had", "run this again: it goes on")
+                problem = f"{len(done.failed)} of its files could not be downloaded"
+                raise AlstmError(partition, problem, "run this again to continue")
             report(convert(self.folder / "tf" / split, self.folder / "pkl" / split).summary())
         return write_lists(self.folder)
 
-    def config(self, **overrides: Any) -> Config:
-        """The one-card recipe on these lists; its decay counts these videos; overrides as ``TRAIN__epoch=3``."""
-        settings: dict[str, Any] = {**filelist_settings(self.folder)}
-        settings |= {"TRAIN.num_samples": None, "TRAIN.use_gpu": self.use_gpu}
-        settings |= {key.replace("__", "."): value for key, value in overrides.items()}
-        return load_config(project_root() / "configs" / RECIPE, settings)
+    def config(self, **overrides: object) -> Config:
+        """Return the recipe for one GPU on these lists, with overrides such as ``TRAIN__epoch=3``.
+
+        The schedule of the learning rate counts the videos of this part.
+        """
+        settings = {"TRAIN.num_samples": None, "TRAIN.use_gpu": self.use_gpu}
+        return load_recipe(RECIPE, self.folder, settings, overrides)
 
     def class_names(self) -> dict[int, str]:
-        """Names from ``vocabulary.csv`` in the folder; none when it is not there."""
+        """Return the names in ``vocabulary.csv`` of the folder; none if there is no such file."""
         from alstm_helpers.data.class_names import read_class_names
 
         path = self.folder / "vocabulary.csv"
         return read_class_names(path) if path.exists() else {}
 
     def model(self, report: Callable[[str], None] = lambda line: None) -> Path:
-        """The best weights of a training on this part; trains first, or goes on with a training that was cut off."""
-        from alstm_helpers.training.train import train
+        """Return the best weights of a training on this part; train first, or resume, unless that is finished.
 
-        best, finished = self.checkpoints / "AttentionLSTM_best.pdparams", self.checkpoints / "finished.json"
-        if not (best.exists() and finished.exists()):
-            begun = (self.checkpoints / "AttentionLSTM_latest.pdstate").exists()
-            resume = self.checkpoints if begun else None
-            train(self.config(), self.checkpoints, seed=self.seed, resume=resume, report=report)
-            write_json(finished, {"seed": self.seed})
-        return best
+        Args:
+            report: receives the lines of the training log.
+        """
+        run = self.run_folder
+        if finished_settings(run) is None:
+            from alstm_helpers.training.train import train
+
+            resume = run.folder if run.checkpoint.exists() else None
+            train(self.config(), run.folder, seed=self.seed, resume=resume, report=report)
+            mark_finished(run, {"seed": self.seed})
+        return run.best

@@ -1,6 +1,6 @@
-"""Catching up: what has not run is run, in order; what has run, exercises and set parameters are left alone.
+"""Catching up: cells that have not run are run in order; exercises and parameters that are set are left alone.
 
-That every notebook can be gone on with from its cell is run in the notebooks themselves: ``alstm course --behind``.
+``alstm course --behind`` runs every notebook from its own catch-up cell.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ def clone(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_from_nothing(capsys):
+def test_from_scratch(capsys):
     space = {}
-    assert catch_up("01_x", space=space).startswith("4 cells above have now run, in 0 s")
+    assert catch_up("01_x", space=space) == "ran 4 cells above in 0 s; continue here"
     assert space["order"] == ["tiny", "print", "last"]
     assert "noise" not in capsys.readouterr().out
 
 
-def test_what_has_run_is_not_run_again_and_the_parameters_stay():
+def test_cells_are_not_run_twice_and_the_parameters_stay():
     space = {"PROFILE": "small", "order": ["mine"], "In": ["", CELLS[1][1], CELLS[2][1] + "\n"]}
-    assert catch_up("01_x", space=space).startswith("1 cells above")
+    assert catch_up("01_x", space=space) == "ran 1 cell above in 0 s; continue here"
     assert space["order"] == ["mine", "last"] and space["PROFILE"] == "small"
 
 
-def test_who_is_not_behind_is_told_so():
+def test_nothing_is_run_if_nothing_is_missing():
     space = {"PROFILE": "tiny", "In": [source for _, source in CELLS[:5]]}
-    assert catch_up("01_x", space=space) == "all the cells above have run: you are not behind"
+    assert catch_up("01_x", space=space) == "all cells above have run: you are not behind"
     assert "order" not in space
 
 
@@ -79,7 +79,7 @@ def test_every_notebook_has_the_cell_between_two_sections(path):
     assert 0.2 < above / sum(cell.cell_type == "code" for cell in cells) < 0.8
 
 
-def test_from_catch_up_keeps_only_the_parameters_of_what_stands_above():
+def test_from_catch_up_keeps_only_the_parameters_above_the_cell():
     notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
     ids = [cell.id for cell in notebook.cells]
     changed = [cell.id for cell in from_catch_up(notebook).cells]
@@ -88,7 +88,7 @@ def test_from_catch_up_keeps_only_the_parameters_of_what_stands_above():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
-def test_instructors_find_their_notes_before_the_cells(path):
+def test_notes_for_instructors_come_before_their_cells(path):
     notes = instructor_notes()[path.stem[:2]]
     notebook = nbformat.read(path, as_version=4)
     assert len(notes) >= 3 and set(notes) <= {cell.id for cell in notebook.cells}

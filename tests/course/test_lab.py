@@ -1,4 +1,4 @@
-"""What every notebook starts and ends with: folders, settings, figures, and the table of expected results."""
+"""The start and the end of every notebook: folders, settings, figures, and the table of expected results."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def lab(tmp_path):
 
 @pytest.fixture
 def small_profile(monkeypatch):
-    """Data in a moment."""
+    """A profile whose data is made in a moment."""
     monkeypatch.setitem(PROFILES, "tiny", Profile(train=20, val=10, epochs=1, compare_epochs=1))
 
 
-# --- the bench --------------------------------------------------------------------------------------------------
+# --- the lab ---------------------------------------------------------------------------------------------------
 
 
 def test_folders(tmp_path, monkeypatch):
@@ -50,13 +50,13 @@ def test_folders(tmp_path, monkeypatch):
         ({"device": "tpu"}, "DEVICE: 'tpu' is unknown; "),
     ],
 )
-def test_unknown_settings_are_refused(tmp_path, settings, start):
+def test_unknown_settings_are_rejected(tmp_path, settings, start):
     with pytest.raises(ConfigError, match=f"^{start}.*(tiny|cpu)"):
         Lab("x", **{"profile": "tiny", "seed": 0, "out_dir": str(tmp_path / "out"), **settings})
     assert not (tmp_path / "out").exists()
 
 
-def test_config_is_the_recipe_on_the_notebook_s_data(lab):
+def test_config_is_the_recipe_with_the_data_of_the_notebook(lab):
     config = lab.config(TRAIN__learning_rate=0.5, MODEL__pooling="mean")
     assert config.MODEL.dataset == "FlashDigits" and config.MODEL.num_classes == 20
     assert config.TRAIN.filelist == str(lab.data_dir / "train.list")
@@ -69,9 +69,9 @@ def test_config_is_the_recipe_on_the_notebook_s_data(lab):
 
 
 def test_only_full_has_the_real_set_and_it_compares_as_small(tmp_path):
-    benches = {name: Lab("x", profile=name, seed=0, out_dir=str(tmp_path)) for name in PROFILES}
-    assert [name for name, bench in benches.items() if bench.real_set()] == ["full"]
-    assert {name: bench.scale for name, bench in benches.items()} == {"tiny": "tiny", "small": "small", "full": "small"}
+    labs = {name: Lab("x", profile=name, seed=0, out_dir=str(tmp_path)) for name in PROFILES}
+    assert [name for name, lab in labs.items() if lab.real_set()] == ["full"]
+    assert {name: lab.scale for name, lab in labs.items()} == {"tiny": "tiny", "small": "small", "full": "small"}
 
 
 @pytest.mark.parametrize("device, use_gpu", [("cpu", False), ("gpu", None), ("auto", False)])
@@ -86,7 +86,7 @@ def test_device(tmp_path, monkeypatch, device, use_gpu):
 
 
 def test_ensure_data_makes_it_once(lab, small_profile, capsys):
-    """From nothing it makes shards, pickles and lists; the second time it makes nothing."""
+    """The first call makes shards, pickles and lists; the second makes nothing."""
     lab = Lab("x", profile="tiny", seed=0, data_dir=str(lab.data_dir), out_dir=str(lab.out_dir))
     assert lab.ensure_data() == lab.data_dir
     assert capsys.readouterr().out.startswith("made 30 videos in ")
@@ -121,7 +121,7 @@ def test_ensure_model_trains_once_for_the_same_settings(lab, monkeypatch, small_
     other = Lab("06_x", profile="tiny", seed=4, data_dir=str(lab.data_dir), out_dir=str(lab.out_dir))
     other.ensure_model()  # other settings: the checkpoints there do not count
     assert trainings[1:] == [(PROFILES["tiny"].epochs, 4)]
-    (lab.checkpoints / "finished.json").unlink()  # and neither do those of a training that was cut short
+    lab.run_folder.finished.unlink()  # and neither do those of a training that was interrupted
     other.ensure_model()
     assert len(trainings) == 3
 
@@ -186,7 +186,7 @@ def test_expected_results_are_shown_and_stored(lab):
 
 @pytest.mark.parametrize("number", [np.float64, np.float32, np.int64, int])
 def test_expected_results_take_numpy_s_numbers(lab, number):
-    """References may be computed in the notebook too."""
+    """References may be computed in the notebook, too."""
     lab.expected_results([("a", number(2), number(2), number(1)), ("b", number(5), number(2), number(1))])
     stored = json.loads((lab.out_dir / "expected" / "03_data.json").read_text(encoding="utf-8"))
     assert [row["ok"] for row in stored] == [True, False]
@@ -198,7 +198,7 @@ READY += "data_dir=sys.argv[1], out_dir=sys.argv[1] + '/out').ensure_data()"
 
 
 def test_notebooks_that_start_together_make_the_data_once(tmp_path):
-    """Four at once on an empty folder, as in a workshop: they wait for each other; the second time all is ready."""
+    """Four start at once on an empty folder, as in a workshop, and wait for each other; then all find it ready."""
     command = [sys.executable, "-c", READY, str(tmp_path / "data")]
     for first in (True, False):
         runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]

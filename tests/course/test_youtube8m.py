@@ -25,14 +25,14 @@ REAL_SET = ("03_data", "04_training", "05_evaluation", "06_inference")
 
 
 def names_of_part(split, count):
-    """Names that the official protocol puts into part 1 of 100."""
+    """File names that the official protocol assigns to part 1 of 100."""
     every = (f"{split}{first}{second}.tfrecord" for first in LETTERS for second in LETTERS)
     return [name for name in every if in_shard(name, youtube8m.PART)][:count]
 
 
 @pytest.fixture
 def mirror(server, tmp_path, monkeypatch):
-    """Two shards of each split in the part, and one outside of it; a recipe small enough for a test."""
+    """Two shards per split in the part, and one outside it; a recipe small enough for a test."""
     server.files = {}
     for split, kind in (("train", "train"), ("validate", "val")):
         for index, name in enumerate([*names_of_part(split, 2), f"{split}zz.tfrecord"]):
@@ -61,14 +61,14 @@ def cell_of(notebook):
 
 
 def test_the_notebooks_walk_the_whole_way(mirror, lab, capsys):
-    """Each cell as it stands, one notebook after the other; what is done is not done again."""
+    """Each cell is run as it is, one notebook after the other; nothing is done twice."""
     said = {}
     for notebook in REAL_SET:
         exec(cell_of(notebook), {"lab": lab, "PROFILE": "full"})  # noqa: S102 - the course's own cells
         said[notebook] = capsys.readouterr().out
     real = lab.real_set()
     wanted = sorted(names_of_part("train", 2) + names_of_part("validate", 2))
-    assert sorted(mirror.gets) == wanted  # each once, and none from outside of the part
+    assert sorted(mirror.gets) == wanted  # each once, and none from outside the part
     assert "2/frame/train: downloaded 2 files" in said["03_data"]
     assert "{'train.list': 2, 'val.list': 2, 'test.list': 2, 'infer.list': 2}" in said["03_data"]
     assert "AttentionLSTM_best.pdparams" in said["04_training"] and "[VALID]" in said["04_training"]
@@ -87,13 +87,13 @@ def test_other_profiles_fetch_nothing(mirror, tmp_path, capsys, notebook, profil
     assert not mirror.gets and not (tmp_path / "d").exists()
 
 
-def test_a_file_that_cannot_be_had_is_named_and_the_next_run_goes_on(mirror, lab, monkeypatch):
+def test_a_failed_download_is_reported_and_the_next_run_continues(mirror, lab, monkeypatch):
     bad = names_of_part("validate", 1)[0]
     whole = mirror.files[bad]
     mirror.files[bad] = b"not what the plan says"
     monkeypatch.setattr(youtube8m, "download", _impatient)
     real = lab.real_set()
-    with pytest.raises(AlstmError, match="2/frame/validate: 1 files could not be had; run this again"):
+    with pytest.raises(AlstmError, match="2/frame/validate: 1 of its files could not be downloaded; run this again"):
         real.get()
     assert not (real.folder / "val.list").exists()
     mirror.files[bad] = whole
@@ -107,7 +107,7 @@ def _impatient(partition, mirror, out, options, *, report):
     return download(partition, mirror, out, replace(options, retry=Retry(attempts=2, pause=0)), report=report)
 
 
-def test_a_training_that_was_cut_off_goes_on(mirror, lab, monkeypatch):
+def test_an_interrupted_training_is_resumed(mirror, lab, monkeypatch):
     from alstm_helpers.training import train as training
 
     real = lab.real_set()
@@ -116,12 +116,12 @@ def test_a_training_that_was_cut_off_goes_on(mirror, lab, monkeypatch):
 
     def stop(line):
         lines.append(line)
-        if (real.checkpoints / "AttentionLSTM_latest.pdstate").exists():
+        if real.run_folder.checkpoint.exists():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         real.model(stop)
-    assert not (real.checkpoints / "finished.json").exists()
+    assert not real.run_folder.finished.exists()
     again = []
     best = real.model(again.append)
     assert best.exists() and any("resumed after epoch 1 of 2" in line for line in again)
