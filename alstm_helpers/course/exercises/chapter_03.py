@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import pickle
 import struct
-import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,6 +20,7 @@ from alstm_helpers.course.exercises.core import (
     always,
     equals,
     is_function,
+    text_file,
 )
 from alstm_helpers.tfrecord import Video, dequantize, masked_crc
 
@@ -184,18 +184,16 @@ LISTS: tuple[tuple[str, list[str]], ...] = (
 
 def fault_of_repeated_lines(repeated_lines: Function) -> str:
     """Try a function of a path on lists with and without repeated lines, and return what is wrong with it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "some.list")
-        for text, expected in LISTS:
-            path.write_text(text, encoding="utf-8")
+    for text, expected in LISTS:
+        with text_file("some.list", text) as path:
             found = repeated_lines(path)
             if isinstance(found, str | bytes) or not isinstance(found, Iterable):
                 return f"for a list it returns {a_type(found)}; return the repeated lines"
             lines = sorted(str(line).strip() for line in found)
-            if len(lines) > len(set(lines)):
-                return "a line that occurs three times is returned more than once"
-            if lines != expected:
-                return f"for the lines {text.split()} it returns {lines}, not {expected}"
+        if len(lines) > len(set(lines)):
+            return "a line that occurs three times is returned more than once"
+        if lines != expected:
+            return f"for the lines {text.split()} it returns {lines}, not {expected}"
     return ""
 
 

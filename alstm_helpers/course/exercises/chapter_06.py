@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import csv
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import Exercise, Function, Notebook, a_type, always, equals, is_function
+from alstm_helpers.course.exercises.core import (
+    Exercise,
+    Function,
+    Notebook,
+    a_type,
+    always,
+    equals,
+    is_function,
+    text_file,
+)
 
 # --- 6.1 to 6.3: numbers computed from the notebook's variables ---------------------------------------------------
 
@@ -54,9 +62,7 @@ def fault_of_names(names_of: Function) -> str:
 
     The traps: rows that are not in order, a space before a name, and a class without a name.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "vocabulary.csv")
-        path.write_text(VOCABULARY, encoding="utf-8")
+    with text_file("vocabulary.csv", VOCABULARY) as path:
         found = names_of(path)
     if not isinstance(found, dict):
         return f"it returns {a_type(found)}; return a dict from Index to Name"

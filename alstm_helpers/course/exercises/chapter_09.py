@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from alstm_helpers.course.exercises.core import (
     equals,
     is_function,
     is_text,
+    text_file,
 )
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.labels import Annotation, read_annotations
@@ -46,9 +45,7 @@ def _annotations(table: str) -> list[Annotation]:
     Raises:
         NotYet: the import refuses it.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "labels.csv")
-        path.write_text(table.strip() + "\n", encoding="utf-8", errors="replace")
+    with text_file("labels.csv", table.strip() + "\n") as path:
         try:
             return read_annotations(path)
         except AlstmError as error:
@@ -154,7 +151,7 @@ EXERCISES = [
             (always(TABLE.replace(";music", "")), "a.mp4 has the labels ['cooking']"),
             (
                 always(TABLE.replace("5,12", "12,5")),
-                "the import says: row 3: 12 to 5 s is no part of a video; start must be below end",
+                "the import says: row 3: 12 to 5 s is not a part of a video; start must be below end",
             ),
             (always(TABLE.replace(",5,12,", ",,,")), "the times of b.mp4 are not right"),
             (always(["a.mp4"]), "that is a list; the table is one text, with \\n between its rows"),

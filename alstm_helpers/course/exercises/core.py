@@ -9,8 +9,11 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence, Sized
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -118,6 +121,15 @@ class Exercise:
 def always(value: T) -> Callable[[Notebook], T]:
     """Make the same value whatever the notebook's variables are."""
     return lambda notebook: value
+
+
+@contextmanager
+def text_file(name: str, text: str) -> Iterator[Path]:
+    """Write a text to a file of this name and give its path; the file is deleted afterwards."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        path.write_text(text, encoding="utf-8", errors="replace")
+        yield path
 
 
 # --- Narrowing an answer ------------------------------------------------------------------------------------------
