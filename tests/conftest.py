@@ -14,7 +14,7 @@ from fileserver import Server
 
 from alstm_helpers import cli
 from alstm_helpers.config import Config, load_config
-from alstm_helpers.data.convert import convert
+from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.flashdigits import make_data
 from alstm_helpers.data.lists import write_lists
 
@@ -64,7 +64,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "tiny 数据"
     make_data(root, train=60, val=20, shards=2, workers=1)
     for split in ("train", "val"):
-        convert(root / "tf" / split, root / "pkl" / split, workers=1)
+        convert(root / "tf" / split, root / "pkl" / split, ConvertOptions(workers=1))
     write_lists(root)
     return root
 

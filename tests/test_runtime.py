@@ -48,10 +48,10 @@ def test_data_and_metrics_work_where_paddle_is_not_installed(tiny_data, tmp_path
 import sys
 sys.modules["paddle"] = None
 import numpy as np
-from alstm_helpers.data.convert import convert
+from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.pickles import load_videos
-done = convert(sys.argv[1], sys.argv[2], workers=1)
+done = convert(sys.argv[1], sys.argv[2], ConvertOptions(workers=1))
 videos = load_videos(sys.argv[2] + "/validate0000.pkl")
 metrics = YouTube8MMetrics(20)
 metrics.update(np.eye(20)[: len(videos)], [video.labels for video in videos])

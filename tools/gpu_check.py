@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from alstm_helpers.config import Config, TrainSection, load_config
-from alstm_helpers.data.convert import convert
+from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.dataset import Batch, read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import make_data
@@ -33,7 +33,7 @@ from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.paths import project_root
 from alstm_helpers.runtime import paddle, set_device
 from alstm_helpers.training.precision import Precision
-from alstm_helpers.training.train import make_optimizer, train
+from alstm_helpers.training.train import TrainOptions, make_optimizer, train
 
 PRECISIONS = ("off", "bfloat16", "float16")
 BATCH, STEPS, WARM_UP = 128, 5, 2
@@ -52,7 +52,7 @@ def small_config(folder: Path, amp: str) -> Config:
 def small_data(folder: Path) -> Path:
     make_data(folder, train=400, val=100, shards=2, workers=1)
     for split in ("train", "val"):
-        convert(folder / "tf" / split, folder / "pkl" / split, workers=1)
+        convert(folder / "tf" / split, folder / "pkl" / split, ConvertOptions(workers=1))
     write_lists(folder)
     return folder
 
@@ -60,14 +60,14 @@ def small_data(folder: Path) -> Path:
 def check_training(data: Path, folder: Path, amp: str) -> Iterator[Row]:
     """A training on the GPU, and one that is cut after an epoch and goes on."""
     config = small_config(data, amp)
-    whole = train(config, folder / "whole", seed=0, log_interval=10, visualdl=False)
+    whole = train(config, folder / "whole", TrainOptions(seed=0, log_interval=10, visualdl=False))
     losses = whole.curve("train", "loss")[1]
     good = all(map(math.isfinite, losses)) and losses[-1] < losses[0]
     yield f"train, {amp}", good, f"loss {losses[0]:.2f} → {losses[-1]:.2f}, best GAP {whole.best_gap:.3f}"
     cut = config.model_copy(deep=True)
     cut.TRAIN.epoch, cut.TRAIN.schedule, config.TRAIN.schedule = 1, "step", "step"
-    train(cut, folder / "cut", seed=0, visualdl=False)
-    resumed = train(config, folder / "cut", resume=folder / "cut", visualdl=False)
+    train(cut, folder / "cut", TrainOptions(seed=0, visualdl=False))
+    resumed = train(config, folder / "cut", TrainOptions(resume=folder / "cut", visualdl=False))
     last = resumed.curve("valid", "loss")[1]
     yield f"resume, {amp}", len(last) == 2 and last[1] < last[0], f"validation loss {last[0]:.2f} → {last[-1]:.2f}"
 

@@ -53,17 +53,11 @@ def download(partition: str, mirror: str, shard: str | None, out: str, base_url:
 @click.option("--scheduler", metavar="ADDRESS", help="Use a Dask cluster of your own: tcp://host:8786.")
 def convert(source: str, target: str, workers: int, keys: str, keep_going: bool, scheduler: str | None) -> None:
     """Convert every *.tfrecord below SRC to a pickle in DST, without TensorFlow."""
+    from alstm_helpers.data.convert import ConvertOptions
     from alstm_helpers.data.convert import convert as run
 
-    done = run(
-        source,
-        target,
-        workers=workers,
-        keys=keys,
-        keep_going=keep_going,
-        scheduler=scheduler,
-        progress=progress_bar,
-    )
+    options = ConvertOptions(workers=workers, keys=keys, keep_going=keep_going, scheduler=scheduler)
+    done = run(source, target, options, progress=progress_bar)
     click.echo(done.summary())
     fail_after(done.failed)
 

@@ -17,7 +17,7 @@ import pytest
 from support import a_video, equal, run_python
 
 from alstm_helpers.data import convert as conversion
-from alstm_helpers.data.convert import convert
+from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.errors import AlstmError, CorruptRecord, WrongShard
 from alstm_helpers.pickles import load_videos
 from alstm_helpers.tfrecord import read_videos, write_videos
@@ -58,7 +58,7 @@ def target(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_pickles_equal_their_records(source, target, workers):
-    assert counts(convert(source, target, workers=workers)) == (3, 6, 16, 0, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=workers))) == (3, 6, 16, 0, 0)
     for shard in source.rglob("*.tfrecord"):
         read = load_videos(target / f"{shard.stem}.pkl")
         records = list(read_videos(shard))
@@ -72,7 +72,7 @@ def test_pickles_equal_their_records(source, target, workers):
 
 
 def test_the_manifest_describes_the_pickles(source, target):
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     rows = manifest(target)
     assert [list(row) for row in rows] == [FIELDS] * 3
     assert [row["shard"] for row in rows] == [f"train000{n}.tfrecord" for n in range(3)]
@@ -84,25 +84,25 @@ def test_the_manifest_describes_the_pickles(source, target):
 
 
 def test_the_summary_line(source, target):
-    convert(source / "train0000.tfrecord", target, workers=1)
-    done = convert(source, target, workers=1)
+    convert(source / "train0000.tfrecord", target, ConvertOptions(workers=1))
+    done = convert(source, target, ConvertOptions(workers=1))
     assert done.summary() == "converted 2 shards, 4 videos, 11 frames, 1 skipped, 0 failed"
 
 
 def test_the_same_shards_give_the_same_bytes(source, target, tmp_path):
-    convert(source, target, workers=1)
-    convert(source, tmp_path / "again", workers=1)
+    convert(source, target, ConvertOptions(workers=1))
+    convert(source, tmp_path / "again", ConvertOptions(workers=1))
     assert hashes(target) == hashes(tmp_path / "again") and len(hashes(target)) == 3
 
 
 def test_one_shard_alone(source, target):
-    assert counts(convert(source / "train0001.tfrecord", target, workers=1)) == (1, 1, 2, 0, 0)
+    assert counts(convert(source / "train0001.tfrecord", target, ConvertOptions(workers=1))) == (1, 1, 2, 0, 0)
     assert list(hashes(target)) == ["train0001.pkl"]
 
 
 def test_the_pickle_is_named_up_to_the_first_dot(tmp_path, target):
     write_videos(tmp_path / "train0000.part.tfrecord", [a_video("a", 1)])
-    convert(tmp_path, target, workers=1)
+    convert(tmp_path, target, ConvertOptions(workers=1))
     assert list(hashes(target)) == ["train0000.pkl"]
 
 
@@ -115,7 +115,7 @@ def test_progress_sees_every_finished_shard(source, target):
             seen.append((item["shard"], size(item)))
             yield item
 
-    convert(source, target, workers=1, progress=progress)
+    convert(source, target, ConvertOptions(workers=1), progress=progress)
     sizes = {path.name: path.stat().st_size for path in source.rglob("*.tfrecord")}
     assert seen[0] == (3, "converting", sum(sizes.values()))
     assert sorted(seen[1:]) == sorted(sizes.items())
@@ -125,49 +125,49 @@ def test_progress_sees_every_finished_shard(source, target):
 
 
 def test_a_rerun_skips_what_is_done(source, target):
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     before = {path: path.stat().st_mtime_ns for path in target.iterdir()}
-    assert counts(convert(source, target, workers=1)) == (0, 0, 0, 3, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (0, 0, 0, 3, 0)
     assert {path: path.stat().st_mtime_ns for path in target.iterdir()} == before
 
 
 def test_a_new_shard_is_added(source, target):
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     write_videos(source / "train0003.tfrecord", [a_video("new", 4)])
-    assert counts(convert(source, target, workers=1)) == (1, 1, 4, 3, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (1, 1, 4, 3, 0)
     assert len(manifest(target)) == 4
 
 
 def test_a_removed_pickle_is_made_again(source, target):
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     before = hashes(target)
     (target / "train0001.pkl").unlink()
-    assert counts(convert(source, target, workers=1)) == (1, 1, 2, 2, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (1, 1, 2, 2, 0)
     assert hashes(target) == before
 
 
 def test_a_pickle_cut_short_is_made_again(source, target):
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     before = hashes(target)
     path = target / "train0002.pkl"
     path.write_bytes(path.read_bytes()[:-10])
-    assert counts(convert(source, target, workers=1)) == (1, 3, 9, 2, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (1, 3, 9, 2, 0)
     assert hashes(target) == before
 
 
 def test_a_pickle_without_its_row_is_made_again(source, target):
     target.mkdir(parents=True)
     (target / "train0000.pkl").write_bytes(b"left by a run that was killed")
-    assert counts(convert(source, target, workers=1)) == (3, 6, 16, 0, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (3, 6, 16, 0, 0)
 
 
 @pytest.mark.parametrize("garbage", ['{"shard": "train0002.tfr', "[1, 2]", "3", '{"videos": 3}', ""])
 def test_a_half_written_manifest_line_costs_one_shard(source, target, garbage):
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     path = target / "manifest.jsonl"
     rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(rows[:2]) + garbage, encoding="utf-8")
-    assert counts(convert(source, target, workers=1)) == (1, 3, 9, 2, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (1, 3, 9, 2, 0)
     assert [list(row) for row in manifest(target)] == [FIELDS] * 3  # whole again
 
 
@@ -177,18 +177,36 @@ def test_a_crash_keeps_the_rows_of_finished_shards(source, target):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(source, target, workers=1, progress=interrupted)
+        convert(source, target, ConvertOptions(workers=1), progress=interrupted)
     assert len(manifest(target)) == 2
-    assert counts(convert(source, target, workers=1))[0] == 1
+    assert counts(convert(source, target, ConvertOptions(workers=1)))[0] == 1
 
 
 def test_other_keys_are_converted_again(source, target):
-    convert(source, target, workers=1)
-    assert counts(convert(source, target, workers=1, keys="bytes"))[:1] == (3,)
+    convert(source, target, ConvertOptions(workers=1))
+    assert counts(convert(source, target, ConvertOptions(workers=1, keys="bytes")))[:1] == (3,)
     rows = pickle.loads((target / "train0000.pkl").read_bytes())  # noqa: S301 — our own file
     assert b"feature" in rows[0] and "feature" not in rows[0]
-    assert counts(convert(source, target, workers=1, keys="bytes")) == (0, 0, 0, 3, 0)
-    assert counts(convert(source, target, workers=1))[:1] == (3,)
+    assert counts(convert(source, target, ConvertOptions(workers=1, keys="bytes"))) == (0, 0, 0, 3, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1)))[:1] == (3,)
+
+
+def test_a_folder_of_an_earlier_version_is_continued_and_ends_with_the_same_bytes(source, target):
+    """Its rows were appended with escapes, and a kill could cut the last one anywhere."""
+    write_videos(source / "näht.tfrecord", [a_video("new", 4)])
+    convert(source, target, ConvertOptions(workers=1))
+    path = target / "manifest.jsonl"
+    whole, pickles = path.read_bytes(), hashes(target)
+    rows = [json.dumps(row) for row in manifest(target)[::-1]]
+    for text in ("\n".join(rows) + "\n", "\n".join(rows), "\n".join(rows)[:-70]):
+        path.write_text(text, encoding="utf-8")
+        again = convert(source, target, ConvertOptions(workers=1))
+        assert again.converted == (not text.endswith(("}", "}\n"))) and again.skipped == 4 - again.converted
+        assert [row | {"seconds": 0} for row in map(json.loads, whole.splitlines())] == [
+            row | {"seconds": 0} for row in manifest(target)
+        ]
+        assert again.converted or path.read_bytes() == whole
+        assert hashes(target) == pickles
 
 
 # --- faults -----------------------------------------------------------------------------------------------------
@@ -207,12 +225,12 @@ def one_is_bad(source):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bad_shard_ends_the_run_and_is_named(one_is_bad, target, workers):
     with pytest.raises(CorruptRecord, match=r"train0001\.tfrecord, record 0 at byte 0: the checksum of the payload"):
-        convert(one_is_bad, target, workers=workers)
+        convert(one_is_bad, target, ConvertOptions(workers=workers))
     assert not (target / "train0001.pkl").exists()
 
 
 def test_keep_going_converts_the_others(one_is_bad, target):
-    done = convert(one_is_bad, target, workers=1, keep_going=True)
+    done = convert(one_is_bad, target, ConvertOptions(workers=1, keep_going=True))
     assert counts(done) == (2, 5, 14, 0, 1)
     assert "train0001.tfrecord" in str(done.failed[0])
     assert sorted(hashes(target)) == ["train0000.pkl", "train0002.pkl"]
@@ -220,32 +238,32 @@ def test_keep_going_converts_the_others(one_is_bad, target):
     assert not list(target.glob(".*"))
 
 
-def test_a_mended_shard_is_converted_by_the_next_run(one_is_bad, target):
-    convert(one_is_bad, target, workers=1, keep_going=True)
-    write_videos(one_is_bad / "train0001.tfrecord", [a_video("mended", 7)])
-    assert counts(convert(one_is_bad, target, workers=1)) == (1, 1, 7, 2, 0)
+def test_a_repaired_shard_is_converted_by_the_next_run(one_is_bad, target):
+    convert(one_is_bad, target, ConvertOptions(workers=1, keep_going=True))
+    write_videos(one_is_bad / "train0001.tfrecord", [a_video("repaired", 7)])
+    assert counts(convert(one_is_bad, target, ConvertOptions(workers=1))) == (1, 1, 7, 2, 0)
 
 
 def test_two_shards_of_one_name_are_refused(source, target):
     (source / "more" / "train0000.tfrecord").write_bytes((source / "train0000.tfrecord").read_bytes())
     with pytest.raises(AlstmError, match=r"would become the same train0000\.pkl"):
-        convert(source, target, workers=1)
+        convert(source, target, ConvertOptions(workers=1))
     assert not target.exists()
 
 
 def test_nothing_to_convert(tmp_path, target):
     with pytest.raises(AlstmError, match="no such folder"):
-        convert(tmp_path / "none", target, workers=1)
+        convert(tmp_path / "none", target, ConvertOptions(workers=1))
     (tmp_path / "empty").mkdir()
     with pytest.raises(AlstmError, match=r"no \*\.tfrecord below it"):
-        convert(tmp_path / "empty", target, workers=1)
+        convert(tmp_path / "empty", target, ConvertOptions(workers=1))
 
 
 def test_a_target_that_is_a_file(source, target):
     target.parent.mkdir()
     target.write_text("")
     with pytest.raises(AlstmError, match="this is a file"):
-        convert(source, target, workers=1)
+        convert(source, target, ConvertOptions(workers=1))
 
 
 def test_a_full_disk_names_the_target(source, target, monkeypatch):
@@ -254,7 +272,7 @@ def test_a_full_disk_names_the_target(source, target, monkeypatch):
 
     monkeypatch.setattr(conversion, "save_videos", full)
     with pytest.raises(AlstmError, match="No space left on device; free some space") as caught:
-        convert(source, target, workers=1)
+        convert(source, target, ConvertOptions(workers=1))
     assert caught.value.where.endswith(".pkl")
 
 
@@ -262,28 +280,28 @@ def test_a_full_disk_names_the_target(source, target, monkeypatch):
 
 
 def test_a_shard_newer_than_its_pickle_is_converted_again(source, target):
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     path = source / "train0001.tfrecord"
     write_videos(path, [a_video("x0", 2, [0], seed=1)])  # other content of the same size
     os.utime(path, (time.time() + 10,) * 2)
-    assert counts(convert(source, target, workers=1)) == (1, 1, 2, 2, 0)
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (1, 1, 2, 2, 0)
     assert load_videos(target / "train0001.pkl")[0].id == b"x0"
 
 
-def test_what_a_killed_run_left_is_cleared_away(source, target):
+def test_half_written_files_of_a_killed_run_are_removed(source, target):
     target.mkdir(parents=True)
     (target / ".train0000.pkl.ab12.tmp").write_bytes(b"half")
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     assert not list(target.glob(".*"))
 
 
 def test_a_second_run_in_the_same_folder_is_refused(source, target):
     def second(items, **_):
         with pytest.raises(AlstmError, match="another run is writing here"):
-            convert(source, target, workers=1)
+            convert(source, target, ConvertOptions(workers=1))
         return items
 
-    assert counts(convert(source, target, workers=1, progress=second))[0] == 3
+    assert counts(convert(source, target, ConvertOptions(workers=1), progress=second))[0] == 3
 
 
 def test_memory_does_not_grow_with_the_shard(tmp_path):
@@ -302,7 +320,7 @@ def test_memory_does_not_grow_with_the_shard(tmp_path):
 def test_a_worker_that_dies_is_one_clear_error(source, target, monkeypatch):
     monkeypatch.setattr(conversion, "convert_shard", die)
     with pytest.raises(AlstmError, match="--workers: work was lost before its shard was done") as caught:
-        convert(source, target, workers=2)
+        convert(source, target, ConvertOptions(workers=2))
     assert "fewer --workers" in caught.value.remedy
 
 
@@ -312,7 +330,7 @@ def die(*_):
 
 def test_pickles_are_read_by_plain_python_too(source, target):
     """Other people's readers unpickle these files without this package."""
-    convert(source, target, workers=1)
+    convert(source, target, ConvertOptions(workers=1))
     code = "import pickle, sys; rows = pickle.load(open(sys.argv[1], 'rb')); print(type(rows).__name__, len(rows), "
     code += "rows[1]['feature'].shape, rows[1]['audio'].dtype, rows[1]['label'], 'alstm_helpers' in sys.modules)"
     done = run_python(code, str(target / "train0002.pkl"))
@@ -336,25 +354,27 @@ def test_a_dask_cluster_gives_the_same_bytes(one_is_bad, target, tmp_path, clust
     """Both workers work, a bad shard is named, and the pickles are those of this machine alone."""
     for number in range(10, 30):
         write_videos(one_is_bad / f"train{number:04d}.tfrecord", [a_video(f"{number}", 3, [1])] * 20)
-    done = convert(one_is_bad, target, scheduler=cluster.scheduler_address, keep_going=True)
+    done = convert(one_is_bad, target, ConvertOptions(scheduler=cluster.scheduler_address, keep_going=True))
     assert (done.converted, len(done.failed)) == (22, 1)
     assert "train0001.tfrecord, record 0 at byte 0" in str(done.failed[0])
-    convert(one_is_bad, tmp_path / "alone", workers=1, keep_going=True)
+    convert(one_is_bad, tmp_path / "alone", ConvertOptions(workers=1, keep_going=True))
     assert hashes(target) == hashes(tmp_path / "alone") and len(hashes(target)) == 22
     assert [row["shard"] for row in manifest(target)] == [row["shard"] for row in manifest(tmp_path / "alone")]
-    assert convert(one_is_bad, target, scheduler=cluster.scheduler_address, keep_going=True).skipped == 22
+    assert (
+        convert(one_is_bad, target, ConvertOptions(scheduler=cluster.scheduler_address, keep_going=True)).skipped == 22
+    )
 
 
 def test_without_keep_going_a_cluster_stops_at_the_bad_shard(one_is_bad, target, cluster):
     with pytest.raises(CorruptRecord, match=r"train0001\.tfrecord"):
-        convert(one_is_bad, target, scheduler=cluster.scheduler_address)
+        convert(one_is_bad, target, ConvertOptions(scheduler=cluster.scheduler_address))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "no address at all"])
 def test_no_scheduler_is_one_clear_error(source, target, monkeypatch, address):
     monkeypatch.setattr(conversion, "DASK_TIMEOUT", 0.5)
     with pytest.raises(AlstmError, match=f"--scheduler {address}: no Dask scheduler with workers answers"):
-        convert(source, target, scheduler=address)
+        convert(source, target, ConvertOptions(scheduler=address))
 
 
 def test_a_cluster_without_workers_is_one_clear_error(source, target, monkeypatch):
@@ -365,7 +385,7 @@ def test_a_cluster_without_workers_is_one_clear_error(source, target, monkeypatc
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(AlstmError, match="no Dask scheduler with workers answers"),
     ):
-        convert(source, target, scheduler=empty.scheduler_address)
+        convert(source, target, ConvertOptions(scheduler=empty.scheduler_address))
 
 
 # --- real files -------------------------------------------------------------------------------------------------
@@ -373,13 +393,15 @@ def test_a_cluster_without_workers_is_one_clear_error(source, target, monkeypatc
 
 @needs_real_data
 def test_real_video_level_shards_fail_by_name(target):
-    done = convert(Path(os.environ["ALSTM_REAL_DATA"], "video-level"), target, workers=1, keep_going=True)
+    done = convert(
+        Path(os.environ["ALSTM_REAL_DATA"], "video-level"), target, ConvertOptions(workers=1, keep_going=True)
+    )
     assert counts(done) == (0, 0, 0, 0, 8)
     assert all(isinstance(error, WrongShard) for error in done.failed)
 
 
 @needs_real_data
 def test_a_folder_of_odd_shards(target):
-    done = convert(Path(os.environ["ALSTM_REAL_DATA"], "odd"), target, workers=1, keep_going=True)
+    done = convert(Path(os.environ["ALSTM_REAL_DATA"], "odd"), target, ConvertOptions(workers=1, keep_going=True))
     assert counts(done) == (2, 2, 368, 0, 2)
     assert [len(load_videos(target / f"own-video-frame-level-{letter}.pkl")) for letter in "ab"] == [1, 1]

@@ -11,7 +11,7 @@ import pytest
 from support import a_video, ids_of, write_shards
 
 from alstm_helpers.data import dataset
-from alstm_helpers.data.convert import convert
+from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.dataset import Shuffle, collate, count_videos, parts_of, read_batches, shuffled_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_shard
@@ -261,7 +261,7 @@ def test_videos_are_counted_from_the_manifest_where_it_fits(tmp_path, monkeypatc
     tf, pkl = tmp_path / "tf", tmp_path / "pkl"
     for name, number in (("train0000", 3), ("train0001", 4)):
         write_videos(tf / f"{name}.tfrecord", numbered(number))
-    convert(tf, pkl, workers=1)
+    convert(tf, pkl, ConvertOptions(workers=1))
     shards = sorted(pkl.glob("*.pkl"))
     with monkeypatch.context() as patch:
         patch.setattr(dataset, "load_shard", lambda path: pytest.fail("no shard needs to be read"))

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from support import a_video
 
-from alstm_helpers.data.convert import convert
+from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.download import DownloadOptions, download
 from alstm_helpers.data.flashdigits import make_data
 from alstm_helpers.tfrecord import write_videos
@@ -27,7 +27,8 @@ from alstm_helpers.tfrecord import write_videos
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 KILLS = 20
 # The imports come first, so that the moment of the kill is counted from where the work begins.
-CONVERT = "from alstm_helpers.data.convert import convert; print('go', flush=True); convert({!r}, {!r}, workers={})"
+CONVERT = "from alstm_helpers.data.convert import ConvertOptions, convert; print('go', flush=True); "
+CONVERT += "convert({!r}, {!r}, ConvertOptions(workers={}))"
 MAKE = "from sklearn.datasets import load_digits; from alstm_helpers.data.flashdigits import make_data; "
 MAKE += "print('go', flush=True); make_data({!r}, train=48, val=12, shards=4, workers={})"
 DOWNLOAD = "from alstm_helpers.data.download import DownloadOptions, download; print('go', flush=True); "
@@ -99,7 +100,7 @@ def test_convert(tmp_path, shards, workers):
     def code(folder, workers):
         return CONVERT.format(str(shards), str(folder), workers)
 
-    killed_and_run_again(tmp_path, code, lambda folder: convert(shards, folder, workers=1), workers)
+    killed_and_run_again(tmp_path, code, lambda folder: convert(shards, folder, ConvertOptions(workers=1)), workers)
 
 
 def test_make_data(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from support import a_video
 
-from alstm_helpers.data.convert import convert
+from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_videos
@@ -171,7 +171,7 @@ def test_row(tmp_path, name, outcome, says):
     source, target = tmp_path / "tf", tmp_path / "pkl"
     MAKERS[name](source / "odd.tfrecord")
     raw(bytes)(source / "fine.tfrecord")
-    done = convert(source, target, workers=1, keep_going=True)
+    done = convert(source, target, ConvertOptions(workers=1, keep_going=True))
     assert (target / "fine.pkl").exists()
     if outcome == "refused":
         (error,) = done.failed
@@ -192,7 +192,7 @@ def test_row(tmp_path, name, outcome, says):
 
 def test_nframes_is_cut_at_300_and_so_are_batches(tmp_path):
     MAKERS["more than 300 frames"](tmp_path / "odd.tfrecord")
-    convert(tmp_path, tmp_path, workers=1)
+    convert(tmp_path, tmp_path, ConvertOptions(workers=1))
     assert b"nframes" in (tmp_path / "odd.pkl").read_bytes()
     for shard in ("odd.tfrecord", "odd.pkl"):
         (batch,) = read_batches([tmp_path / shard], 2, 6)
@@ -203,7 +203,7 @@ def test_nframes_is_cut_at_300_and_so_are_batches(tmp_path):
 @pytest.mark.parametrize("shard", ["odd.tfrecord", "odd.pkl"])
 def test_a_label_beyond_the_classes_is_refused_by_the_reader(tmp_path, shard):
     MAKERS["a label ≥ num_classes"](tmp_path / "odd.tfrecord")
-    convert(tmp_path, tmp_path, workers=1)
+    convert(tmp_path, tmp_path, ConvertOptions(workers=1))
     list(read_batches([tmp_path / shard], 2, 3863))
     with pytest.raises(
         AlstmError, match=rf"{re.escape(shard)}, video abcd: label 3862 is out of range for 3862 classes"
@@ -219,9 +219,9 @@ def test_seven_broken_shards_in_two_hundred(tmp_path):
         write_records(source / f"train{number:04d}.tfrecord", [encode_video(a_video(f"{number}", 1))])
     for number, name in enumerate(broken, start=193):
         MAKERS[name](source / f"train{number:04d}.tfrecord")
-    done = convert(source, target, workers=2, keep_going=True)
+    done = convert(source, target, ConvertOptions(workers=2, keep_going=True))
     assert (done.converted, done.videos, len(done.failed)) == (193, 193, 7)
     assert [f"train{number:04d}.tfrecord" in str(error) for number, error in enumerate(done.failed, 193)] == [True] * 7
     assert len(list(target.glob("*.pkl"))) == 193
-    again = convert(source, target, workers=2, keep_going=True)
+    again = convert(source, target, ConvertOptions(workers=2, keep_going=True))
     assert (again.converted, again.skipped, len(again.failed)) == (0, 193, 7)
