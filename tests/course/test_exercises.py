@@ -32,6 +32,7 @@ from alstm_helpers.course.exercises.core import (
     Exercise,
     Notebook,
     NotYet,
+    Verdict,
     a_type,
     always,
     equals,
@@ -92,10 +93,10 @@ class Hostile:
     def __eq__(self, other):
         raise RuntimeError
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
 
-ODD = [
+ODD: list[object] = [
     None,
     "",
     "a text",
@@ -188,9 +189,10 @@ def test_the_broken_function_of_the_gallery_is_not_judged_correct(name):
     """As it is in the notebook, in the cell that shows the symptom."""
     notebook = nbformat.read(NOTEBOOKS[int(name[3]) - 1], as_version=4)
     cell = next(cell for cell in notebook.cells if cell.id == "gallery-broken")
-    broken = re.match(r"(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL)[1]
-    space = {"np": np, "csv": csv, "hashlib": hashlib}
-    exec(broken, space)  # noqa: S102
+    broken = re.match(r"(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL)
+    assert broken
+    space: dict[str, object] = {"np": np, "csv": csv, "hashlib": hashlib}
+    exec(broken[1], space)  # noqa: S102
     space["gap_of"] = chapter_05.gap
     function = next(value for key, value in space.items() if key.startswith("broken_"))
     verdict = find(name).check(function, {})
@@ -302,7 +304,8 @@ def test_check_sees_the_variables_of_its_caller():
     """As in a notebook, where variables are the globals of a cell."""
     space = {"check": check, "__name__": "__main__", "predictions": [{"labels": [{"score": 0.1}]}] * 3}
     exec("found = check('ex-6-1', 3)", space)  # noqa: S102
-    assert space["found"].status == "correct"
+    found = space["found"]
+    assert isinstance(found, Verdict) and found.status == "correct"
 
 
 @pytest.mark.parametrize("name", ["ex-1-9", "ex-10-1", "1-1", "", "ex-x-1", None])
