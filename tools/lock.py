@@ -1,7 +1,10 @@
 """Write requirements.lock from pyproject.toml: exact versions with hashes, each with the notebooks that need it.
 
-Run by ``make lock``; needs uv. One version a package for all supported Pythons and systems, and no address
-of an index, so that every mirror serves it.
+    python tools/lock.py            # the newest versions that pyproject.toml allows
+    python tools/lock.py --keep     # the versions already locked, as far as pyproject.toml still allows them
+
+Run by ``make lock`` and ``make lock KEEP=1``; needs uv. The lock has one version per package for all supported Pythons
+and systems, and no address of an index, so that every mirror serves it.
 """
 
 from __future__ import annotations
@@ -9,22 +12,24 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements.lock"
 HEADER = """\
 # Made by `make lock` from pyproject.toml; do not edit. Every package carries the notebooks that need it.
 # Installed by `make course`, `make test` and `make lab` with hashes checked. Linux and macOS, Python 3.10 to 3.12.
 """
 COMPILE = (
-    "uv pip compile pyproject.toml --quiet --extra dev --universal --python-version 3.10 --fork-strategy fewest "
-    "--generate-hashes --no-header --no-emit-index-url --annotation-style line --upgrade"
+    "uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.10 --fork-strategy fewest "
+    "--generate-hashes --no-header --no-emit-index-url --annotation-style line --output-file"
 )
 
 
 def direct_notebooks(pyproject: str) -> dict[str, set[int]]:
-    """Notebooks by direct dependency, from the comments in pyproject.toml."""
-    found = {}
+    """Return the notebooks that need each direct dependency, from the comments in pyproject.toml."""
+    found: dict[str, set[int]] = {}
     for name, numbers in re.findall(
         r'^\s*"([A-Za-z0-9_.-]+)[^"]*",\s*# notebooks? ([\d, -]+):', pyproject, re.MULTILINE
     ):
@@ -36,14 +41,25 @@ def direct_notebooks(pyproject: str) -> dict[str, set[int]]:
     return found
 
 
+def name_of(block: str) -> str:
+    """Return the package that a block of the lock pins.
+
+    Raises:
+        ValueError: the block does not begin with ``name==``.
+    """
+    pinned = re.match(r"([A-Za-z0-9_.-]+)==", block)
+    if not pinned:
+        raise ValueError(f"not a pinned package: {block.splitlines()[0]}")
+    return pinned[1]
+
+
 def annotate(lock: str, direct: dict[str, set[int]]) -> str:
     """Replace uv's ``# via`` lines by the notebooks that need a package, directly or through others."""
     blocks = re.split(r"\n(?=[A-Za-z0-9])", lock.strip())
     parents = {}
     for block in blocks:
-        name = re.match(r"[A-Za-z0-9_.-]+", block)[0]  # type: ignore[index]
         via = re.search(r"# via (.+)", block)
-        parents[name] = [part.split()[0].partition("[")[0] for part in via[1].split(", ")] if via else []
+        parents[name_of(block)] = [part.split()[0].partition("[")[0] for part in via[1].split(", ")] if via else []
 
     def needed_by(name: str, seen: frozenset[str] = frozenset()) -> set[int]:
         found = set(direct.get(name, ()))
@@ -61,15 +77,28 @@ def annotate(lock: str, direct: dict[str, set[int]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def compile_lock(*, keep: bool) -> str:
+    """Resolve every dependency with uv and return its output; exit with uv's message if that fails.
+
+    Args:
+        keep: prefer the versions that are already locked.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, LOCK.name)
+        if keep:  # uv prefers what its output file already pins
+            output.write_bytes(LOCK.read_bytes())
+        command = [sys.executable, "-m", *COMPILE.split(), str(output)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(done.stderr)
+        return output.read_text(encoding="utf-8")
+
+
 def main() -> None:
-    """Compile and annotate."""
-    compiled = subprocess.run(
-        [sys.executable, "-m", *COMPILE.split()], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if compiled.returncode:
-        sys.exit(compiled.stderr)
+    """Compile, annotate, write."""
+    compiled = compile_lock(keep="--keep" in sys.argv[1:])
     direct = direct_notebooks((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (ROOT / "requirements.lock").write_text(annotate(compiled.stdout, direct), encoding="utf-8")
+    LOCK.write_text(annotate(compiled, direct), encoding="utf-8")
 
 
 if __name__ == "__main__":
