@@ -1,5 +1,6 @@
 # make course   the environment, the data, every notebook headless → build/course/
 # make test     the environment, lint and all tests
+# make coverage the same tests, with the share of lines and branches that they reach
 # make lab      the environment, JupyterLab in notebooks/
 # GPU=cu126 in front of any of them takes Paddle's GPU wheel of that CUDA instead of the CPU wheel.
 
@@ -12,23 +13,26 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-# An unpacked bundle brings its packages along: there nothing is asked of the network.
+# An unpacked bundle brings its packages along and needs no network.
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(if $(wildcard wheels),--no-index --find-links wheels)
 READY := $(VENV)/ready-$(or $(GPU),cpu)
 PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements.lock)
 # Paddle's own page of GPU wheels; PyPI has only old ones.
 PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepaddle-gpu/
 
-# JupyterLab asks the network for its news and for its own updates; this one does not.
+# Keep JupyterLab from asking the network for its news and for updates.
 QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-.PHONY: course answers behind site bundle test lab lint setup gpu-check lock notebooks measured figures clean
+.PHONY: course answers behind site bundle test coverage lab lint setup gpu-check lock notebooks measured figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
 
 test: setup
 	$(RUN) -m pytest
+
+coverage: setup
+	$(RUN) -m pytest --cov
 
 lab: setup
 	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1 $(QUIET)
@@ -58,16 +62,17 @@ endif
 gpu-check: setup
 	$(RUN) tools/gpu_check.py
 
-# For maintainers.
+# For maintainers: the newest versions that pyproject.toml allows; make lock KEEP=1 keeps those already locked.
 lock:
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
-	build/lock/bin/python tools/lock.py
+	build/lock/bin/python tools/lock.py $(if $(KEEP),--keep)
 
 notebooks: setup
 	$(RUN) -m alstm_helpers.course.canonical
+	$(RUN) tools/site.py --tables
 
-# For instructors: notes and answers shown. For CI: also each notebook from its cell for who is behind.
+# For instructors: the course with notes and answers. For CI: also each notebook from its cell "Are you behind?" on.
 answers: setup
 	$(RUN) -m alstm_helpers course --answers --profile $(PROFILE) --out build/answers
 
@@ -78,7 +83,7 @@ site: setup
 	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
 	$(RUN) tools/site.py "$(OUT)" build/site
 
-# The course, its data and every package it needs, in one archive for a room without a network: unpack, make course.
+# The course, its data and every package it needs in one archive, for a room without a network: unpack, make course.
 BUNDLE = attention-lstm-course
 bundle: setup
 	rm -rf build/bundle && mkdir -p build/bundle
@@ -87,10 +92,11 @@ bundle: setup
 	$(RUN) -c "from alstm_helpers.course.lab import Lab; Lab('bundle', profile='tiny', seed=0, data_dir='build/bundle/$(BUNDLE)/data/course/tiny').ensure_data()"
 	tar cf build/$(BUNDLE).tar -C build/bundle $(BUNDLE)
 
-# After a run of the whole course on an idle machine: its seconds, for the README.
+# After a run of the whole course on an idle machine: its seconds, for the README and the workshop.
 measured: setup
 	cp "$(OUT)/summary.json" docs/measured.json
 	$(RUN) -m alstm_helpers.course.canonical
+	$(RUN) tools/site.py --tables
 
 figures: setup
 	$(RUN) -m alstm_helpers.figures.drawings

@@ -96,6 +96,32 @@ def test_a_timetable_has_a_break_before_ninety_minutes_are_over():
     assert [row.split("|")[2].strip() for row in rows] == ["a", "break", "b", "c", "break", "d"]
 
 
+def test_the_tables_of_the_documents_are_up_to_date():
+    for path, text in site_tool.documents_as_they_should_be().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make notebooks`"
+
+
+def test_a_document_is_filled_between_its_comments(tmp_path):
+    document = tmp_path / "x.md"
+    document.write_text("a\n<!-- table: half-day, filled in -->\n\nold\n\n<!-- end -->\nb\n", encoding="utf-8")
+    text = site_tool.filled(document, {"half-day": r"| \1 |", "two-days": ""})
+    assert text == "a\n<!-- table: half-day, filled in -->\n\n| \\1 |\n\n<!-- end -->\nb\n"
+    for wrong in ({"two-days": ""}, {}):
+        with pytest.raises(ValueError, match=r"x\.md: tables \['half-day'\]"):
+            site_tool.filled(document, wrong)
+
+
+def test_tables_have_the_minutes_of_reading_and_of_the_machine():
+    about = {"01_model": site_tool.About("01 Model", 40, 100.0), "02_x": site_tool.About("02 X", 31, None)}
+    found = site_tool.tables(about, "../notebooks/")
+    assert found["notebooks"].splitlines()[2:] == [
+        "| [01 Model](../notebooks/01_model.ipynb) | 40 | 100 |",
+        "| [02 X](../notebooks/02_x.ipynb) | 31 |  |",
+    ]
+    assert "| 0:00 | [01_model](../notebooks/01_model.ipynb) | 42 |  |" in found["two-days"]
+    assert "02_x" not in found["half-day"]
+
+
 def test_no_executed_notebook_is_one_sentence(tmp_path):
     command = [sys.executable, str(ROOT / "tools" / "site.py"), str(tmp_path), str(tmp_path / "site")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

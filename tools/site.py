@@ -1,9 +1,13 @@
-"""The course as a static site: executed notebooks, glossary and workshop as pages that open from the file system.
+"""Make the course a static site: executed notebooks, glossary and workshop as pages that open from the file system.
 
-    python tools/site.py build/course build/site
+    python tools/site.py build/course build/site     # the site
+    python tools/site.py --tables                    # the tables in docs/index.md and docs/workshop.md
 
 The first folder holds executed notebooks, as ``make course`` leaves them; the second gets the site. Sphinx with MyST-NB
-makes the pages, with navigation and search; a warning of it, such as a link that leads nowhere, is an error.
+makes the pages, with navigation and search; a warning from it, such as a link that leads nowhere, is an error.
+
+The tables stand in docs/ between comments, so that the files read well on a code host. There they have the seconds of
+docs/measured.json and link to the notebooks; in the site they have those of its own course run.
 """
 
 from __future__ import annotations
@@ -14,24 +18,45 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import nbformat
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 HALF_DAY = (
     ("01_model", "attention by hand, three poolings"),
     ("03_data", "only to *A record, byte by byte*, and the conversion"),
     ("04_training", "to the first training; resume, if there is time"),
     ("05_evaluation", "the metrics by hand, which numbers compare"),
 )
-STRETCH = 90  # minutes without a break, at most
+STRETCH, BREAK = 90, 15  # minutes: the longest stretch without a break, and a break
+
+
+class About(NamedTuple):
+    """What a page says of a notebook.
+
+    Args:
+        title: its heading.
+        minutes: to read it, from its metadata.
+        seconds: that it took in a run; None where there was none.
+    """
+
+    title: str
+    minutes: int
+    seconds: float | None
+
+    @property
+    def total(self) -> int:
+        """Return the minutes of reading and of the machine."""
+        return round(self.minutes + (self.seconds or 0) / 60)
 
 
 def page(executed: Path) -> nbformat.NotebookNode:
-    """An executed notebook as a page: without the parameters of that run, its figures described as Sphinx wants it."""
+    """Return an executed notebook as a page: without the run's parameters, its figures described as Sphinx wants it."""
     notebook = nbformat.read(executed, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
@@ -45,69 +70,94 @@ def page(executed: Path) -> nbformat.NotebookNode:
 
 
 def links_inside_the_site(text: str) -> str:
-    """Links to other notebooks and to the glossary lead to their pages; those to files of the repository are text."""
+    """Point links to other notebooks and to the glossary at their pages; turn those to other files into plain text."""
     text = text.replace("](../docs/glossary.yml)", "](glossary.md)")
     text = re.sub(r"\[([^\]]+)\]\(<?\.\./[^)]*\)", r"\1", text)
     return re.sub(r"(\]\(<?\d\d_\w+\.ipynb)#[^)>]*", r"\1", text)
 
 
-def metadata_of(notebooks: list[Path]) -> dict[str, Any]:
-    return {path.stem: nbformat.read(path, as_version=4).metadata.get("alstm", {}) for path in notebooks}
-
-
-def seconds_of(course: Path) -> dict[str, float]:
-    """Seconds of each notebook in the run that made it, if it left a summary."""
-    summary = course / "summary.json"
+def read_seconds(summary: Path) -> dict[str, float]:
+    """Return the seconds of each notebook from a course's summary; none if the file does not exist."""
     rows = json.loads(summary.read_text(encoding="utf-8"))["notebooks"] if summary.exists() else []
     return {row["name"]: row["seconds"] for row in rows}
 
 
-def timetable(parts: list[tuple[str, int, str]]) -> str:
-    """Rows of a timetable from 0:00 on, with breaks, from (title, minutes, remark)."""
+def read_about(notebooks: Iterable[Path], seconds: Mapping[str, float]) -> dict[str, About]:
+    """Return what the pages say of each notebook, by its name."""
+    about = {}
+    for path in notebooks:
+        told = nbformat.read(path, as_version=4).metadata.get("alstm", {})
+        about[path.stem] = About(told.get("title", path.stem), told.get("minutes", 0), seconds.get(path.stem))
+    return about
+
+
+def timetable(parts: Sequence[tuple[str, int, str]]) -> str:
+    """Return the rows of a timetable that starts at 0:00, with breaks, from (title, minutes, remark)."""
     rows, clock, stretch = ["| from | | minutes | |", "|---|---|---|---|"], 0, 0
     for title, minutes, remark in parts:
         if stretch and stretch + minutes > STRETCH:
-            rows.append(f"| {clock // 60}:{clock % 60:02d} | break | 15 | |")
-            clock, stretch = clock + 15, 0
+            rows.append(f"| {clock // 60}:{clock % 60:02d} | break | {BREAK} | |")
+            clock, stretch = clock + BREAK, 0
         rows.append(f"| {clock // 60}:{clock % 60:02d} | {title} | {minutes} | {remark} |")
         clock, stretch = clock + minutes, stretch + minutes
     return "\n".join(rows)
 
 
-def minutes_of(about: dict[str, Any], seconds: float | None) -> int:
-    """Reading, as the notebook's text says, and the machine."""
-    return round(about.get("minutes", 0) + (seconds or 0) / 60)
+def tables(about: Mapping[str, About], folder: str) -> dict[str, str]:
+    """Return the tables of docs/ by the name in their comments; links lead to the notebooks in ``folder``."""
+    links = {name: f"[{name}]({folder}{name}.ipynb)" for name in about}
+    rows = ["| notebook | minutes to read | seconds of the machine |", "|---|---|---|"]
+    for name, told in about.items():
+        took = "" if told.seconds is None else f"{told.seconds:.0f}"
+        rows.append(f"| [{told.title}]({folder}{name}.ipynb) | {told.minutes or ''} | {took} |")
+    return {
+        "notebooks": "\n".join(rows),
+        "half-day": timetable([(links[name], about[name].total, why) for name, why in HALF_DAY if name in about]),
+        "two-days": timetable([(links[name], told.total, "") for name, told in about.items()]),
+    }
+
+
+def filled(document: Path, found: Mapping[str, str]) -> str:
+    """Return the text of a document with the tables between its comments replaced.
+
+    Raises:
+        ValueError: a comment names no table, or the document has none of them.
+    """
+    text = document.read_text(encoding="utf-8")
+    between = re.compile(r"(<!-- table: ([\w-]+)[^\n]* -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    names = [name for _, name, _ in between.findall(text)]
+    if not names or not set(names) <= set(found):
+        raise ValueError(f"{document}: tables {names}; expected some of {', '.join(found)}")
+    return between.sub(lambda match: f"{match[1]}\n{found[match[2]]}\n{match[3]}", text)
+
+
+def documents_as_they_should_be() -> dict[Path, str]:
+    """Return the documents with tables: minutes of the notebooks as they are, seconds of docs/measured.json."""
+    notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    found = tables(read_about(notebooks, read_seconds(DOCS / "measured.json")), "../notebooks/")
+    return {path: filled(path, found) for path in (DOCS / "index.md", DOCS / "workshop.md")}
 
 
 def write_sources(course: Path, target: Path) -> None:
-    """Everything Sphinx reads."""
+    """Write everything that Sphinx reads."""
     executed = sorted(course.glob("[0-9][0-9]_*.ipynb"))
     if not executed:
         raise SystemExit(f"error: {course}: no executed notebook here; run `make course` first")
-    about, seconds = metadata_of(executed), seconds_of(course)
+    about = read_about(executed, read_seconds(course / "summary.json"))
     for path in executed:
         nbformat.write(page(path), target / path.name)
-    shutil.copy(ROOT / "docs" / "conf.py", target)
+    shutil.copy(DOCS / "conf.py", target)
     shutil.copytree(ROOT / "figures", target / "figures")
-    rows = ["| notebook | minutes to read | seconds of the machine |", "|---|---|---|"]
-    for name, told in about.items():
-        took = f"{seconds[name]:.0f}" if name in seconds else ""
-        rows.append(f"| [{told.get('title', name)}]({name}.ipynb) | {told.get('minutes', '')} | {took} |")
-    pages = "\n".join([*about, "workshop", "glossary"])
-    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").format(table="\n".join(rows), pages=pages)
-    (target / "index.md").write_text(index, encoding="utf-8")
-    minutes = {name: minutes_of(told, seconds.get(name)) for name, told in about.items()}
-    half = [(f"[{name}]({name}.ipynb)", minutes[name], why) for name, why in HALF_DAY if name in minutes]
-    two = [(f"[{name}]({name}.ipynb)", each, "") for name, each in minutes.items()]
-    workshop = (ROOT / "docs" / "workshop.md").read_text(encoding="utf-8")
-    filled = workshop.format(half=timetable(half), two=timetable(two))
-    (target / "workshop.md").write_text(filled, encoding="utf-8")
-    (target / "glossary.md").write_text(glossary(), encoding="utf-8")
+    found = tables(about, "")
+    toctree = "\n".join(["", "```{toctree}", ":hidden:", "", *about, "workshop", "glossary", "```", ""])
+    index = filled(DOCS / "index.md", found).replace("](../figures/", "](figures/") + toctree
+    for name, text in (("index", index), ("workshop", filled(DOCS / "workshop.md", found)), ("glossary", glossary())):
+        (target / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def glossary() -> str:
-    """The terms in alphabetical order, with links to the notebooks that explain them."""
-    terms = yaml.safe_load((ROOT / "docs" / "glossary.yml").read_text(encoding="utf-8"))
+    """Return the terms in alphabetical order, with links to the notebooks that explain them."""
+    terms = yaml.safe_load((DOCS / "glossary.yml").read_text(encoding="utf-8"))
     rows = ["# Glossary", "", "| term | 中文 | meaning | notebook |", "|---|---|---|---|"]
     for term in sorted(terms, key=lambda term: term["en"].lower()):
         number = term["in"][:2]
@@ -115,8 +165,8 @@ def glossary() -> str:
     return "\n".join(rows) + "\n"
 
 
-def main() -> int:
-    course, site = map(Path, sys.argv[1:])
+def build(course: Path, site: Path) -> int:
+    """Build the site with Sphinx and replace the folder ``site`` by it; return Sphinx's exit status."""
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder, "source"), Path(folder, "out")
         source.mkdir()
@@ -129,6 +179,16 @@ def main() -> int:
         shutil.copytree(out, site)
     print(f"{len(list(site.glob('*.html')))} pages → {site / 'index.html'}")
     return 0
+
+
+def main() -> int:
+    """Build the site, or refresh the tables in docs/."""
+    if sys.argv[1:] == ["--tables"]:
+        for path, text in documents_as_they_should_be().items():
+            path.write_text(text, encoding="utf-8")
+        return 0
+    course, site = map(Path, sys.argv[1:])
+    return build(course, site)
 
 
 if __name__ == "__main__":
