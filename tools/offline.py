@@ -1,8 +1,8 @@
 """Run a command with no network but the loopback: ``python tools/offline.py make course``.
 
-Linux only. Makes an empty network namespace, in which any name look-up or connection to another machine
-fails at once, and starts the loopback, which Jupyter needs to talk to its kernels. Exit status 125 when
-the system does not allow that, else the command's.
+Linux only. Makes an empty network namespace, in which every name look-up and every connection to another machine
+fails at once, and starts the loopback interface, which Jupyter needs to talk to its kernels. The exit status is the
+command's, or 125 if the system does not allow this.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def enter_empty_network() -> None:
 
 
 def main() -> None:
-    """Enter, prove it, run."""
+    """Enter the empty network, make sure that nothing answers, and run the command."""
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     try:

@@ -1,12 +1,12 @@
-"""A training step as PaddleVideo's port of this model does it, for ``alstm bench``: the baseline, not a model to use.
+"""Time a training step as PaddleVideo's port of this model does it: the baseline of ``alstm bench``, not a model for use.
 
-Every video is padded to 512 frames and goes to the network as float32, with a float32 mask of the features' own shape;
-attention is exp / sum without the largest score subtracted. Nothing of this package is imported, so Paddle's threads
-are as its wheel ships them, unless the caller sets the environment.
+Every video is padded to 512 frames and passed to the network as float32, with a float32 mask of the features' own
+shape; attention is exp / sum, without subtracting the largest score. The script imports nothing from this package, so
+Paddle uses the threads that its wheel sets, unless the caller sets the environment.
 
     python tools/paddlevideo_step.py '[[213, 187], [300, 152, 99]]'      # the seconds of each video, batch by batch
 
-The first batch is computed once more beforehand, to warm up. Prints the seconds of a step for each batch, as JSON.
+The first batch runs once more beforehand, to warm up. Prints the seconds per step of each batch, as JSON.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import paddle
 from paddle.nn import LSTM, Layer, LayerList, Linear
 
+Tensor: TypeAlias = Any  # a paddle.Tensor; Paddle's own stubs do not pass mypy
+Stream: TypeAlias = tuple[Tensor, Tensor, Tensor]  # features (B, 512, dim), lengths (B,), mask (B, 512, dim)
 FRAMES, CLASSES = 512, 3862
 DIMS = (1024, 128)
 
 
 class PaddedNetwork(Layer):  # type: ignore[misc]
-    """The full-size network on streams of (features (B, 512, dim), lengths (B,), masks (B, 512, dim))."""
+    """The full-size network on padded streams."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +39,8 @@ class PaddedNetwork(Layer):  # type: ignore[misc]
         )
         self.dropout = paddle.nn.Dropout(0.5)
 
-    def forward(self, streams: list[tuple[Any, Any, Any]]) -> Any:
+    def forward(self, streams: list[Stream]) -> Tensor:
+        """Return the logits (B, 3862)."""
         pooled = []
         for index, (features, lengths, masks) in enumerate(streams):
             states, _ = self.lstm[index](paddle.tanh(self.embed[index](features)), sequence_length=lengths)
@@ -49,7 +52,8 @@ class PaddedNetwork(Layer):  # type: ignore[misc]
         return self.top(paddle.concat(pooled, axis=1))  # (B, 3862)
 
 
-def make_streams(lengths: list[int]) -> list[tuple[Any, Any, Any]]:
+def make_streams(lengths: list[int]) -> list[Stream]:
+    """Return both streams of random videos of the given lengths, padded with zeros."""
     rng = np.random.default_rng(0)
     streams = []
     for dim in DIMS:
@@ -58,11 +62,14 @@ def make_streams(lengths: list[int]) -> list[tuple[Any, Any, Any]]:
         for row, length in enumerate(lengths):
             features[row, :length] = rng.uniform(-2, 2, (length, dim))
             masks[row, :length] = 1
-        streams.append(tuple(map(paddle.to_tensor, (features, np.array(lengths, np.int64), masks))))
+        streams.append(
+            (paddle.to_tensor(features), paddle.to_tensor(np.array(lengths, np.int64)), paddle.to_tensor(masks))
+        )
     return streams
 
 
 def main() -> None:
+    """Train on each batch once, and print the seconds as JSON."""
     batches = json.loads(sys.argv[1])
     paddle.seed(0)
     net = PaddedNetwork()

@@ -1,10 +1,10 @@
-"""The course-size model's training step in PyTorch: the baseline that ``alstm bench --pytorch PYTHON`` measures.
+"""Time the course-size model's training step in PyTorch: the baseline of ``alstm bench --pytorch PYTHON``.
 
-``python tools/pytorch_step.py LENGTHS`` with a Python that has PyTorch; LENGTHS is JSON, the seconds of each video,
+Run ``python tools/pytorch_step.py LENGTHS`` with a Python that has PyTorch; LENGTHS is JSON, the seconds of each video,
 batch by batch. The network, the summed loss and the optimiser are those of the package; the frames are noise. Prints
-JSON: the seconds of the fastest of some epochs for ``packed`` (each direction of the LSTM starts at the video's own
-end: the same network) and ``padded`` (the LSTM also runs over the padding: for videos shorter than their batch's
-longest another network, whose backward direction starts in the padding; it is faster).
+JSON: the seconds of the fastest of several epochs for ``packed`` and for ``padded``. In ``packed``, the backward
+direction of the LSTM starts at the end of each video, as in the package. In ``padded``, the LSTM also runs over the
+padding: that is faster, but a different network for all videos shorter than the longest of their batch.
 """
 
 from __future__ import annotations
@@ -13,17 +13,21 @@ import json
 import os
 import sys
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+Tensor: TypeAlias = Any  # torch.Tensor; PyTorch is not among this project's packages
+Batch: TypeAlias = tuple[list[Tensor], Tensor, Tensor]  # the streams, the lengths, the labels
 DIMS, CLASSES, SIZE, FC, DROP, EPOCHS = (1024, 128), 20, 64, (128, 64), 0.2, 8
 
 
-class Network(nn.Module):
+class Network(nn.Module):  # type: ignore[misc]
+    """The package's network at the size of the course, on packed or on padded sequences."""
+
     def __init__(self, packed: bool) -> None:
         super().__init__()
         self.packed = packed
@@ -35,7 +39,8 @@ class Network(nn.Module):
             nn.Linear(4 * SIZE, FC[0]), nn.ReLU(), nn.Linear(FC[0], FC[1]), nn.Tanh(), nn.Linear(FC[1], CLASSES)
         )
 
-    def forward(self, streams: list[Any], lengths: Any) -> Any:
+    def forward(self, streams: list[Tensor], lengths: Tensor) -> Tensor:
+        """Return the logits (B, C) of uint8 streams (B, T, dim) with lengths (B,)."""
         padding = torch.arange(streams[0].shape[1])[None] >= lengths[:, None]  # (B, T)
         pooled = []
         for index, frames in enumerate(streams):
@@ -45,14 +50,15 @@ class Network(nn.Module):
             pooled.append(torch.bmm(torch.softmax(scores, 1).unsqueeze(1), states).squeeze(1))  # (B, 2H)
         return self.top(torch.cat(pooled, 1))
 
-    def _states(self, index: int, embedded: Any, lengths: Any) -> Any:
+    def _states(self, index: int, embedded: Tensor, lengths: Tensor) -> Tensor:
         if not self.packed:
             return self.lstm[index](embedded)[0]
         packed = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
         return pad_packed_sequence(self.lstm[index](packed)[0], batch_first=True)[0]
 
 
-def make_batch(lengths: list[int]) -> tuple[list[Any], Any, Any]:
+def make_batch(lengths: list[int]) -> Batch:
+    """Return a batch of random videos of the given lengths, with random labels."""
     rng = np.random.default_rng(0)
     shape = (len(lengths), max(lengths))
     streams = [torch.from_numpy(rng.integers(0, 256, (*shape, dim), dtype=np.uint8)) for dim in DIMS]
@@ -60,7 +66,8 @@ def make_batch(lengths: list[int]) -> tuple[list[Any], Any, Any]:
     return streams, torch.tensor(lengths), labels
 
 
-def epoch_seconds(batches: list[Any], packed: bool) -> float:
+def epoch_seconds(batches: list[Batch], packed: bool) -> float:
+    """Return the seconds of the fastest training epoch."""
     torch.manual_seed(0)
     net = Network(packed)
     optimizer = torch.optim.RMSprop(net.parameters(), 1e-4, alpha=0.95, eps=1e-6, centered=True)
@@ -77,6 +84,7 @@ def epoch_seconds(batches: list[Any], packed: bool) -> float:
 
 
 def main() -> None:
+    """Time both networks on every usable core, and print the seconds as JSON."""
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     batches = [make_batch(lengths) for lengths in json.loads(sys.argv[1])]
     print(json.dumps({name: epoch_seconds(batches, name == "packed") for name in ("packed", "padded")}))

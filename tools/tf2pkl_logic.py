@@ -1,9 +1,9 @@
-"""What the original converter does, on TensorFlow 2: the baseline that ``alstm bench --tensorflow PYTHON`` measures.
+"""Convert a shard as the original converter does, on TensorFlow 2: the baseline of ``alstm bench --tensorflow PYTHON``.
 
-``python tools/tf2pkl_logic.py SHARD PICKLE`` with a Python that has TensorFlow. As tf2pkl.py does, it builds a graph
-that reads, parses and decodes one video, runs a session once a video, widens the bytes to float32 and back, turns
+Run ``python tools/tf2pkl_logic.py SHARD PICKLE`` with a Python that has TensorFlow. Like tf2pkl.py, it builds a graph
+that reads, parses and decodes one video, runs a session once per video, converts the bytes to float32 and back, turns
 a dense vector of classes into label numbers, keeps everything in a list, and pickles it with protocol 2. The last
-line that it prints is JSON: videos and seconds, without TensorFlow's own start.
+line that it prints is JSON: videos and seconds, without TensorFlow's start-up.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ import pickle
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow
 
+Tensor: TypeAlias = Any  # a TensorFlow tensor; TensorFlow is not among this project's packages
 tf = tensorflow.compat.v1
 STREAMS = {"rgb": 1024, "audio": 128}
 NUM_CLASSES, MAX_FRAMES = 3862, 300
 
 
-def one_video(shard: str) -> tuple[Any, ...]:
-    """Tensors of the next video: id, rgb, audio, multi-hot labels, number of frames."""
+def one_video(shard: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return tensors of the next video: id, rgb (T, 1024), audio (T, 128), multi-hot labels, number of frames."""
     queue = tf.train.string_input_producer([shard], num_epochs=1, shuffle=False)
     _, record = tf.TFRecordReader().read(queue)
     context, frames = tf.parse_single_sequence_example(
@@ -41,7 +42,7 @@ def one_video(shard: str) -> tuple[Any, ...]:
 
 
 def convert(shard: str, target: str) -> int:
-    """Write the pickle; returns how many videos it holds."""
+    """Write the pickle and return the number of videos in it."""
     rows = []
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = one_video(shard)
