@@ -1,6 +1,6 @@
-"""The drawings that explain: the way of a video, the network, an LSTM over time, attention as a sum, GAP as an area.
+"""Explanatory drawings: the path of a video, the network, an LSTM over time, attention as a sum, GAP as an area.
 
-Notebooks draw them where they are needed. ``python -m alstm_helpers.figures.drawings`` writes them to ``figures/`` as
+Notebooks draw them where they need them. ``python -m alstm_helpers.figures.drawings`` writes them to ``figures/`` as
 SVG, and a test draws them again and compares the bytes.
 """
 
@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import pairwise
-from typing import Any
+from typing import ParamSpec
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,25 +18,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from numpy.typing import ArrayLike
 
 from alstm_helpers.figures.plots import COLOURS, STYLE
 from alstm_helpers.files import atomic_write
 from alstm_helpers.paths import project_root
 
-BLUE, RED, GREEN = COLOURS[:3]  # pictures, sound, and what comes of both
+BLUE, RED, GREEN = COLOURS[:3]  # pictures, sound, and both together
+
+Parameters = ParamSpec("Parameters")
 
 
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """Let a function draw in the course's style, without grid lines."""
+
     @wraps(draw)
-    def styled(*arguments: Any) -> Figure:
+    def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
         with plt.rc_context(STYLE | {"axes.grid": False}):
-            return draw(*arguments)
+            return draw(*args, **kwargs)
 
     return styled
 
 
 def _canvas(width: float, height: float, right: float, top: float) -> tuple[Figure, Axes]:
-    """An empty sheet; coordinates from 0 to ``right`` and ``top``."""
+    """Return an empty sheet of ``width`` × ``height`` inches, with coordinates from 0 to ``right`` and ``top``."""
     figure, axes = plt.subplots(figsize=(width, height))
     axes.set(xlim=(0, right), ylim=(0, top))
     axes.axis("off")
@@ -44,13 +49,13 @@ def _canvas(width: float, height: float, right: float, top: float) -> tuple[Figu
 
 
 def _box(axes: Axes, x: float, y: float, text: str, *, colour: str = "0.25", fill: str = "white") -> Text:
-    """A text in a box, its middle at (x, y)."""
+    """Draw a text in a box centred at (x, y)."""
     style = {"boxstyle": "round,pad=0.45", "edgecolor": colour, "facecolor": fill, "linewidth": 1.4}
     return axes.text(x, y, text, ha="center", va="center", fontsize=9, bbox=style, zorder=3)
 
 
 def _link(axes: Axes, start: Text, end: Text, *, text: str = "", colour: str = "0.35") -> None:
-    """An arrow from the edge of one box to the edge of another."""
+    """Draw an arrow from the edge of one box to the edge of another, with a text above its middle."""
     ends = {"patchA": start.get_bbox_patch(), "patchB": end.get_bbox_patch(), "shrinkA": 0, "shrinkB": 0}
     style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3}
     a, b = start.get_position(), end.get_position()
@@ -59,13 +64,19 @@ def _link(axes: Axes, start: Text, end: Text, *, text: str = "", colour: str = "
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = "0.35") -> None:
+    """Draw an arrow from point to point."""
     style = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0}
     axes.annotate("", end, start, arrowprops=style, zorder=1)
 
 
+def _wire(axes: Axes, xs: tuple[float, float], ys: tuple[float, float], colour: str, width: float = 1.8) -> None:
+    """Draw a line without an arrowhead, below the boxes."""
+    axes.plot(xs, ys, color=colour, linewidth=width, solid_capstyle="butt", zorder=1)
+
+
 @_styled
 def pipeline() -> Figure:
-    """The way of a video through the course, with the notebooks that walk it."""
+    """Draw the path of a video through the course, with the number of the notebook at each station."""
     figure, axes = _canvas(11, 3.0, 22, 6)
     stations = (
         (1.2, 4.5, "video\n.mp4", "09"),
@@ -92,7 +103,7 @@ def pipeline() -> Figure:
 
 @_styled
 def network() -> Figure:
-    """AttentionLSTM from the features of a batch to a score a class."""
+    """Draw AttentionLSTM from the features of a batch to one score per class."""
     figure, axes = _canvas(11, 2.8, 22, 5.6)
     join = _box(axes, 14.9, 2.8, "concat\nB × 4H", colour=GREEN)
     for y, name, dim, colour in ((4.3, "rgb", 1024, BLUE), (1.3, "audio", 128, RED)):
@@ -116,10 +127,9 @@ def network() -> Figure:
 
 @_styled
 def lstm_over_time() -> Figure:
-    """Three seconds of an LSTM: the cell c runs along the top, and the gates say what is kept, added and shown."""
+    """Draw three seconds of an LSTM: the cell c along the top, and the gates that keep, add and output."""
     figure, axes = _canvas(11, 3.9, 22, 7.8)
-    line: dict[str, Any] = {"solid_capstyle": "butt", "zorder": 1}
-    axes.plot((0.2, 21.6), (5.6, 5.6), color=BLUE, linewidth=2.8, **line)
+    _wire(axes, (0.2, 21.6), (5.6, 5.6), BLUE, 2.8)
     axes.text(0.2, 5.8, "c", fontsize=12, color=BLUE, fontweight="bold")
     axes.text(0.2, 2.4, "h", fontsize=12, color=RED, fontweight="bold")
     for left, name in ((1.3, "t − 1"), (8.1, "t"), (14.9, "t + 1")):
@@ -129,28 +139,28 @@ def lstm_over_time() -> Figure:
         _box(axes, keep, 5.6, "× f", colour=BLUE)
         _box(axes, add, 5.6, "+ i · g", colour=BLUE)
         _box(axes, show, 4.1, "o · tanh c", colour=RED)
-        axes.plot((left - (1.1 if left < 2 else 0.7), show), (2.2, 2.2), color=RED, linewidth=1.8, **line)
+        _wire(axes, (left - (1.1 if left < 2 else 0.7), show), (2.2, 2.2), RED)
         for x, top, gate in ((keep, 5.15, "forget"), (add, 5.15, "input"), (show, 3.65, "output")):
             _arrow(axes, (x, 2.2), (x, top))
             axes.text(x + 0.12, 2.95, gate, fontsize=8.5, color="0.25", rotation=90, va="center")
         _arrow(axes, (show, 5.6), (show, 4.55), BLUE)
-        axes.plot((show + 0.8, out), (4.1, 4.1), color=RED, linewidth=1.8, **line)
-        axes.plot((out, out), (2.2, 4.1), color=RED, linewidth=1.8, **line)
+        _wire(axes, (show + 0.8, out), (4.1, 4.1), RED)
+        _wire(axes, (out, out), (2.2, 4.1), RED)
         _arrow(axes, (out, 4.0), (out, 7.0), RED)
         axes.text(out, 7.05, f"h({name})", ha="center", va="bottom", fontsize=8.5, color=RED)
         _arrow(axes, (left + 0.5, 0.7), (left + 0.5, 2.15))
         axes.text(left + 0.5, 0.6, f"x({name})", ha="center", va="top", fontsize=8.5)
-    axes.plot((21.0, 21.6), (2.2, 2.2), color=RED, linewidth=1.8, **line)
+    _wire(axes, (21.0, 21.6), (2.2, 2.2), RED)
     return figure
 
 
 @_styled
-def attention_sum(states: Any, weights: Any) -> Figure:
-    """A weighted sum: each second's state, a bar for its weight, the state times the weight, and their sum.
+def attention_sum(states: ArrayLike, weights: ArrayLike) -> Figure:
+    """Draw a weighted sum: the state of each second, a bar for its weight, state × weight, and the sum of those.
 
     Args:
-        states: (T, D) numbers.
-        weights: (T,), summing to 1.
+        states: numbers (T, D).
+        weights: numbers (T,), which sum to 1.
     """
     states, weights = np.asarray(states, float), np.asarray(weights, float)
     seconds = len(states)
@@ -184,10 +194,10 @@ def attention_sum(states: Any, weights: Any) -> Figure:
 
 @_styled
 def gap_area(hits: Sequence[bool], num_positives: int, names: Sequence[str] = ()) -> Figure:
-    """GAP as an area: a box for each true label in the pool, as high as the precision at its rank.
+    """Draw GAP as an area: one box for each true label in the pool, as high as the precision at its rank.
 
     Args:
-        hits: the pooled predictions from the best score down, whether each is true.
+        hits: whether each pooled prediction is true, highest score first.
         num_positives: true labels of the whole split; those that are not in the pool leave empty strips.
         names: of the pooled predictions, written under their boxes.
     """
@@ -211,7 +221,7 @@ def gap_area(hits: Sequence[bool], num_positives: int, names: Sequence[str] = ()
 
 
 def to_svg(figure: Figure) -> bytes:
-    """The same bytes for the same drawing."""
+    """Return a figure as SVG, with the same bytes for the same drawing, and close it."""
     buffer = io.BytesIO()
     with plt.rc_context({"svg.hashsalt": "alstm", "svg.fonttype": "path"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
@@ -219,7 +229,7 @@ def to_svg(figure: Figure) -> bytes:
     return b"".join(line.rstrip() + b"\n" for line in buffer.getvalue().splitlines())
 
 
-# What stands in figures/, with the numbers of notebook 01 (by hand) and a pool as small as that of notebook 05.
+# The files in figures/, with the numbers computed by hand in notebook 01 and a pool as small as that of notebook 05.
 FIGURES: dict[str, Callable[[], Figure]] = {
     "pipeline": pipeline,
     "network": network,

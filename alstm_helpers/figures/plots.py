@@ -1,12 +1,14 @@
-"""The course's figures in one style: readable in grey, safe for the colour-blind, nothing but Matplotlib.
+"""Plots of results in one style, drawn with Matplotlib alone: readable in grey and safe for colour-blind readers.
 
-Every function returns a figure; :meth:`alstm_helpers.course.lab.Lab.show` draws, saves and describes it.
+Every plotting function returns a figure, which the caller saves and closes: :func:`save_png`, or in a notebook
+:meth:`alstm_helpers.course.lab.Lab.show`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,13 +18,16 @@ from matplotlib.font_manager import get_font_names
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
+from alstm_helpers.data.class_names import Label
 from alstm_helpers.data.flashdigits import CLASS_NAMES, Scene
+from alstm_helpers.figures.parts import Explanation, Streams, Timeline
+from alstm_helpers.files import atomic_write
 from alstm_helpers.metrics import average_precision, count_above
 
-# Okabe and Ito's palette, ordered by falling darkness, and line styles that differ without colour.
+# Okabe and Ito's palette, darkest first, and line styles that can be told apart without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
-# Names of own classes may be Chinese; of these fonts one is on most systems.
+# Class names may be Chinese; most systems have one of these fonts.
 CJK = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
        "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Arial Unicode MS")  # fmt: skip
 STYLE = {
@@ -38,14 +43,35 @@ STYLE = {
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
+@dataclass(frozen=True)
+class Ticks:
+    """Tick labels of a heat map, one per column and one per row; None leaves the numbers."""
+
+    x: Sequence[str] | None = None
+    y: Sequence[str] | None = None
+
+
+def save_png(figure: Figure, path: str | os.PathLike[str], *, tight: bool = False) -> None:
+    """Write a figure as PNG, with the same bytes for the same figure, and close it.
+
+    Args:
+        figure: the figure.
+        path: of the file; its folder is made.
+        tight: crop the picture to what is drawn.
+    """
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110, metadata={"Software": None}, bbox_inches="tight" if tight else None)
+    plt.close(figure)
+
+
 def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, log_y: bool = False) -> Figure:
-    """Named curves (x, y) in one panel, told apart by colour and by line style."""
+    """Draw named curves (x, y) in one panel, each with a colour and a line style of its own."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
         for index, (name, (x, y)) in enumerate(curves.items()):
             marker = "o" if len(x) <= 20 else ""
-            style: dict[str, Any] = {"color": COLOURS[index % 5], "linestyle": STYLES[index % 5], "marker": marker}
-            axes.plot(x, y, label=name, markersize=4, **style)
+            colour, style = COLOURS[index % 5], STYLES[index % 5]
+            axes.plot(x, y, label=name, markersize=4, color=colour, linestyle=style, marker=marker)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log_y else "linear")
         if all(float(value).is_integer() for x, _ in curves.values() for value in x):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
@@ -55,11 +81,11 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
 
 
 def attention(scene: Scene, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str) -> Figure:
-    """A video's frames over its seconds, its digits enlarged, and both attention curves with the true events shaded.
+    """Draw a video's frames over its seconds, its digits enlarged, and the attention with the true events shaded.
 
     Args:
         scene: the rendered video of T seconds.
-        rgb_weights, audio_weights: at least T weights each; the padding is cut off.
+        rgb_weights, audio_weights: float (T,) or longer; the padding after T is left out.
         title: of the figure.
     """
     seconds = len(scene.frames)
@@ -75,21 +101,25 @@ def attention(scene: Scene, rgb_weights: np.ndarray, audio_weights: np.ndarray, 
         rows = ((middle, rgb_weights, "see", 0), (bottom, audio_weights, "hear", 1))
         for axes, weights, verb, index in rows:
             axes.bar(range(seconds), weights[:seconds], color=COLOURS[index], width=0.9)
-            for event in scene.events:
-                if event.label // 10 == index:
-                    axes.axvspan(event.start - 0.5, event.stop - 0.5, color="0.8", zorder=0)
-                    place = ((event.start + event.stop - 1) / 2, 1.0)
-                    axes.annotate(
-                        CLASS_NAMES[event.label], place, xycoords=("data", "axes fraction"), ha="center", va="bottom"
-                    )
+            _shade_events(axes, scene, index)
             axes.set_ylabel(f"weight\n({verb})")
             axes.margins(y=0.25)
         bottom.set(xlabel="second", xlim=(-0.5, seconds - 0.5))
     return figure
 
 
+def _shade_events(axes: Axes, scene: Scene, stream: int) -> None:
+    """Shade and name the events of one stream: 0 for digits, 1 for keypad tones."""
+    for event in scene.events:
+        if event.label // 10 == stream:
+            axes.axvspan(event.start - 0.5, event.stop - 0.5, color="0.8", zorder=0)
+            place = ((event.start + event.stop - 1) / 2, 1.0)
+            units = ("data", "axes fraction")
+            axes.annotate(CLASS_NAMES[event.label], place, xycoords=units, ha="center", va="bottom")
+
+
 def _large_frames(axes: Axes, scene: Scene) -> None:
-    """The frames in which a digit flashes, enlarged above their seconds and moved apart where they would overlap."""
+    """Draw the frames in which a digit flashes, enlarged, above their seconds or beside each other if they overlap."""
     axes.set(ylim=(0, 1))
     axes.axis("off")
     width = len(scene.frames) / 16  # seconds that an enlarged frame covers
@@ -104,29 +134,22 @@ def _large_frames(axes: Axes, scene: Scene) -> None:
             axes.add_artist(AnnotationBbox(image, (second, 0), (place, 0.55), pad=0.1, arrowprops=line))
 
 
-def contributions(report: Mapping[str, Any]) -> Figure:
-    """A video's attention over its seconds, and below it for each label what every second contributed to its logit.
+def contributions(report: Explanation) -> Figure:
+    """Draw the attention over a video's seconds, and below it what each second contributed to each label's logit.
 
     Args:
-        report: as :func:`alstm_helpers.evaluation.explain.explain` returns it.
+        report: from :func:`alstm_helpers.evaluation.explain.explain`.
     """
     labels, seconds = report["labels"], np.arange(report["seconds"])
     with plt.rc_context(STYLE):
         size = (9, 1.5 + 1.1 * len(labels))
         figure, panels = plt.subplots(1 + len(labels), 1, figsize=size, sharex=True, squeeze=False)
         attention, *rest = panels[:, 0]
-        rows = [("attention", report["attention"], attention)]
+        _paired_bars(attention, report["attention"], "attention")
         for label, panel in zip(labels, rest, strict=True):
-            name = label["name"] or f"class {label['index']}"
-            rows.append((f"{name}\n{label['score']:.2f}", label, panel))
-        for title, values, panel in rows:
-            for offset, stream, colour, hatch in ((-0.2, "rgb", COLOURS[0], ""), (0.2, "audio", COLOURS[1], "///")):
-                look = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
-                panel.bar(seconds + offset, values[stream], 0.4, label=stream, **look)
-            panel.set_ylabel(title, rotation=0, ha="right", va="center")
-            panel.axhline(0, color="black", linewidth=0.6)
+            _paired_bars(panel, label, f"{_name(label)}\n{label['score']:.2f}")
         limits = [panel.get_ylim() for panel in rest]
-        for panel in rest:  # one scale, so that labels compare
+        for panel in rest:  # one scale, so that labels can be compared
             panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         attention.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
         attention.set_title(f"{report['video']}: attention, and what each second adds to a label's logit", loc="left")
@@ -134,43 +157,74 @@ def contributions(report: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def timeline(report: Mapping[str, Any], seconds: Sequence[int], frames: np.ndarray) -> Figure:
-    """A clip over its seconds: pictures, the attention of both streams, and the best label's score.
+def _paired_bars(axes: Axes, values: Streams, title: str) -> None:
+    """Draw two bars per second, rgb beside audio, with the title on the left."""
+    seconds = np.arange(len(values["rgb"]))
+    streams = (
+        (-0.2, "rgb", values["rgb"], COLOURS[0], ""),
+        (0.2, "audio", values["audio"], COLOURS[1], "///"),
+    )
+    for offset, stream, heights, colour, hatch in streams:
+        places = seconds + offset
+        axes.bar(places, heights, 0.4, label=stream, color=colour, hatch=hatch, edgecolor="white", linewidth=0)
+    axes.set_ylabel(title, rotation=0, ha="right", va="center")
+    axes.axhline(0, color="black", linewidth=0.6)
+
+
+def _name(label: Label) -> str:
+    return label["name"] or f"class {label['index']}"
+
+
+def timeline(report: Timeline, seconds: Sequence[int], frames: np.ndarray) -> Figure:
+    """Draw a clip over its seconds: frames, the attention of both streams, and the score of the best label.
 
     Args:
-        report: as :func:`alstm_helpers.own_videos.watch.watch` returns it.
-        seconds, frames: of the pictures, uint8 (N, S, S, 3).
+        report: from :func:`alstm_helpers.own_videos.watch.watch`.
+        seconds: when each frame was taken; N.
+        frames: uint8 (N, S, S, 3).
     """
-    count, best = report["seconds"], report["labels"][0]
+    count = report["seconds"]
+    weights = report["attention"]
     with plt.rc_context(STYLE):
         heights = {"height_ratios": [1, 0.9, 0.9, 1.1]}
         figure, panels = plt.subplots(4, 1, figsize=(11, 6.2), sharex=True, gridspec_kw=heights)
         strip, rgb, audio, score = panels
-        strip.set(ylim=(0, 1))
-        strip.axis("off")
-        for number, (second, frame) in enumerate(zip(seconds, frames, strict=True)):
-            place = (number + 0.5) * count / len(seconds) - 0.5
-            image = OffsetImage(frame, zoom=58 / frame.shape[0])
-            line = {"arrowstyle": "-", "color": "0.6"}
-            strip.add_artist(AnnotationBbox(image, (second, 0), (place, 0.6), pad=0.1, arrowprops=line))
-        for panel, stream, colour in ((rgb, "rgb", COLOURS[0]), (audio, "audio", COLOURS[1])):
-            panel.bar(range(count), report["attention"][stream], color=colour, width=0.9)
+        _film_strip(strip, count, seconds, frames)
+        streams = ((rgb, "rgb", weights["rgb"], COLOURS[0]), (audio, "audio", weights["audio"], COLOURS[1]))
+        for panel, stream, values, colour in streams:
+            panel.bar(range(count), values, color=colour, width=0.9)
             panel.set_ylabel(f"attention\n({stream})")
-        score.plot(range(count), report["over_time"], color=COLOURS[2], marker="o" if count <= 60 else "", markersize=3)
-        score.axhline(best["score"], color="0.4", linestyle="--", linewidth=1)
-        score.set(xlabel="second", xlim=(-0.5, count - 0.5), ylim=(-0.03, 1.03))
-        score.xaxis.set_major_locator(MaxNLocator(integer=True))
-        name = best["name"] or f"class {best['index']}"
-        score.set_ylabel(f"score of\n{name}")
-        score.text(count - 0.5, best["score"], "whole clip", ha="right", va="bottom", fontsize=8, color="0.3")
+        _score_over_time(score, report)
         found = ", ".join(f"{label['name'] or label['index']} {label['score']:.2f}" for label in report["labels"])
         strip.set_title(f"{report['video']}: {found}", loc="left")
-        score.set_title(f"from the {report['window']} seconds around each second alone", loc="left", fontsize=9)
     return figure
 
 
+def _film_strip(axes: Axes, count: int, seconds: Sequence[int], frames: np.ndarray) -> None:
+    """Draw frames evenly spaced over a clip of ``count`` seconds, each with a line to its own second."""
+    axes.set(ylim=(0, 1))
+    axes.axis("off")
+    for number, (second, frame) in enumerate(zip(seconds, frames, strict=True)):
+        place = (number + 0.5) * count / len(seconds) - 0.5
+        image = OffsetImage(frame, zoom=58 / frame.shape[0])
+        line = {"arrowstyle": "-", "color": "0.6"}
+        axes.add_artist(AnnotationBbox(image, (second, 0), (place, 0.6), pad=0.1, arrowprops=line))
+
+
+def _score_over_time(axes: Axes, report: Timeline) -> None:
+    """Draw the score of the best label around each second, and that of the whole clip as a dashed line."""
+    count, best = report["seconds"], report["labels"][0]
+    axes.plot(range(count), report["over_time"], color=COLOURS[2], marker="o" if count <= 60 else "", markersize=3)
+    axes.axhline(best["score"], color="0.4", linestyle="--", linewidth=1)
+    axes.set(xlabel="second", xlim=(-0.5, count - 0.5), ylim=(-0.03, 1.03))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel(f"score of\n{_name(best)}")
+    axes.text(count - 0.5, best["score"], "whole clip", ha="right", va="bottom", fontsize=8, color="0.3")
+    axes.set_title(f"from the {report['window']} seconds around each second alone", loc="left", fontsize=9)
+
+
 def frame_strip(frames: np.ndarray, titles: Sequence[str], *, title: str) -> Figure:
-    """Small pictures (N, 8, 8) in a row, each with its own title."""
+    """Draw small grey frames (N, 8, 8) in a row, each with its own title."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(frames), figsize=(1.2 * len(frames), 1.8), squeeze=False)
         for panel, frame, name in zip(axes[0], frames, titles, strict=True):
@@ -188,33 +242,40 @@ def matrix(
     xlabel: str,
     ylabel: str,
     title: str,
-    xticks: Sequence[str] | None = None,
-    yticks: Sequence[str] | None = None,
+    ticks: Ticks = Ticks(),
     colorbar: str = "",
 ) -> Figure:
-    """A heat map, dark where large."""
+    """Draw a heat map of a matrix (rows, columns), dark where values are large.
+
+    Args:
+        values: float (rows, columns).
+        xlabel, ylabel, title: texts.
+        ticks: labels of columns and rows.
+        colorbar: what the values are.
+    """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 5))
         image = axes.imshow(values, cmap="Greys", aspect="auto", interpolation="nearest")
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
         axes.grid(False)
-        if xticks is not None:
-            axes.set_xticks(range(len(xticks)), xticks, rotation=90)
-        if yticks is not None:
-            axes.set_yticks(range(len(yticks)), yticks)
+        if ticks.x is not None:
+            axes.set_xticks(range(len(ticks.x)), ticks.x, rotation=90)
+        if ticks.y is not None:
+            axes.set_yticks(range(len(ticks.y)), ticks.y)
         figure.colorbar(image, label=colorbar)
     return figure
 
 
 def confusion(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str] = CLASS_NAMES) -> Figure:
-    """For the videos of each true class (rows), the mean score of every class (columns) that is *not* also true.
+    """Draw, for the videos of each true class (rows), the mean score of every class (columns) that is *not* also true.
 
-    With several labels a video there is no confusion matrix of counts; this is its counterpart. The
-    diagonal holds the mean score of the true class itself.
+    With several labels per video, a confusion matrix of counts is not defined; this is its counterpart. The diagonal
+    has the mean score of the true class itself.
 
     Args:
         scores: float (N, C).
         labels: multi-hot (N, C).
+        class_names: C names.
     """
     truth = labels.astype(bool)
     size = scores.shape[1]
@@ -228,14 +289,18 @@ def confusion(scores: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
         xlabel="scored class (not a true label, except on the diagonal)",
         ylabel="true class",
         title="What the model confuses",
-        xticks=class_names,
-        yticks=class_names,
+        ticks=Ticks(class_names, class_names),
         colorbar="mean score",
     )
 
 
 def score_distribution(scores: np.ndarray, labels: np.ndarray) -> Figure:
-    """Histogram of the scores of true and of false classes, on a logarithmic count."""
+    """Draw histograms of the scores of true and of false classes, with a logarithmic count axis.
+
+    Args:
+        scores: float (N, C) in [0, 1].
+        labels: multi-hot (N, C).
+    """
     truth = labels.astype(bool)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.6))
@@ -248,14 +313,14 @@ def score_distribution(scores: np.ndarray, labels: np.ndarray) -> Figure:
 
 
 def precision_recall(scores: np.ndarray, hits: np.ndarray, num_positives: int) -> Figure:
-    """Precision over recall of pooled predictions; the area under the steps is GAP.
+    """Draw precision over recall of pooled predictions; the area under the steps is GAP.
 
     Args:
-        scores: float (N,), pooled over the split.
-        hits: bool (N,).
+        scores: float (…), pooled over the split.
+        hits: bool (…), whether each prediction is true.
         num_positives: true labels in the split.
     """
-    _, true_above, false_above = (counts[::-1] for counts in count_above(scores, hits))  # from the surest hit on
+    _, true_above, false_above = (counts[::-1] for counts in count_above(scores, hits))  # highest score first
     shown = np.unique(np.linspace(0, len(true_above) - 1, 2000).astype(int))  # a whole split has millions
     recall = np.concatenate([[0.0], true_above[shown] / num_positives])
     precision = (true_above / (true_above + false_above))[shown]
@@ -270,11 +335,11 @@ def precision_recall(scores: np.ndarray, hits: np.ndarray, num_positives: int) -
 
 
 def class_ap(positives: np.ndarray, ap: np.ndarray) -> Figure:
-    """Average precision of each class over how often it occurs in the split; classes without a positive are left out.
+    """Draw the average precision of each class over its frequency in the split, without classes that do not occur.
 
     Args:
-        positives: int (C,).
-        ap: float (C,).
+        positives: videos of each class, int (C,).
+        ap: average precision of each class, float (C,).
     """
     seen = positives > 0
     with plt.rc_context(STYLE):
@@ -294,7 +359,7 @@ def class_ap(positives: np.ndarray, ap: np.ndarray) -> Figure:
 
 
 def bars(values: Mapping[str, float], *, ylabel: str, title: str) -> Figure:
-    """One labelled bar a name."""
+    """Draw one bar per name, labelled with its value."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.2))
         drawn = axes.bar(list(values), list(values.values()), color=COLOURS[: len(values)], edgecolor="black")

@@ -1,0 +1,69 @@
+"""Plots: files with the same bytes each time, and what a heat map and the pictures of a video say."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from alstm_helpers.figures import plots
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def an_explanation(seconds=4):
+    weights = {"rgb": [1 / seconds] * seconds, "audio": [1.0] + [0.0] * (seconds - 1)}
+    labels = [
+        {"index": 3, "name": "cat", "score": 0.75, "rgb": [0.5] * seconds, "audio": [-0.25] * seconds},
+        {"index": 7, "name": None, "score": 0.25, "rgb": [0.125] * seconds, "audio": [0.0] * seconds},
+    ]
+    return {"video": "v1", "seconds": seconds, "attention": weights, "labels": labels}
+
+
+def tick_labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_save_png_writes_the_same_bytes_and_closes_the_figure(tmp_path):
+    for name in "ab":
+        figure = plots.bars({"one": 1.0, "two": 2.0}, ylabel="y", title="t")
+        plots.save_png(figure, tmp_path / "new" / f"{name}.png")
+        assert not plt.fignum_exists(figure.number)
+    content = (tmp_path / "new" / "a.png").read_bytes()
+    assert content == (tmp_path / "new" / "b.png").read_bytes() and b"Software" not in content
+
+
+def test_ticks_of_a_heat_map():
+    values = np.arange(6.0).reshape(2, 3)
+    (axes, _) = plots.matrix(values, xlabel="x", ylabel="y", title="t", ticks=plots.Ticks(y=["a", "b"])).axes
+    assert tick_labels(axes.yaxis) == ["a", "b"] and "a" not in tick_labels(axes.xaxis)
+    (axes, _) = plots.matrix(values, xlabel="x", ylabel="y", title="t", ticks=plots.Ticks(["p", "q", "r"])).axes
+    assert tick_labels(axes.xaxis) == ["p", "q", "r"]
+
+
+def test_confusion_leaves_out_videos_that_have_both_classes():
+    scores = np.array([[0.9, 0.4], [0.7, 0.6], [0.1, 0.8]])
+    labels = np.array([[1, 0], [1, 1], [0, 1]])
+    (image,) = plots.confusion(scores, labels, ["a", "b"]).axes[0].images
+    np.testing.assert_allclose(image.get_array(), [[0.8, 0.4], [0.1, 0.7]])
+
+
+def test_contributions_have_one_scale_for_all_labels():
+    attention, *labels = plots.contributions(an_explanation()).axes
+    assert [axes.get_ylabel() for axes in labels] == ["cat\n0.75", "class 7\n0.25"]
+    assert len({axes.get_ylim() for axes in labels}) == 1 and attention.get_ylim() != labels[0].get_ylim()
+    heights = [bar.get_height() for bar in labels[0].patches]
+    assert heights == [0.5] * 4 + [-0.25] * 4  # rgb, then audio
+
+
+def test_a_timeline_shows_the_score_around_each_second_and_of_the_whole_clip():
+    report = {**an_explanation(), "window": 9, "over_time": [0.1, 0.9, 0.4, 0.2]}
+    figure = plots.timeline(report, [0, 3], np.zeros((2, 8, 8, 3), np.uint8))
+    *_, score = figure.axes
+    over_time, whole = score.lines
+    assert over_time.get_ydata().tolist() == [0.1, 0.9, 0.4, 0.2] and set(whole.get_ydata()) == {0.75}
+    assert figure.axes[0].get_title(loc="left") == "v1: cat 0.75, 7 0.25"
