@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,6 +31,9 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
 
+if TYPE_CHECKING:
+    from alstm_helpers.evaluation.predict import PredictionRow
+
 
 @click.command("eval")
 @config_flags()
@@ -56,7 +59,7 @@ def evaluate(
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation.evaluate import collect
-    from alstm_helpers.evaluation.report import write_report
+    from alstm_helpers.evaluation.report import ReportOptions, write_report
     from alstm_helpers.metrics import metrics_text
     from alstm_helpers.model.build import load_model
 
@@ -67,11 +70,12 @@ def evaluate(
     shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
     metrics, loss = collect(net, shown, top_k=config.MODEL.topk)
     path = Path(out) if out else Path(save_dir, "metrics.json")
-    done = write_report(metrics, loss, path, batch_size=size, names=names, resamples=resamples, progress=progress_bar)
+    options = ReportOptions(size, names, resamples)
+    found, details = write_report(metrics, loss, path, options, progress=progress_bar)
     if resamples:
-        intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in done["interval_95"].items())
+        intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
         click.echo(f"95 % of resampled splits: {'  '.join(intervals)}")
-    click.echo(f"{metrics_text(done)}  loss {done['loss']:.4f}  over {done['num_videos']} videos → {path}")
+    click.echo(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
 
 
 @click.command()
@@ -130,7 +134,7 @@ def predict(
     click.echo(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
 
 
-def _about(row: dict[str, Any]) -> str:
+def _about(row: PredictionRow) -> str:
     return f"{row['video']}  {best_five(row['labels'])}"
 
 
@@ -186,7 +190,7 @@ def explain(
 
     net = load_model(config, weights_of(weights, config))
     names = class_names_of(config)
-    for found in explaining.find_videos(read_filelist(config.INFER.filelist), video):
+    for found in explaining.videos_with_ids(read_filelist(config.INFER.filelist), video):
         report = explaining.explain(net, found, top_k=infer_topk, class_names=names)
         path = explaining.write_explanation(report, save_dir)
         best = report["labels"][0]

@@ -1,9 +1,9 @@
-"""Scores and metrics of a network over a list of shards."""
+"""Scores and metrics of a network over batches of videos."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,9 +16,11 @@ from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.ranks import ALONE, Ranks
 from alstm_helpers.runtime import paddle
 
+Observer: TypeAlias = Callable[[Batch, np.ndarray], None]  # receives a batch and its scores (B, C)
+
 
 def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray, float]]:
-    """For every batch: the batch, its scores float32 (B, C) in [0, 1], and its summed loss.
+    """Yield each batch with its scores, float32 (B, C) in [0, 1], and its loss summed over classes and videos.
 
     The network scores in evaluation mode (no dropout) and returns to its own mode afterwards.
     """
@@ -26,10 +28,10 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tupl
         for batch in batches:
             with paddle.no_grad():
                 rgb, audio, lengths, labels = to_tensors(batch)
-                logits = net(rgb, audio, lengths)
+                logits = net(rgb, audio, lengths)  # (B, C)
                 scores = paddle.nn.functional.sigmoid(logits).numpy()
                 loss = float(summed_loss(logits, labels))
-            yield batch, scores, loss  # outside no_grad, which is the whole process's: the caller keeps its gradients
+            yield batch, scores, loss  # outside no_grad, which holds for the whole process: the caller keeps gradients
 
 
 def collect(
@@ -38,16 +40,16 @@ def collect(
     *,
     top_k: int = 20,
     ranks: Ranks = ALONE,
-    observe: Callable[[Batch, np.ndarray], None] = lambda batch, scores: None,
+    observe: Observer = lambda batch, scores: None,
 ) -> tuple[YouTube8MMetrics, float]:
-    """The metrics of a list, to be asked for more than :func:`evaluate` returns, and the mean loss of a video.
+    """Return the metrics of all videos as an object that answers more than :func:`evaluate`, and the mean loss.
 
     Args:
         net: the network.
-        batches: what to score; with several ranks this one's share of it.
-        top_k: predictions of a video that enter GAP.
-        ranks: processes whose shares make up the whole; each returns the same figures.
-        observe: is shown every batch of this rank and its scores (B, C).
+        batches: the videos to score; with several ranks, the share of this rank.
+        top_k: predictions per video that enter GAP.
+        ranks: processes that share the videos; every rank returns the results for all of them.
+        observe: called with every batch of this rank and its scores (B, C).
 
     Raises:
         AlstmError: there is no video, or a score is not finite.
@@ -62,11 +64,18 @@ def collect(
         metrics.gather(ranks.gather)
         loss = float(ranks.gather(np.array([loss])).sum())
     if not metrics.num_videos:
-        raise AlstmError("the list", "its shards hold no video", "convert shards that do")
+        raise AlstmError("the list", "its shards contain no videos", "convert shards that do")
     return metrics, loss / metrics.num_videos
 
 
-def evaluate(net: AttentionLSTM, batches: Iterable[Batch], **options: Any) -> dict[str, float]:
-    """``hit_at_1, perr, gap, map, loss, num_videos`` of a list; options as for :func:`collect`."""
-    metrics, loss = collect(net, batches, **options)
+def evaluate(
+    net: AttentionLSTM,
+    batches: Iterable[Batch],
+    *,
+    top_k: int = 20,
+    ranks: Ranks = ALONE,
+    observe: Observer = lambda batch, scores: None,
+) -> dict[str, float]:
+    """Return ``hit_at_1, perr, gap, map, loss, num_videos`` of all videos; see :func:`collect`."""
+    metrics, loss = collect(net, batches, top_k=top_k, ranks=ranks, observe=observe)
     return {**metrics.result(), "loss": loss}

@@ -1,34 +1,44 @@
-"""Predictions for a list of shards: best classes of every video, with names and scores."""
+"""Predictions, the best labels of every video with names and scores, and the thresholds that labels must reach."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
+from alstm_helpers.data.class_names import Label, label_row
 from alstm_helpers.data.dataset import Batch
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.files import atomic_write, require_file, write_json_lines
 from alstm_helpers.metrics import best_classes
 from alstm_helpers.model import AttentionLSTM
 
+DIGITS = 6  # decimal places of a score in predictions.jsonl and predictions.csv
+
+
+class PredictionRow(TypedDict):
+    """One line of ``predictions.jsonl``: a video's id and its labels, best first."""
+
+    video: str
+    labels: list[Label]
+
 
 def read_thresholds(given: str, num_classes: int) -> np.ndarray:
-    """The score from which on each class counts; float (C,).
+    """Return the smallest score that counts for each class, float64 (C,).
 
     Args:
-        given: a number for all classes; or a file that ``alstm eval`` chose them with on labelled videos:
-            ``report.json`` (one for all) or ``classes.csv`` (one a class; a class without one is never given).
+        given: a number for all classes, or a file that ``alstm eval`` wrote on labelled videos: ``report.json`` (one
+            threshold for all classes) or ``classes.csv`` (one per class; a class without one is never predicted).
         num_classes: C.
 
     Raises:
-        AlstmError: neither a number in [0, 1] nor such a file.
+        AlstmError: ``given`` is neither a number in [0, 1] nor such a file.
     """
     remedy = "pass a number from 0 to 1, or eval's report.json or classes.csv"
     limits = np.full(num_classes, np.inf)
@@ -55,27 +65,33 @@ def predict(
     batches: Iterable[Batch],
     *,
     top_k: int,
-    class_names: dict[int, str] | None = None,
+    class_names: Mapping[int, str] | None = None,
     thresholds: np.ndarray | None = None,
-) -> Iterable[dict[str, Any]]:
+) -> Iterator[PredictionRow]:
     """Yield ``{"video": id, "labels": [{"index", "name", "score"}, …]}`` for every video, best label first.
 
-    A score is the sigmoid of the class's logit: each class is judged on its own, so scores do not sum to one. With
-    ``thresholds`` (C,) only labels that reach theirs are given, which may be none.
+    A score is the sigmoid of the class's logit, rounded to six decimal places. Each class is judged independently, so
+    the scores do not sum to 1.
+
+    Args:
+        net: the network.
+        batches: the videos.
+        top_k: labels per video, at most.
+        class_names: class names by index; None gives every label the name None.
+        thresholds: float (C,); only labels whose score reaches that of their class are kept, possibly none.
     """
     names = class_names or {}
     for batch, scores, _ in score_batches(net, batches):
-        best = best_classes(scores, top_k)
-        for video, row, indices in zip(batch.ids, scores, best.tolist(), strict=True):
+        for video, row, indices in zip(batch.ids, scores, best_classes(scores, top_k).tolist(), strict=True):
             labels = [
-                {"index": index, "name": names.get(index), "score": round(float(row[index]), 6)}
+                label_row(index, float(row[index]), names, digits=DIGITS)
                 for index in indices
                 if thresholds is None or row[index] >= thresholds[index]
             ]
-            yield {"video": video.decode(errors="backslashreplace"), "labels": labels}
+            yield {"video": printable(video), "labels": labels}
 
 
-def write_predictions(rows: Iterable[dict[str, Any]], save_dir: str | os.PathLike[str]) -> list[dict[str, Any]]:
+def write_predictions(rows: Iterable[PredictionRow], save_dir: str | os.PathLike[str]) -> list[PredictionRow]:
     """Write ``predictions.jsonl`` and the competition's ``predictions.csv``; return the rows.
 
     The CSV has the columns ``VideoId,LabelConfidencePairs``, the pairs as ``index score index score …``.
@@ -87,6 +103,6 @@ def write_predictions(rows: Iterable[dict[str, Any]], save_dir: str | os.PathLik
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("VideoId", "LabelConfidencePairs"))
         for row in rows:
-            pairs = " ".join(f"{label['index']} {label['score']:.6f}" for label in row["labels"])
+            pairs = " ".join(f"{label['index']} {label['score']:.{DIGITS}f}" for label in row["labels"])
             table.writerow((row["video"], pairs))
     return rows

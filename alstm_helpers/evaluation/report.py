@@ -1,58 +1,126 @@
-"""What ``alstm eval`` tells beyond the four metrics: how sure they are, where they come from, and a threshold."""
+"""The report of ``alstm eval`` beside the metrics: confidence intervals, results per class, and thresholds."""
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, write_json
-from alstm_helpers.metrics import YouTube8MMetrics, best_f1
+from alstm_helpers.metrics import METRICS, YouTube8MMetrics, best_f1
 from alstm_helpers.progress import ProgressBar, no_progress
 
-METRICS = ("hit_at_1", "perr", "gap", "map")
+
+class FrequencyBand(TypedDict):
+    """Mean AP over the ``classes`` classes whose positives are in a range, such as ``10–99``."""
+
+    positives: str
+    classes: int
+    ap: float
+
+
+class ClassRow(TypedDict):
+    """One row of ``classes.csv``; ``threshold`` is None where no prediction of the class is true."""
+
+    index: int
+    name: str | None
+    positives: int
+    ap: float
+    threshold: float | None
+    f1: float
+
+
+class BestF1(TypedDict):
+    """The threshold for all classes with the largest F1; None where no prediction is true."""
+
+    threshold: float | None
+    f1: float
+
+
+class BatchAveragedGap(TypedDict):
+    """The mean of the GAPs inside batches, and what it means."""
+
+    value: float
+    batch_size: int
+    meaning: str
+
+
+class _Required(TypedDict):
+    frequency_bands: list[FrequencyBand]
+    best_f1: BestF1
+    batch_averaged_gap: BatchAveragedGap
+
+
+class Details(_Required, total=False):
+    """The content of ``report.json``; ``interval_95`` has a lower and an upper bound for each metric."""
+
+    interval_95: dict[str, list[float]]
+
+
+class Report(NamedTuple):
+    """The metrics with ``loss``, as ``metrics.json`` has them, and the content of ``report.json``."""
+
+    metrics: dict[str, float]
+    details: Details
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """Settings of a report.
+
+    Args:
+        batch_size: for the batch-averaged GAP.
+        names: class names by index.
+        resamples: for the confidence intervals; 0 leaves them out.
+    """
+
+    batch_size: int
+    names: Mapping[int, str] = field(default_factory=dict)
+    resamples: int = 200
 
 
 def bootstrap_intervals(
     metrics: YouTube8MMetrics, resamples: int = 200, *, seed: int = 0, progress: ProgressBar = no_progress
 ) -> dict[str, list[float]]:
-    """Where each metric would lie with other videos of the same kind: its middle 95 % over resampled splits.
+    """Return the 95 % confidence interval of each metric over other samples of the same kind of videos.
 
-    Each resample draws as many videos as there are, with replacement (B. Efron, Annals of Statistics, 1979; the
-    percentile interval). It says nothing about other data, nor about another training.
+    Each resample draws as many videos as there are, with replacement (percentile bootstrap; B. Efron, Annals of
+    Statistics, 1979). The interval covers neither other kinds of data nor another training.
     """
     rng = np.random.default_rng(seed)
     found = [
         metrics.subset(rng.integers(0, metrics.num_videos, metrics.num_videos)).result()
         for _ in progress(range(resamples), total=resamples, desc="resampling")
     ]
-    return {name: np.quantile([row[name] for row in found], (0.025, 0.975)).tolist() for name in METRICS}
+    keys = [metric.key for metric in METRICS]
+    return {key: np.quantile([row[key] for row in found], (0.025, 0.975)).tolist() for key in keys}
 
 
 def batch_averaged_gap(metrics: YouTube8MMetrics, batch_size: int) -> float:
-    """The mean of the GAPs inside batches of videos as they came: PaddleVideo's number, which is too high.
+    """Return the mean of the GAPs inside batches, in order of arrival: PaddleVideo's number, which is too high.
 
-    For comparing with numbers that were made so, and for nothing else.
+    Use it only to compare with numbers that were computed this way.
     """
     starts = range(0, metrics.num_videos, batch_size)
     rows = np.arange(metrics.num_videos)
     return float(np.mean([metrics.subset(rows[start : start + batch_size]).gap() for start in starts]))
 
 
-def frequency_bands(positives: np.ndarray, ap: np.ndarray) -> list[dict[str, Any]]:
-    """Mean AP of classes with 1 to 9 positives in this split, with 10 to 99, and so on; classes without are left out.
+def frequency_bands(positives: np.ndarray, ap: np.ndarray) -> list[FrequencyBand]:
+    """Return the mean AP of classes with 1 to 9 positives, with 10 to 99, and so on; leave out classes without any.
 
     Args:
-        positives: int (C,).
-        ap: float (C,).
+        positives: videos of each class, int (C,).
+        ap: average precision of each class, float (C,).
     """
     powers = np.floor(np.log10(np.maximum(positives, 1))).astype(int)
-    bands = []
+    bands: list[FrequencyBand] = []
     for power in np.unique(powers[positives > 0]).tolist():
         members = (positives > 0) & (powers == power)
         limits = f"{10**power}–{10 ** (power + 1) - 1}"
@@ -60,82 +128,89 @@ def frequency_bands(positives: np.ndarray, ap: np.ndarray) -> list[dict[str, Any
     return bands
 
 
-def class_rows(metrics: YouTube8MMetrics, names: Mapping[int, str]) -> list[dict[str, Any]]:
-    """For each class ``index, name, positives, ap``, and the ``threshold`` with the largest ``f1``.
-
-    A class of which nothing is found has no threshold.
-    """
-    rows = []
+def class_rows(metrics: YouTube8MMetrics, names: Mapping[int, str]) -> list[ClassRow]:
+    """Return one row per class: its positives, its AP, and the threshold with the largest F1."""
+    rows: list[ClassRow] = []
     for index, (part, ap) in enumerate(zip(metrics.by_class(), metrics.class_ap(), strict=True)):
-        threshold, f1 = best_f1(*part)
-        shown = threshold if f1 else None
-        row = {"index": index, "name": names.get(index), "positives": part[2], "ap": float(ap)}
-        rows.append({**row, "threshold": shown, "f1": f1})
+        scores, hits, positives = part
+        best = _best_f1(scores, hits, positives)
+        rows.append({"index": index, "name": names.get(index), "positives": positives, "ap": float(ap), **best})
     return rows
+
+
+def _best_f1(scores: np.ndarray, hits: np.ndarray, num_positives: int) -> BestF1:
+    threshold, f1 = best_f1(scores, hits, num_positives)
+    return {"threshold": threshold if f1 else None, "f1": f1}
 
 
 def write_report(
     metrics: YouTube8MMetrics,
     loss: float,
     path: str | os.PathLike[str],
+    options: ReportOptions,
     *,
-    batch_size: int,
-    names: Mapping[int, str] | None = None,
-    resamples: int = 200,
     progress: ProgressBar = no_progress,
-) -> dict[str, Any]:
-    """Write the metrics to ``path``; beside it ``report.json``, ``classes.csv`` and two figures.
+) -> Report:
+    """Write the metrics to ``path``, and beside it ``report.json``, ``classes.csv`` and two figures.
 
     Args:
-        metrics: of the split.
-        loss: the mean of a video.
-        path: of the file with the metrics and the loss, the six numbers alone.
-        batch_size: for the batch-averaged GAP.
-        names: of the classes.
-        resamples: for the intervals; 0 leaves them out.
+        metrics: of all videos of the split.
+        loss: mean per video.
+        path: of the file with the metrics and the loss, and nothing else.
+        options: batch size, class names, resamples.
         progress: wraps the resampling, see :mod:`alstm_helpers.progress`.
 
     Returns:
-        the metrics, the loss, and what ``report.json`` holds.
+        what was written to ``path`` and to ``report.json``.
 
     Raises:
-        AlstmError: no video has a label.
+        AlstmError: no video has a label; nothing is written.
     """
-    import matplotlib.pyplot as plt
-
-    from alstm_helpers.figures import plots
-
     if not metrics.positives().any():
         problem = f"none of its {metrics.num_videos} videos has a label"
         raise AlstmError("the list", problem, "evaluate a split that has labels; alstm predict needs none")
-    folder = Path(path).parent
-    classes = class_rows(metrics, names or {})
-    positives, ap = (np.array([row[key] for row in classes]) for key in ("positives", "ap"))
-    scores, hits = metrics.pool()
-    threshold, f1 = best_f1(scores, hits, int(positives.sum()))
-    result = {**metrics.result(), "loss": loss}
-    summary: dict[str, Any] = {}
-    if resamples:
-        summary["interval_95"] = bootstrap_intervals(metrics, resamples, progress=progress)
-    summary["frequency_bands"] = frequency_bands(positives, ap)
-    summary["best_f1"] = {"threshold": threshold if f1 else None, "f1": f1}
-    summary["batch_averaged_gap"] = {
-        "value": batch_averaged_gap(metrics, batch_size),
-        "batch_size": batch_size,
-        "meaning": "mean of the GAPs inside batches, as PaddleVideo reports it; do not compare it with gap",
+    path = Path(path)
+    classes = class_rows(metrics, options.names)
+    report = Report({**metrics.result(), "loss": loss}, _details(metrics, classes, options, progress))
+    _write_classes(path.with_name("classes.csv"), classes)
+    _write_figures(path.parent, metrics, classes)
+    write_json(path.with_name("report.json"), report.details)
+    write_json(path, report.metrics)
+    return report
+
+
+def _details(
+    metrics: YouTube8MMetrics, classes: Sequence[ClassRow], options: ReportOptions, progress: ProgressBar
+) -> Details:
+    details: Details = {
+        "frequency_bands": frequency_bands(*_columns(classes)),
+        "best_f1": _best_f1(*metrics.pool(), int(metrics.positives().sum())),
+        "batch_averaged_gap": {
+            "value": batch_averaged_gap(metrics, options.batch_size),
+            "batch_size": options.batch_size,
+            "meaning": "mean of the GAPs inside batches, as PaddleVideo reports it; do not compare it with gap",
+        },
     }
-    with atomic_write(folder / "classes.csv", "w") as file:
-        table = csv.DictWriter(file, classes[0], lineterminator="\n")
+    if not options.resamples:
+        return details
+    return {"interval_95": bootstrap_intervals(metrics, options.resamples, progress=progress), **details}
+
+
+def _columns(classes: Sequence[ClassRow]) -> tuple[np.ndarray, np.ndarray]:
+    """Return positives, int64 (C,), and AP, float64 (C,)."""
+    return np.array([row["positives"] for row in classes]), np.array([row["ap"] for row in classes])
+
+
+def _write_classes(path: Path, classes: Sequence[ClassRow]) -> None:
+    with atomic_write(path, "w") as file:
+        table = csv.DictWriter(file, list(ClassRow.__annotations__), lineterminator="\n")
         table.writeheader()
         table.writerows(classes)
-    figures = {
-        "precision_recall": plots.precision_recall(scores, hits, int(positives.sum())),
-        "classes": plots.class_ap(positives, ap),
-    }
-    for name, figure in figures.items():
-        with atomic_write(folder / f"{name}.png") as file:
-            figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-        plt.close(figure)
-    write_json(folder / "report.json", summary)
-    write_json(path, result)
-    return {**result, **summary}
+
+
+def _write_figures(folder: Path, metrics: YouTube8MMetrics, classes: Sequence[ClassRow]) -> None:
+    from alstm_helpers.figures import plots
+
+    positives = int(metrics.positives().sum())
+    plots.save_png(plots.precision_recall(*metrics.pool(), positives), folder / "precision_recall.png")
+    plots.save_png(plots.class_ap(*_columns(classes)), folder / "classes.png")

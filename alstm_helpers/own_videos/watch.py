@@ -13,7 +13,7 @@ from alstm_helpers.config import Config
 from alstm_helpers.data.dataset import collate
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
-from alstm_helpers.evaluation.explain import explain, write_report
+from alstm_helpers.evaluation.explain import explain, write_report_with_figure
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.own_videos.features import Extractor
 from alstm_helpers.own_videos.media import Clip, read_frames
@@ -92,12 +92,12 @@ def thumbnails(clip: Clip, seconds: int, size: int = 96) -> tuple[list[int], np.
     return wanted[: len(found)], np.stack(found)
 
 
-def write_timeline(report: Mapping[str, Any], save_dir: str | os.PathLike[str]) -> Path:
+def write_timeline(report: Any, save_dir: str | os.PathLike[str]) -> Path:
     """``<video>.png`` and ``<video>.json``; returns the path of the picture."""
     from alstm_helpers.figures import plots
 
     figure = plots.timeline(report, *thumbnails(Clip(Path(report["file"])), report["seconds"]))
-    return write_report(report, figure, save_dir, bbox_inches="tight")
+    return write_report_with_figure(report, figure, save_dir, tight=True)
 
 
 def predictions_of(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Scores and metrics over a list, whatever the batches; and the network is left as it was."""
+"""Scores and metrics of a list do not depend on its batches, and the network stays as it was."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_evaluate_equals_metrics_and_loss_of_the_scores(net, shards):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_network_s_mode_is_left_as_it_was(tiny_config, shards, training):
+def test_the_mode_of_the_network_is_restored(tiny_config, shards, training):
     net = build_model(changed(tiny_config, MODEL__drop_rate=0.5))
     net.train() if training else net.eval()
     first = evaluate(net, batches_of(shards, 20))
@@ -93,7 +93,7 @@ def test_the_network_s_mode_is_left_as_it_was(tiny_config, shards, training):
 
     def broken():
         yield from batches_of(shards, 20)
-        raise AlstmError("shard", "broken", "mend it")
+        raise AlstmError("shard", "broken", "fix it")
 
     with pytest.raises(AlstmError, match="broken"):
         evaluate(net, broken())
@@ -105,7 +105,7 @@ def test_the_network_s_mode_is_left_as_it_was(tiny_config, shards, training):
 
 
 def test_gradients_stay_on_for_the_caller(net, shards):
-    """Between two batches, and after iterators that were opened and closed in any order."""
+    """Between two batches, and after iterators are opened and closed in any order."""
 
     def has_gradient():
         x = paddle.to_tensor([1.0], stop_gradient=False)

@@ -1,4 +1,4 @@
-"""What a second contributed to a label: the linear part exactly, and the right second on planted ones."""
+"""Contributions of seconds to labels: equal to finite differences, and exact for a network that can be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from support import a_net, a_video, score_all, write_shards
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.explain import explain, find_videos, strongest_second, write_explanation
+from alstm_helpers.evaluation.explain import explain, strongest_second, videos_with_ids, write_explanation
 from alstm_helpers.runtime import paddle
 
 
@@ -24,7 +24,7 @@ def video():
     return a_video("v/1", 12, [3])
 
 
-def test_scores_and_attention_are_the_network_s(net, video):
+def test_scores_and_attention_are_those_of_the_network(net, video):
     report = explain(net, video, top_k=20, class_names={0: "zero"})
     expected = score_all(net, (video.rgb[None], video.audio[None], np.array([12])))
     assert report["video"] == "v/1" and report["seconds"] == 12
@@ -35,7 +35,7 @@ def test_scores_and_attention_are_the_network_s(net, video):
 
 
 def test_contributions_are_the_slope_of_the_logit(net, video):
-    """By a finite difference: the weight of one second a little larger, the LSTM left alone."""
+    """By finite differences: change the attention weight of one second, and nothing else."""
     report = explain(net, video, top_k=1)
     label = report["labels"][0]
     inputs = [paddle.to_tensor(array) for array in (video.rgb[None], video.audio[None], np.array([12]))]
@@ -68,7 +68,7 @@ def test_contributions_are_the_slope_of_the_logit(net, video):
             assert label[name][second] == pytest.approx(expected, rel=0.02, abs=2e-5)
 
 
-def test_the_network_s_mode_and_gradients_are_left_alone(net, video):
+def test_mode_and_gradients_of_the_network_stay_as_they_were(net, video):
     net.train()
     try:
         explain(net, video)
@@ -78,12 +78,12 @@ def test_the_network_s_mode_and_gradients_are_left_alone(net, video):
         net.eval()
 
 
-def test_more_labels_than_classes(net, video):
+def test_more_labels_requested_than_classes(net, video):
     assert len(explain(net, video, top_k=99)["labels"]) == 20
 
 
 def test_what_cannot_be_explained_is_refused(net, tiny_config, video):
-    with pytest.raises(AlstmError, match="video empty: it has no second"):
+    with pytest.raises(AlstmError, match="video empty: it has no seconds"):
         explain(net, a_video("empty", 0))
     with pytest.raises(AlstmError, match=r"MODEL\.pooling: mean has no attention"):
         explain(a_net(tiny_config, "mean"), video)
@@ -94,12 +94,12 @@ def test_strongest_second():
     assert strongest_second({"rgb": [0.1], "audio": [0.2]}) == ("audio", 0)
 
 
-def test_find_videos(tmp_path):
+def test_videos_with_ids(tmp_path):
     shards = write_shards(tmp_path, [[a_video("a", 1), a_video("b", 2)], [a_video("c", 3)]])
-    shards.append(tmp_path / "never read.pkl")  # all are found before
-    assert [video.id for video in find_videos(shards, ["c", "a"])] == [b"c", b"a"]
+    shards.append(tmp_path / "never read.pkl")  # all videos are found before it
+    assert [video.id for video in videos_with_ids(shards, ["c", "a"])] == [b"c", b"a"]
     with pytest.raises(AlstmError, match=r"--video z: no shard of the list has it"):
-        find_videos(shards[:2], ["a", "z"])
+        videos_with_ids(shards[:2], ["a", "z"])
 
 
 @pytest.mark.parametrize("name, file", [("v/1", "v_1"), ("..\\..\\x", "x"), ("../", "video"), ("视频 1", "视频_1")])
@@ -111,8 +111,8 @@ def test_files_stay_in_their_folder(net, tmp_path, name, file):
     assert np.array(Image.open(tmp_path / "out" / f"{file}.png").convert("L")).min() < 100
 
 
-def test_each_label_rests_on_its_own_seconds():
-    """A network that can be read: the states are the frames, the first byte of a second votes for its class."""
+def test_each_label_is_due_to_its_own_seconds():
+    """A network that can be read: its states are the frames, and the first three bytes of a second are votes."""
 
     class Readable:
         pooling, training = "attention", False

@@ -15,7 +15,7 @@ from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.predict import predict, read_thresholds, write_predictions
-from alstm_helpers.evaluation.report import write_report
+from alstm_helpers.evaluation.report import ReportOptions, write_report
 from alstm_helpers.metrics import YouTube8MMetrics, best_classes
 from alstm_helpers.model.build import build_model
 from alstm_helpers.runtime import paddle
@@ -34,7 +34,7 @@ def shards(tiny_config):
 
 
 class FixedNet:
-    """Stands in for the network: the logits of a video are looked up by its first rgb byte."""
+    """A stand-in for the network: it looks up the logits of a video by its first rgb byte."""
 
     training = False
 
@@ -49,7 +49,7 @@ class FixedNet:
 
 
 def looked_up(count, *, num_classes):
-    """Batches of one-second videos whose first rgb byte is their number."""
+    """Return a batch of one-second videos whose first rgb byte is their number."""
     videos = []
     for number in range(count):
         video = a_video(f"v{number}", 1)
@@ -86,7 +86,7 @@ def test_labels_are_the_best_scores_best_first(net, shards):
 
 
 def test_scores_are_sigmoids_of_each_class_alone():
-    """Not PaddleVideo's softmax of sigmoids: two sure classes both get nearly 1."""
+    """Unlike PaddleVideo's softmax of sigmoids: two classes can both get nearly 1."""
     (row,) = predict(FixedNet([[10.0, 10.0, 0.0]]), looked_up(1, num_classes=3), top_k=3)
     found = [(label["index"], label["score"]) for label in row["labels"]]
     assert found == [(0, 0.999955), (1, 0.999955), (2, 0.5)]
@@ -104,7 +104,7 @@ def test_best_classes_with_equal_scores_at_the_cut():
     assert best_classes(scores, 4).tolist() == [[300, 0, 1, 2]]
 
 
-def test_more_labels_asked_for_than_classes():
+def test_more_labels_requested_than_classes():
     (row,) = predict(FixedNet([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=20)
     assert [label["index"] for label in row["labels"]] == [1, 2, 0]
 
@@ -115,14 +115,14 @@ def test_names_are_given_where_known():
     assert [label["name"] for label in row["labels"]] == ["Game", "Vehicle", None]
 
 
-def test_an_id_that_is_no_text_is_escaped():
+def test_an_id_that_is_not_utf_8_is_escaped():
     video = a_video("x", 1)._replace(id=b"a\xffb")
     video.rgb[0, 0] = 0
     (row,) = predict(FixedNet([[1.0, 0.0]]), [collate([video], 2)], top_k=1)
     assert row["video"] == "a\\xffb"
 
 
-def test_the_network_is_left_in_training_mode(net, shards):
+def test_the_network_stays_in_training_mode(net, shards):
     net.train()
     list(predict(net, read_batches(shards, 8, 20), top_k=1))
     assert net.training
@@ -162,14 +162,14 @@ def test_csv_and_json_lines_agree(net, shards, tmp_path):
         assert [float(score) for score in values[1::2]] == [label["score"] for label in row["labels"]]
 
 
-def test_a_failure_on_the_way_leaves_the_old_files(tmp_path):
+def test_a_failure_midway_leaves_the_old_files(tmp_path):
     rows = [{"video": "v", "labels": []}]
     write_predictions(rows, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def broken():
         yield {"video": "w", "labels": []}
-        raise AlstmError("shard", "broken", "mend it")
+        raise AlstmError("shard", "broken", "fix it")
 
     with pytest.raises(AlstmError):
         write_predictions(broken(), tmp_path)
@@ -187,8 +187,8 @@ def test_one_number_for_all_classes(text, expected):
 def test_thresholds_that_eval_chose(tmp_path):
     metrics = YouTube8MMetrics(3, 3)
     metrics.update(np.array([[0.9, 0.2, 0.1], [0.8, 0.3, 0.2]], np.float32), [[0], [1]])
-    report = write_report(metrics, 1.0, tmp_path / "metrics.json", batch_size=2, resamples=0)
-    chosen = report["best_f1"]["threshold"]
+    report = write_report(metrics, 1.0, tmp_path / "metrics.json", ReportOptions(batch_size=2, resamples=0))
+    chosen = report.details["best_f1"]["threshold"]
     assert read_thresholds(str(tmp_path / "report.json"), 3).tolist() == [chosen] * 3
     content = (tmp_path / "classes.csv").read_bytes()
     for edited in (content, b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n")):  # as spreadsheets write it

@@ -1,4 +1,4 @@
-"""What stands beside the metrics: intervals, bands, thresholds, the batch-averaged GAP, and the files."""
+"""The report beside the metrics: intervals, frequency bands, thresholds, the batch-averaged GAP, and its files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.report import (
+    ReportOptions,
     batch_averaged_gap,
     bootstrap_intervals,
     class_rows,
@@ -28,7 +29,7 @@ def some_metrics(num_videos=80, num_classes=6, seed=0, strength=0.4):
     return metrics
 
 
-def test_intervals_hold_the_metric_and_shrink_with_more_videos():
+def test_intervals_contain_the_metric_and_shrink_with_more_videos():
     widths = {}
     for num_videos in (100, 1600):
         metrics = some_metrics(num_videos)
@@ -37,7 +38,7 @@ def test_intervals_hold_the_metric_and_shrink_with_more_videos():
         for name, (low, high) in found.items():
             assert low < result[name] < high
         widths[num_videos] = {name: high - low for name, (low, high) in found.items()}
-    for name, wide in widths[100].items():  # a fourth of the width with sixteen times the videos
+    for name, wide in widths[100].items():  # a quarter of the width with sixteen times the videos
         assert 2.5 < wide / widths[1600][name] < 6.5
 
 
@@ -96,14 +97,14 @@ def test_class_rows():
 def test_files(tmp_path):
     metrics = some_metrics()
     path = tmp_path / "new 目录" / "m.json"
-    done = write_report(metrics, 2.5, path, batch_size=16, names={1: "eins, zwei"}, resamples=10)
+    done = write_report(metrics, 2.5, path, ReportOptions(16, names={1: "eins, zwei"}, resamples=10))
     result = json.loads(path.read_text(encoding="utf-8"))
     assert result == {**metrics.result(), "loss": 2.5}
-    assert {**result, **json.loads((path.parent / "report.json").read_text(encoding="utf-8"))} == done
-    assert done["batch_averaged_gap"]["value"] == batch_averaged_gap(metrics, 16)
-    assert done["batch_averaged_gap"]["batch_size"] == 16
-    assert done["best_f1"]["threshold"] == best_f1(*metrics.pool(), int(metrics.positives().sum()))[0]
-    assert sum(band["classes"] for band in done["frequency_bands"]) == 6
+    assert done == (result, json.loads((path.parent / "report.json").read_text(encoding="utf-8")))
+    assert done.details["batch_averaged_gap"]["value"] == batch_averaged_gap(metrics, 16)
+    assert done.details["batch_averaged_gap"]["batch_size"] == 16
+    assert done.details["best_f1"]["threshold"] == best_f1(*metrics.pool(), int(metrics.positives().sum()))[0]
+    assert sum(band["classes"] for band in done.details["frequency_bands"]) == 6
     names = ["classes.csv", "classes.png", "m.json", "precision_recall.png", "report.json"]
     assert sorted(item.name for item in path.parent.iterdir()) == names
     with (path.parent / "classes.csv").open(encoding="utf-8", newline="") as file:
@@ -118,19 +119,19 @@ def test_files(tmp_path):
 
 def test_a_report_again_has_the_same_bytes(tmp_path):
     for name in "ab":
-        write_report(some_metrics(), 1.0, tmp_path / name / "metrics.json", batch_size=4, resamples=5)
+        write_report(some_metrics(), 1.0, tmp_path / name / "metrics.json", ReportOptions(4, resamples=5))
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
 def test_no_intervals(tmp_path):
-    done = write_report(some_metrics(), 1.0, tmp_path / "m.json", batch_size=4, resamples=0)
-    assert "interval_95" not in done
+    done = write_report(some_metrics(), 1.0, tmp_path / "m.json", ReportOptions(4, resamples=0))
+    assert "interval_95" not in done.details
 
 
 def test_videos_without_labels_are_refused_before_anything_is_written(tmp_path):
     metrics = YouTube8MMetrics(3, 3)
     metrics.update(np.ones((2, 3)), [[], []])
     with pytest.raises(AlstmError, match=r"the list: none of its 2 videos has a label; .*alstm predict"):
-        write_report(metrics, 1.0, tmp_path / "m.json", batch_size=4)
+        write_report(metrics, 1.0, tmp_path / "m.json", ReportOptions(4))
     assert not list(tmp_path.iterdir())
