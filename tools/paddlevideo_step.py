@@ -1,4 +1,4 @@
-"""Time a training step as PaddleVideo's port of this model does it: the baseline of ``alstm bench``, not a model for use.
+"""Time a training step as PaddleVideo's port of this model does it: the baseline of ``alstm bench``, not for use.
 
 Every video is padded to 512 frames and passed to the network as float32, with a float32 mask of the features' own
 shape; attention is exp / sum, without subtracting the largest score. The script imports nothing from this package, so
