@@ -1,4 +1,4 @@
-"""The files around the package agree with each other: lock, conda environment, README, lint."""
+"""Check that the files around the package agree: lock, conda environment, README, CONTRIBUTING, versions, lint."""
 
 import json
 import re
@@ -10,11 +10,14 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
+from alstm_helpers import __version__
 from alstm_helpers.machine.doctor import locked_versions
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 # The source document's table of contents.
 SOURCE_SECTIONS = [
     "1",
@@ -61,7 +64,7 @@ SOURCE_SECTIONS = [
 
 
 def direct_dependencies(text: str) -> list[str]:
-    """Names of the packages in the ``dependencies`` table of pyproject.toml."""
+    """Return the names of the packages in the ``dependencies`` table of pyproject.toml."""
     table = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
     assert table
     return re.findall(r'^\s*"([A-Za-z0-9_.-]+?)[<>=]', table[1], re.MULTILINE)
@@ -81,7 +84,7 @@ def test_lock_names_no_index():
 
 
 def test_every_direct_dependency_is_locked():
-    names = direct_dependencies((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    names = direct_dependencies(PYPROJECT)
     assert "paddlepaddle" in names
     assert "click" in names
     assert set(names) <= set(locked_versions(ROOT / "requirements.lock"))
@@ -97,12 +100,12 @@ def test_conda_environment_has_the_locked_versions():
     pinned["matplotlib"] = pinned.pop("matplotlib-base")
     locked = locked_versions(ROOT / "requirements.lock")
     assert pinned == {name: locked[name] for name in pinned}
-    names = direct_dependencies((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    names = direct_dependencies(PYPROJECT)
     assert set(pinned) == set(names) - {"paddlepaddle"}
 
 
 def headings(path: Path) -> set[str]:
-    """Anchors of a notebook's headings, as JupyterLab makes them."""
+    """Return the anchors of a notebook's headings, as JupyterLab makes them."""
     found = set()
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "markdown":
@@ -122,11 +125,64 @@ def test_readme_maps_the_section_to_a_heading_that_exists(section):
         assert re.search(rf"\({re.escape(section)}[)-]", unquote(anchor)) or "." not in section, row[0]
 
 
-def test_other_readme_links_exist():
-    links = re.findall(r"\]\(([^<)#]+)\)", README)
-    assert len(links) > 5
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/index.md", "docs/workshop.md"])
+def test_links_to_files_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(([^<)#]+)\)", text) if not link.startswith("https://")]
+    assert links or name == "CHANGELOG.md"
     for link in links:
-        assert (ROOT / link).exists(), link
+        assert (ROOT / name).parent.joinpath(link).exists(), link
+
+
+def test_the_version_is_the_same_everywhere():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert f'\nversion = "{__version__}"\n' in PYPROJECT
+    assert cited["version"] == __version__
+    latest = re.search(r"^## \[(\d[^]]*)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert latest and latest.groups() == (__version__, str(cited["date-released"]))
+
+
+def tracked_files() -> list[Path]:
+    """Return the files of the project as git knows them; skip the test outside a clone."""
+    done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = [ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+    if done.returncode or not found:
+        pytest.skip("not a clone")
+    return found
+
+
+def test_contributing_lists_every_variable():
+    """The project's own variables, and every other one that code reads or sets by a literal name."""
+    read = r"""environ(?:\.get|\.setdefault)?[(\[]\s*["'](\w+)|["'](\w+)["'] (?:not )?in os\.environ"""
+    used: set[str] = set()
+    for path in tracked_files():
+        if path.suffix in {".py", ".ipynb", ".sh"} or path.name in {"Makefile", "run"}:
+            text = path.read_text(encoding="utf-8")
+            used |= set(re.findall(r"\bALSTM_[A-Z0-9_]*[A-Z0-9]\b", text))
+            if path.relative_to(ROOT).parts[0] in {"alstm_helpers", "tools"}:
+                used |= {one or other for one, other in re.findall(read, text)}
+    assert {"ALSTM_CACHE", "OMP_NUM_THREADS", "JPY_SESSION_NAME"} <= used, "the expression finds too little"
+    rows = CONTRIBUTING.partition("## Environment variables")[2].partition("## Style")[0]
+    listed = {
+        name for first in re.findall(r"^\| (`[^|]+)\|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", first)
+    }
+    assert used <= listed, f"CONTRIBUTING.md lacks {sorted(used - listed)}"
+    assert {name for name in listed if name.startswith("ALSTM_")} <= used
+
+
+def test_contributing_names_files_that_exist():
+    rows = CONTRIBUTING.partition("touch these files")[2].partition("## Environment")[0]
+    named = set(re.findall(r"`((?:alstm_helpers|tests|docs|notebooks|commands)/[\w/.]+)`", rows))
+    assert len(named) > 10
+    for name in named - {"notebooks/NN_name.ipynb", "alstm_helpers/course/exercises/chapter_NN.py"}:
+        folder = ROOT / "alstm_helpers" if name.startswith("commands/") else ROOT
+        assert (folder / name).exists(), name
+
+
+def test_contributing_names_every_make_target():
+    targets = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert targets
+    assert set(targets[1].split()) <= {*re.findall(r"make (?:GPU=\w+ )?([\w-]+)", CONTRIBUTING + README), "clean"}
 
 
 @pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
