@@ -15,7 +15,7 @@ from fileserver import Server
 from alstm_helpers import cli
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.data.convert import ConvertOptions, convert
-from alstm_helpers.data.flashdigits import make_data
+from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.data.lists import write_lists
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its path has a space and a Chinese character, as the paths of real users have.
     """
     root = tmp_path_factory.mktemp("data") / "tiny 数据"
-    make_data(root, train=60, val=20, shards=2, workers=1)
+    make_data(root, Settings(train=60, val=20, shards=2), workers=1)
     for split in ("train", "val"):
         convert(root / "tf" / split, root / "pkl" / split, ConvertOptions(workers=1))
     write_lists(root)

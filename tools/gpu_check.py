@@ -21,7 +21,7 @@ from alstm_helpers.config import Config, TrainSection, load_config
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.dataset import Batch, read_batches
 from alstm_helpers.data.filelists import read_filelist
-from alstm_helpers.data.flashdigits import make_data
+from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
@@ -50,7 +50,7 @@ def small_config(folder: Path, amp: str) -> Config:
 
 
 def small_data(folder: Path) -> Path:
-    make_data(folder, train=400, val=100, shards=2, workers=1)
+    make_data(folder, Settings(train=400, val=100, shards=2), workers=1)
     for split in ("train", "val"):
         convert(folder / "tf" / split, folder / "pkl" / split, ConvertOptions(workers=1))
     write_lists(folder)

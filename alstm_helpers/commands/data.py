@@ -20,8 +20,8 @@ def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> N
     """Make FlashDigits, the built-in data set, as YouTube-8M frame-level TFRecords in DIR."""
     from alstm_helpers.data import flashdigits
 
-    done = flashdigits.make_data(directory, train=train, val=val, shards=shards, seed=seed, progress=progress_bar)
-    click.echo(f"made {done['made']} shards, {done['skipped']} skipped, {done['videos']} videos in all")
+    settings = flashdigits.Settings(train=train, val=val, shards=shards, seed=seed)
+    click.echo(flashdigits.make_data(directory, settings, progress=progress_bar).summary())
 
 
 @click.command()

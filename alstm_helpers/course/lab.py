@@ -13,7 +13,7 @@ from alstm_helpers.config import Config
 from alstm_helpers.course.recipes import finished_settings, load_recipe, mark_finished
 from alstm_helpers.course.youtube8m import RealSet
 from alstm_helpers.data.convert import convert
-from alstm_helpers.data.flashdigits import make_data
+from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import ConfigError, FolderInUse
 from alstm_helpers.files import atomic_write, write_json
@@ -131,13 +131,14 @@ class Lab:
 
     def _make_data(self) -> None:
         start = time.perf_counter()
-        made = make_data(self.data_dir, train=self.profile.train, val=self.profile.val, seed=self.seed)
+        settings = Settings(train=self.profile.train, val=self.profile.val, seed=self.seed)
+        done = make_data(self.data_dir, settings)
         parts = [convert(self.data_dir / "tf" / split, self.data_dir / "pkl" / split) for split in ("train", "val")]
         write_lists(self.data_dir)
-        if made["made"] or any(part.converted for part in parts):
-            print(f"made {made['videos']} videos in {time.perf_counter() - start:.0f} s")
+        if done.made or any(part.converted for part in parts):
+            print(f"made {done.videos} videos in {time.perf_counter() - start:.0f} s")
         else:
-            print(f"{made['videos']} videos are ready")
+            print(f"{done.videos} videos are ready")
 
     def config(self, **overrides: object) -> Config:
         """Return the FlashDigits recipe on this notebook's data, with overrides such as ``TRAIN__epoch=3``."""

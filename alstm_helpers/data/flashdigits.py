@@ -1,10 +1,10 @@
-"""FlashDigits: a built-in data set in YouTube-8M's own format, on which attention is needed and visible.
+"""FlashDigits: a built-in data set in YouTube-8M's format, on which attention is needed and visible.
 
-Handwritten digits flash for a second or two among pixel-scrambled distractors; telephone keypad tones
-sound for a second or two in noise, among single tones that are half a key. 20 classes, *see 0–9* and
-*hear 0–9*, about 3 labels a video, 20 to 60 seconds a video, one frame and one second of sound each second.
+Handwritten digits flash for one or two seconds among pixel-scrambled distractors; telephone keypad tones
+sound for one or two seconds in noise, among single tones that are half a key. 20 classes, *see 0–9* and
+*hear 0–9*, about 3 labels per video, 20 to 60 seconds per video, one frame and one second of sound per second.
 
-Every video is a pure function of (seed, split, index), so its frames can be drawn again at any time::
+Every video is a pure function of (seed, split, index), so its frames can be rendered again at any time::
 
     render(seed, split, index) → frames, sound, events ─ extract ─→ rgb (T, 1024), audio (T, 128) → TFRecord
 
@@ -16,15 +16,17 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from joblib import Parallel, delayed
 
+from alstm_helpers.data.class_names import write_classes
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, leftovers, write_json
+from alstm_helpers.files import claimed, leftovers, write_json
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize, write_videos
 
@@ -38,15 +40,66 @@ _ROWS = {key: low for keys, low in zip(KEYPAD, LOW_TONES, strict=True) for key i
 _COLUMNS = {key: high for keys in KEYPAD for key, high in zip(keys, HIGH_TONES, strict=True)}
 TONES = tuple((_ROWS[str(digit)], _COLUMNS[str(digit)]) for digit in range(10))
 SPLITS = {"train": ("train%04d.tfrecord", "t"), "val": ("validate%04d.tfrecord", "v")}
-# The images stand in the order in which 13 people wrote them, so a cut keeps whole writers out of training.
+# The images are in the order in which 13 people wrote them, so a cut keeps whole writers out of training.
 TRAIN_IMAGES = 1400
 PIXEL_NOISE = 2  # of 16 grey levels
-SINGLE_TONE_SHARE = 0.4  # seconds with one tone of a key and not the other
-RECIPE = 1  # raised whenever the same seed would give other bytes
+SINGLE_TONE_SHARE = 0.4  # share of seconds with one tone of a key but not the other
+RECIPE = 1  # raised whenever the same seed would give different bytes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The size and the seed of the data set.
+
+    Args:
+        train, val: videos per split.
+        shards: files per split.
+        seed: the same seed gives byte-identical files.
+
+    Raises:
+        AlstmError: a number is out of range.
+    """
+
+    train: int = 2500
+    val: int = 500
+    shards: int = 4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("train", 1), ("val", 1), ("shards", 1), ("seed", 0)):
+            count = getattr(self, name)
+            if count < least:
+                raise AlstmError(f"--{name}", f"{count} is too small", f"pass {least} or more")
+        most = min(self.train, self.val)
+        if self.shards > most:
+            raise AlstmError("--shards", f"{self.shards} shards cannot be filled", f"pass {most} or fewer")
+
+    def record(self) -> dict[str, int]:
+        """Return the content of ``flashdigits.json``."""
+        return {
+            "recipe": RECIPE,
+            "seed": self.seed,
+            "train": self.train,
+            "val": self.val,
+            "shards": self.shards,
+        }
+
+
+@dataclass(frozen=True)
+class MadeData:
+    """The outcome of :func:`make_data`: shards made, shards that existed already, and the videos in all of them."""
+
+    made: int
+    skipped: int
+    videos: int
+
+    def summary(self) -> str:
+        """Return the last line of ``alstm make-data``."""
+        return f"made {self.made} shards, {self.skipped} skipped, {self.videos} videos in all"
 
 
 class Event(NamedTuple):
-    """One digit or key: seconds ``start`` to ``stop`` (excluded) and its class."""
+    """One digit or key: its seconds, ``start`` to ``stop`` (exclusive), and its class."""
 
     start: int
     stop: int
@@ -54,7 +107,7 @@ class Event(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """A rendered video: frames uint8 (T, 8, 8) of 0–16, sound float32 (T, 4000), and what happens when."""
+    """A rendered video: frames uint8 (T, 8, 8) of 0–16, sound float32 (T, 4000), and its events."""
 
     frames: np.ndarray
     sound: np.ndarray
@@ -63,7 +116,7 @@ class Scene(NamedTuple):
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """All 1,797 digit images, int64 (N, 8, 8) of 0–16, and their classes (N,)."""
+    """Return all 1,797 digit images, int64 (N, 8, 8) of 0–16, and their classes (N,)."""
     from sklearn.datasets import load_digits  # slow to import, needed only to draw
 
     data = load_digits()
@@ -72,7 +125,7 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def _image_pool(split: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    """Indices of the images a split may use: all of them, and by digit."""
+    """Return the indices of the images that a split may use: all of them, and by digit."""
     targets = _digits()[1]
     every = np.arange(len(targets))
     pool = every[:TRAIN_IMAGES] if split == "train" else every[TRAIN_IMAGES:]
@@ -80,7 +133,7 @@ def _image_pool(split: str) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
 
 
 def render(seed: int, split: str, index: int) -> Scene:
-    """Draw video ``index`` of a split; the same arguments give the same scene."""
+    """Render video ``index`` of a split; the same arguments give the same scene."""
     rng = np.random.default_rng([seed, list(SPLITS).index(split), index])
     images = _digits()[0]
     pool, by_digit = _image_pool(split)
@@ -98,7 +151,7 @@ def render(seed: int, split: str, index: int) -> Scene:
             event.start < other.stop and other.start < event.stop and event.label // 10 == other.label // 10
             for other in events
         ):
-            continue  # two digits, or two keys, in the same second would hide each other
+            continue  # two digits, or two keys, in the same second would mask each other
         events.append(event)
         if label < 10:
             frames[start : event.stop] = images[rng.choice(by_digit[label])].reshape(64)
@@ -113,15 +166,15 @@ def render(seed: int, split: str, index: int) -> Scene:
 
 @cache
 def _sine(frequency: int) -> np.ndarray:
-    """One second of a tone of amplitude 1."""
+    """Return one second of a tone of amplitude 1, float32 (4000,)."""
     return np.sin(2 * np.pi * frequency * np.arange(SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
 
 
 @cache
 def _projection() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fixed random weights (64, 1024), and each feature's mean and scale over all digit images.
+    """Return fixed random weights (64, 1024), and each feature's mean and scale (1024,) over all digit images.
 
-    The weights are whole numbers, so the products are exact in float32 on every machine.
+    The weights are integers, so the products are exact in float32 on every machine.
     """
     weights = np.random.default_rng(8).integers(-8, 9, (64, RGB_DIM)).astype(np.float32)
     features = np.maximum(_digits()[0].reshape(-1, 64).astype(np.float32) @ weights, 0).astype(np.int64)
@@ -132,10 +185,10 @@ def _projection() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def extract_rgb(frames: np.ndarray) -> np.ndarray:
-    """Features of 8 × 8 frames, the stand-in for Inception-v3 with PCA.
+    """Compute features of 8 × 8 frames, the stand-in for Inception-v3 with PCA.
 
-    A fixed random layer with ReLU, each feature centred and scaled to a deviation of one half, as
-    YouTube-8M's whitened features have, then quantised.
+    A fixed random layer with ReLU; each feature is centred and scaled to standard deviation 0.5, like
+    YouTube-8M's whitened features, then quantised.
 
     Args:
         frames: uint8 (T, 8, 8), grey levels 0–16.
@@ -149,29 +202,33 @@ def extract_rgb(frames: np.ndarray) -> np.ndarray:
 
 
 def extract_audio(sound: np.ndarray) -> np.ndarray:
-    """Features of seconds of sound, the stand-in for VGGish: log energy in 128 bands of 15 Hz.
+    """Compute features of seconds of sound, the stand-in for VGGish: log energy in 128 bands of 15 Hz.
 
     Args:
-        sound: float32 (T, 4000), or with more samples a second.
+        sound: float32 (T, 4000), or with more samples per second.
 
     Returns:
         uint8 (T, 128).
     """
     rate = sound.shape[1]
     window = np.hanning(rate).astype(np.float32)
-    spectrum = np.abs(np.fft.rfft(sound * window, axis=1))[:, 1 : 1 + 15 * AUDIO_DIM]  # 1 Hz a bin
-    spectrum = spectrum * (SAMPLE_RATE / rate)  # more samples add up to more
+    spectrum = np.abs(np.fft.rfft(sound * window, axis=1))[:, 1 : 1 + 15 * AUDIO_DIM]  # 1 Hz per bin
+    spectrum = spectrum * (SAMPLE_RATE / rate)  # the sum grows with the number of samples
     energy = (spectrum.reshape(-1, AUDIO_DIM, 15) ** 2).sum(2)  # (T, 128)
-    return quantize(0.5 * np.log(energy + 1e-6) - 5.43)  # white noise of deviation 1 lies near -0.43
+    return quantize(0.5 * np.log(energy + 1e-6) - 5.43)  # white noise of standard deviation 1 is near -0.43
 
 
 def video_id(split: str, index: int) -> bytes:
-    """Four characters for the first 4,096 videos, as YouTube-8M's ids have: ``t00f``, ``v1a2``."""
+    """Return a video's id; for the first 4,096 videos it has four characters, like YouTube-8M's: ``t00f``, ``v1a2``."""
     return f"{SPLITS[split][1]}{index:03x}".encode()
 
 
 def scene_of(id: bytes, seed: int) -> Scene:
-    """Draw the scene behind a video id again."""
+    """Render the scene of a video id again.
+
+    Raises:
+        AlstmError: not the id of a FlashDigits video.
+    """
     text = id.decode(errors="replace")
     for split, (_, prefix) in SPLITS.items():
         if text.startswith(prefix):
@@ -180,88 +237,86 @@ def scene_of(id: bytes, seed: int) -> Scene:
 
 
 def make_video(seed: int, split: str, index: int) -> Video:
-    """One video as the data set stores it."""
+    """Make one video as the data set stores it."""
     scene = render(seed, split, index)
     labels = tuple(sorted(event.label for event in scene.events))
     return Video(video_id(split, index), labels, extract_rgb(scene.frames), extract_audio(scene.sound))
 
 
-def _make_shard(path: Path, seed: int, split: str, indices: range) -> None:
-    write_videos(path, (make_video(seed, split, index) for index in indices))
+class _Shard(NamedTuple):
+    """A file to make, and the videos in it."""
+
+    path: Path
+    split: str
+    indices: range
+
+
+def _missing(root: Path, settings: Settings) -> list[_Shard]:
+    """Return the shards that do not exist yet."""
+    shards = []
+    for split, count in (("train", settings.train), ("val", settings.val)):
+        for number in range(settings.shards):
+            indices = range(count * number // settings.shards, count * (number + 1) // settings.shards)
+            path = root / "tf" / split / (SPLITS[split][0] % number)
+            if not path.exists():
+                shards.append(_Shard(path, split, indices))
+    return shards
+
+
+def _make_shard(shard: _Shard, seed: int) -> None:
+    """Render the videos of a shard and write them."""
+    write_videos(shard.path, (make_video(seed, shard.split, index) for index in shard.indices))
 
 
 def make_data(
     root: str | os.PathLike[str],
+    settings: Settings = Settings(),
     *,
-    train: int = 2500,
-    val: int = 500,
-    shards: int = 4,
-    seed: int = 0,
     workers: int = -1,
     progress: ProgressBar = no_progress,
-) -> dict[str, int]:
-    """Write the data set as TFRecord shards; a rerun makes only what is missing.
+) -> MadeData:
+    """Write the data set as TFRecord shards; a rerun makes only the missing ones.
 
     Args:
         root: folder for ``tf/train/train%04d.tfrecord``, ``tf/val/validate%04d.tfrecord``, ``labels.csv``
             and ``flashdigits.json`` (the settings).
-        train, val: videos in each split.
-        shards: files a split.
-        seed: the same seed gives byte-identical files.
-        workers: processes, -1 for one a core.
+        settings: size and seed.
+        workers: processes; -1 for one per core.
         progress: wraps the finished shards, see :mod:`alstm_helpers.progress`.
 
-    Returns:
-        how many shards were made and how many were there already.
+    Raises:
+        AlstmError: the folder holds a data set with other settings, or another run is writing to it.
+    """
+    root = Path(root).absolute()  # worker processes that are already running have a current folder of their own
+    folders = [root, *(root / "tf" / split for split in SPLITS)]
+    todo = _missing(root, settings)
+    described = all((root / name).exists() for name in ("labels.csv", "flashdigits.json"))
+    if described and not todo and not leftovers(*folders):
+        _check_settings(root / "flashdigits.json", settings)
+    else:
+        with claimed(*folders):
+            _check_settings(root / "flashdigits.json", settings)
+            todo = _missing(root, settings)
+            write_classes(root / "labels.csv", {name: index for index, name in enumerate(CLASS_NAMES)})
+            jobs = [delayed(_make_shard)(shard, settings.seed) for shard in todo]
+            for _ in progress(Parallel(n_jobs=workers, return_as="generator")(jobs), total=len(jobs), desc="making"):
+                pass
+    return MadeData(len(todo), 2 * settings.shards - len(todo), settings.train + settings.val)
+
+
+def _check_settings(path: Path, settings: Settings) -> None:
+    """Write the settings of a new data set; require that an existing one has the same.
 
     Raises:
-        AlstmError: the folder holds a data set of other settings, or a number is out of range.
+        AlstmError: it has others.
     """
-    root = Path(root).absolute()  # worker processes that run already have a current folder of their own
-    for name, count, least in (("--train", train, 1), ("--val", val, 1), ("--shards", shards, 1), ("--seed", seed, 0)):
-        if count < least:
-            raise AlstmError(name, f"{count} is too small", f"pass {least} or more")
-    if shards > min(train, val):
-        raise AlstmError("--shards", f"{shards} shards cannot be filled", f"pass {min(train, val)} or fewer")
-    settings = {"recipe": RECIPE, "seed": seed, "train": train, "val": val, "shards": shards}
-    labels = "index,name\n" + "".join(f"{index},{name}\n" for index, name in enumerate(CLASS_NAMES))
-    folders = {split: root / "tf" / split for split in SPLITS}
-
-    def missing() -> list[Any]:
-        """The jobs that are left."""
-        jobs = []
-        for split, count in (("train", train), ("val", val)):
-            for shard in range(shards):
-                indices = range(count * shard // shards, count * (shard + 1) // shards)
-                path = folders[split] / (SPLITS[split][0] % shard)
-                if not path.exists():
-                    jobs.append(delayed(_make_shard)(path, seed, split, indices))
-        return jobs
-
-    jobs = []
-    written = all((root / name).exists() for name in ("labels.csv", "flashdigits.json"))
-    if missing() or not written or leftovers(root, *folders.values()):
-        with claimed(root, *folders.values()):
-            _check_settings(root / "flashdigits.json", settings)
-            jobs = missing()
-            with atomic_write(root / "labels.csv", "w") as file:
-                file.write(labels)
-            made = Parallel(n_jobs=workers, return_as="generator")(jobs)
-            for _ in progress(made, total=len(jobs), desc="making"):
-                pass
-    else:
-        _check_settings(root / "flashdigits.json", settings)
-    return {"made": len(jobs), "skipped": 2 * shards - len(jobs), "videos": train + val}
-
-
-def _check_settings(path: Path, settings: dict[str, int]) -> None:
-    """Refuse to mix two data sets in one folder; remember the settings of a new one."""
-    if path.exists():
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            found = "unreadable settings"
-        if found != settings:
-            raise AlstmError(path, f"the folder holds {found}, not {settings}", "choose another DIR or delete that one")
-    else:
-        write_json(path, settings)
+    wanted = settings.record()
+    if not path.exists():
+        write_json(path, wanted)
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = "unreadable settings"
+    if found != wanted:
+        raise AlstmError(path, f"the folder holds {found}, not {wanted}", "choose another DIR, or delete this one")

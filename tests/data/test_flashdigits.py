@@ -1,4 +1,4 @@
-"""FlashDigits: reproducible, in YouTube-8M's format, and honest about what happens when."""
+"""FlashDigits: reproducible, in YouTube-8M's format, and true to its events."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from alstm_helpers.data import flashdigits
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import (
     CLASS_NAMES,
+    MadeData,
+    Settings,
     extract_audio,
     extract_rgb,
     make_data,
@@ -41,8 +44,11 @@ KEYS = {
 }
 
 
+SMALL = Settings(train=6, val=4, shards=2)
+
+
 def small(root, **changed):
-    return make_data(root, **{"train": 6, "val": 4, "shards": 2, "workers": 1, **changed})
+    return make_data(root, replace(SMALL, **changed), workers=1)
 
 
 def hashes(root):
@@ -60,7 +66,7 @@ def clips():
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path):
     for name in ("one", "two"):
-        assert small(tmp_path / name, seed=3) == {"made": 4, "skipped": 0, "videos": 10}
+        assert small(tmp_path / name, seed=3) == MadeData(made=4, skipped=0, videos=10)
     assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
     assert sorted(hashes(tmp_path / "one")) == [
         "flashdigits.json",
@@ -107,9 +113,11 @@ def test_the_number_of_shards_does_not_change_the_videos(tmp_path):
 def test_a_rerun_makes_only_what_is_missing(tmp_path):
     small(tmp_path)
     before = hashes(tmp_path)
-    assert small(tmp_path) == {"made": 0, "skipped": 4, "videos": 10}
+    assert small(tmp_path) == MadeData(made=0, skipped=4, videos=10)
     (tmp_path / "tf/val/validate0001.tfrecord").unlink()
-    assert small(tmp_path) == {"made": 1, "skipped": 3, "videos": 10}
+    done = small(tmp_path)
+    assert done == MadeData(made=1, skipped=3, videos=10)
+    assert done.summary() == "made 1 shards, 3 skipped, 10 videos in all"
     assert hashes(tmp_path) == before
 
 
@@ -117,7 +125,7 @@ def test_a_rerun_makes_only_what_is_missing(tmp_path):
 def test_two_data_sets_in_one_folder_are_refused(tmp_path, changed):
     small(tmp_path)
     before = hashes(tmp_path)
-    with pytest.raises(AlstmError, match="choose another DIR or delete that one"):
+    with pytest.raises(AlstmError, match="choose another DIR, or delete this one"):
         small(tmp_path, **changed)
     assert hashes(tmp_path) == before
 
@@ -158,7 +166,7 @@ def test_labels_csv(tiny_data):
 
 def test_progress_sees_every_shard(tmp_path):
     seen = []
-    small(tmp_path, progress=lambda items, **_: (seen.append(item) or item for item in items))
+    make_data(tmp_path, SMALL, workers=1, progress=lambda items, **_: (seen.append(item) or item for item in items))
     assert len(seen) == 4
 
 
@@ -240,14 +248,14 @@ def test_lengths_and_labels(clips):
     assert 20 <= min(lengths) < 25 and 55 < max(lengths) <= 60
     counts = [len(clip.events) for clip in clips]
     assert min(counts) >= 1 and max(counts) <= 5
-    assert 2.5 < np.mean(counts) < 3.5  # YouTube-8M has 3.0 labels a video
+    assert 2.5 < np.mean(counts) < 3.5  # YouTube-8M has 3.0 labels per video
     assert {event.label for clip in clips for event in clip.events} == set(range(20))
     for clip in clips:
         assert clip.frames.shape[1:] == (8, 8) and clip.frames.dtype == np.uint8 and clip.frames.max() <= 16
         assert clip.sound.shape == (len(clip.frames), 4000) and clip.sound.dtype == np.float32
 
 
-def test_events_lie_within_the_video_and_do_not_hide_each_other(clips):
+def test_events_are_within_the_video_and_do_not_mask_each_other(clips):
     for clip in clips:
         for event in clip.events:
             assert 0 <= event.start < event.stop <= len(clip.frames) and event.stop - event.start in (1, 2)
@@ -276,7 +284,7 @@ def test_keys_sound_exactly_where_the_events_say(clips):
     for clip in clips[:40]:
         keys = [event for event in clip.events if event.label >= 10]
         heard = {second: event.label - 10 for event in keys for second in range(event.start, event.stop)}
-        strength = np.abs(np.fft.rfft(clip.sound, axis=1))[:, tones]  # 1 Hz a bin; a tone gives 2000, noise about 60
+        strength = np.abs(np.fft.rfft(clip.sound, axis=1))[:, tones]  # 1 Hz per bin; a tone gives 2000, noise about 60
         for second, row in enumerate(strength):
             sounding = tuple(tone for tone, value in zip(tones, row, strict=True) if value > 1000)
             assert KEYS.get(sounding) == heard.get(second)

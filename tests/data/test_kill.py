@@ -21,7 +21,7 @@ from support import a_video
 
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.download import DownloadOptions, download
-from alstm_helpers.data.flashdigits import make_data
+from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.tfrecord import write_videos
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
@@ -29,8 +29,8 @@ KILLS = 20
 # The imports come first, so that the moment of the kill is counted from where the work begins.
 CONVERT = "from alstm_helpers.data.convert import ConvertOptions, convert; print('go', flush=True); "
 CONVERT += "convert({!r}, {!r}, ConvertOptions(workers={}))"
-MAKE = "from sklearn.datasets import load_digits; from alstm_helpers.data.flashdigits import make_data; "
-MAKE += "print('go', flush=True); make_data({!r}, train=48, val=12, shards=4, workers={})"
+MAKE = "from sklearn.datasets import load_digits; from alstm_helpers.data.flashdigits import Settings, make_data; "
+MAKE += "print('go', flush=True); make_data({!r}, Settings(train=48, val=12, shards=4), workers={})"
 DOWNLOAD = "from alstm_helpers.data.download import DownloadOptions, download; print('go', flush=True); "
 DOWNLOAD += "download('2/frame/train', 'us', {!r}, DownloadOptions(base_url={!r}, workers=3))"
 
@@ -105,7 +105,7 @@ def test_convert(tmp_path, shards, workers):
 
 def test_make_data(tmp_path):
     def again(folder):
-        make_data(folder, train=48, val=12, shards=4, workers=1)
+        make_data(folder, Settings(train=48, val=12, shards=4), workers=1)
 
     killed_and_run_again(tmp_path, lambda folder, workers: MAKE.format(str(folder), workers), again, workers=1)
 
