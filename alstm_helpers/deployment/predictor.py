@@ -1,7 +1,7 @@
-"""Run an exported model without the code it was trained with: Paddle Inference or ONNX Runtime behind one class.
+"""An exported model behind one class, whichever engine runs it: Paddle Inference or ONNX Runtime.
 
-Neither the network nor Paddle is imported here unless a Paddle Inference model is loaded. A program that has nothing
-but ``model.onnx``, NumPy and ONNX Runtime can do without this module, too; notebook 06 shows one.
+The network's code is not needed, and Paddle is imported only to load a Paddle Inference model. ``model.onnx`` also
+runs without this module, with NumPy and ONNX Runtime alone; notebook 06 shows how.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -22,8 +22,14 @@ from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
 
 INPUTS = ("rgb", "audio", "lengths")
 OUTPUTS = ("scores", "rgb_weights", "audio_weights")
-DESCRIPTION = "description"  # key under which an ONNX file carries its export.json
-Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
+DESCRIPTION = "description"  # key of the description in the metadata of an ONNX file
+
+
+class Classes(TypedDict, total=False):
+    """What a predictor reads from the description of a model; a model without a description has neither key."""
+
+    class_names: list[str] | None
+    num_classes: int
 
 
 class Prediction(NamedTuple):
@@ -34,7 +40,14 @@ class Prediction(NamedTuple):
     audio_weights: np.ndarray
 
 
-def _load_paddle(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
+# An engine takes the arrays of INPUTS by name and returns those of OUTPUTS in order.
+Engine: TypeAlias = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
+# A loader makes the engine of a file, for a number of threads, and reads the file's classes.
+Loader: TypeAlias = Callable[[Path, int], tuple[Engine, Classes]]
+
+
+def _load_paddle(path: Path, threads: int) -> tuple[Engine, Classes]:
+    """Load a Paddle Inference model; its description is in ``export.json`` beside it."""
     from alstm_helpers.runtime import paddle
 
     config = paddle.inference.Config(str(path), str(path.with_name("model.pdiparams")))
@@ -55,7 +68,8 @@ def _load_paddle(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
     return run, json.loads(description.read_text(encoding="utf-8")) if description.exists() else {}
 
 
-def _load_onnx(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
+def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
+    """Load an ONNX file; its description is in its metadata."""
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
@@ -67,8 +81,8 @@ def _load_onnx(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
     return lambda arrays: session.run(OUTPUTS, arrays), description
 
 
-# Files that an exported folder may hold, the one to prefer first, and what runs them.
-ENGINES = {"model.onnx": _load_onnx, "model.json": _load_paddle, "model.pdmodel": _load_paddle}
+# The files of an exported folder that can be loaded, the preferred one first.
+ENGINES: dict[str, Loader] = {"model.onnx": _load_onnx, "model.json": _load_paddle, "model.pdmodel": _load_paddle}
 _BY_SUFFIX = {Path(name).suffix: load for name, load in ENGINES.items()}
 
 
@@ -83,24 +97,24 @@ class Predictor:
 
     Args:
         path: an exported folder (its ``model.onnx``, else its Paddle model), or one of the files in it.
-        threads: cores to use; by default all.
+        threads: CPU threads; by default one per usable core.
 
     Raises:
-        AlstmError: there is no exported model, it cannot be read, or what runs it is not installed.
+        AlstmError: there is no exported model, it cannot be read, or its engine is not installed.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None) -> None:
         self.path = find_model(path)
         try:
-            self._run, description = _BY_SUFFIX[self.path.suffix](self.path, threads or usable_cores())
+            self._run, classes = _BY_SUFFIX[self.path.suffix](self.path, threads or usable_cores())
         except ImportError as error:
-            problem = f"{error.name} is not installed, which runs this file"
+            problem = f"{error.name}, which runs this file, is not installed"
             raise AlstmError(self.path, problem, f"pip install {error.name}, or export another format") from error
-        except Exception as error:  # each engine has exceptions of its own
+        except Exception as error:  # each engine raises exceptions of its own
             problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
             raise AlstmError(self.path, problem, "export the model again") from error
-        self.class_names: list[str] | None = description.get("class_names")
-        self.num_classes: int | None = description.get("num_classes")
+        self.class_names = classes.get("class_names")
+        self.num_classes = classes.get("num_classes")
 
     def __call__(self, rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> Prediction:
         """Score a padded batch.
@@ -108,29 +122,26 @@ class Predictor:
         Args:
             rgb: uint8 (B, T, 1024).
             audio: uint8 (B, T, 128).
-            lengths: integers (B,), the seconds of each video; what lies beyond is ignored.
+            lengths: integers (B,), the seconds of each video; later frames are ignored.
 
         Raises:
-            AlstmError: a shape or a type is another one.
+            AlstmError: an array has the wrong shape or type, or the batch is empty.
         """
-        arrays = {"rgb": np.asarray(rgb), "audio": np.asarray(audio), "lengths": np.asarray(lengths)}
-        batch = arrays["lengths"].shape[:1]
-        seconds = arrays["rgb"].shape[1:2]
-        for name, dim in (("rgb", RGB_DIM), ("audio", AUDIO_DIM)):
-            found = arrays[name]
-            if found.dtype != np.uint8 or found.shape != (*batch, *seconds, dim):
-                problem = f"{found.dtype} {found.shape}, beside lengths {arrays['lengths'].shape}"
-                raise AlstmError(name, problem, f"pass uint8 (B, T, {dim}), the same B and T for both, and B lengths")
-        if arrays["lengths"].ndim != 1 or arrays["lengths"].dtype.kind not in "iu":
-            problem = f"{arrays['lengths'].dtype} {arrays['lengths'].shape}"
-            raise AlstmError("lengths", problem, "pass an integer for each video")
-        if not batch[0]:
-            raise AlstmError("the batch", "it holds no video", "pass at least one")
-        arrays["lengths"] = arrays["lengths"].astype(np.int64)
+        rgb, audio, lengths = np.asarray(rgb), np.asarray(audio), np.asarray(lengths)
+        _require_batch(rgb, audio, lengths)
+        arrays = {"rgb": rgb, "audio": audio, "lengths": lengths.astype(np.int64)}
         return Prediction(*self._run({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
     def predict(self, videos: Sequence[Video], *, batch_size: int = 16) -> list[Prediction]:
-        """Score videos, those of like length together; each prediction has its own video's T, in the order given."""
+        """Score videos, batched with others of similar length; return predictions in the order given.
+
+        Args:
+            videos: their labels are not used; frames beyond 300 are left out.
+            batch_size: videos per batch.
+
+        Returns:
+            one per video: scores (C,), and weights (T,) with the video's own T.
+        """
         order = np.argsort([video.num_frames for video in videos], kind="stable")
         found: dict[int, Prediction] = {}
         for start in range(0, len(order), batch_size):
@@ -142,11 +153,23 @@ class Predictor:
         return [found[row] for row in range(len(videos))]
 
 
+def _require_batch(rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> None:
+    batch, seconds = lengths.shape[:1], rgb.shape[1:2]
+    for name, found, dim in (("rgb", rgb, RGB_DIM), ("audio", audio, AUDIO_DIM)):
+        if found.dtype != np.uint8 or found.shape != (*batch, *seconds, dim):
+            problem = f"{found.dtype} {found.shape}, with lengths {lengths.shape}"
+            raise AlstmError(name, problem, f"pass uint8 (B, T, {dim}), the same B and T for both, and B lengths")
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        raise AlstmError("lengths", f"{lengths.dtype} {lengths.shape}", "pass one integer per video")
+    if not len(lengths):
+        raise AlstmError("the batch", "it contains no video", "pass at least one")
+
+
 def find_model(path: str | os.PathLike[str]) -> Path:
-    """The file to load: ``path`` itself, or the one to prefer in an exported folder.
+    """Return the file to load: ``path`` itself, or the preferred one of an exported folder.
 
     Raises:
-        AlstmError: there is none.
+        AlstmError: there is no exported model.
     """
     path = Path(path)
     candidates = [path] if path.suffix in _BY_SUFFIX else [path / name for name in ENGINES]
@@ -157,7 +180,14 @@ def find_model(path: str | os.PathLike[str]) -> Path:
 
 
 def gap_of(predictor: Predictor, batches: Iterable[Batch], num_classes: int, top_k: int) -> float:
-    """GAP of an exported model."""
+    """Return the global average precision of an exported model.
+
+    Args:
+        predictor: the model.
+        batches: labelled videos.
+        num_classes: C.
+        top_k: predictions per video that count.
+    """
     metrics = YouTube8MMetrics(num_classes, top_k)
     for batch in batches:
         metrics.update(predictor(batch.rgb, batch.audio, batch.lengths).scores, batch.labels, batch.ids)

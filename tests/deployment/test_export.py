@@ -1,4 +1,4 @@
-"""The exported models: equal to the trainer at any batch and length, and refused where they are not."""
+"""Exported models: equal to the trainer for any batch and any lengths, and refused if they are not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FILES = ["model.int8.onnx", PROGRAM, "model.onnx", "model.pdiparams"]
 
 @pytest.fixture(scope="module", params=["attention", "mean", "last"])
 def exported(request, tiny_config, tmp_path_factory):
-    """The network, the folder, and what export returned."""
+    """The network, the folder, and the value that export returned."""
     net = a_net(tiny_config, request.param)
     folder = tmp_path_factory.mktemp("models") / "new" / "my model 模型"
     names = {0: "see 0", 19: "听 9"}
@@ -62,17 +62,17 @@ def test_description(exported):
     assert set(description["versions"]) == {"paddlepaddle", "paddle2onnx", "onnx"}
 
 
-def test_without_onnx_there_is_none(tiny_config, tmp_path):
+def test_no_onnx_file_unless_requested(tiny_config, tmp_path):
     description = exporting.export(a_net(tiny_config), tmp_path / "model")
     assert description["files"] == [PROGRAM, "model.pdiparams"] and description["class_names"] is None
     assert set(description["versions"]) == {"paddlepaddle"} and "int8" not in description
     assert Predictor(tmp_path / "model").path.name == PROGRAM
 
 
-def test_the_network_s_mode_is_left_as_it_was(tiny_config, tmp_path):
+def test_the_mode_of_the_network_is_restored(tiny_config, tmp_path):
     net = a_net(tiny_config)
     net.train()
-    exporting.export(net, tmp_path / "model")  # and dropout was off inside, else it would differ from itself
+    exporting.export(net, tmp_path / "model")  # with dropout off inside, else it would differ from itself
     assert net.training
 
 
@@ -85,7 +85,7 @@ def test_equals_the_trainer_at_any_batch_and_length(model, lengths):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=0)
 
 
-def test_lengths_of_none_and_beyond_are_those_of_the_trainer(model):
+def test_lengths_of_zero_and_beyond_the_padding_give_what_the_trainer_gives(model):
     net, path = model
     rgb, audio, _ = unequal_videos([5, 5])
     batch = rgb, audio, np.array([0, 9])
@@ -106,7 +106,7 @@ def test_a_video_does_not_depend_on_its_neighbours_or_on_the_padding(model):
 
 
 def test_paddle2onnx_alone_drops_the_lengths(tiny_config, tmp_path):
-    """The fault that the export mends: right for videos of full length, wrong for all others."""
+    """The fault that the export corrects: right for videos of full length, wrong for all others."""
     net = a_net(tiny_config)
     exporting.export(net, tmp_path, onnx=True)
     session = onnxruntime.InferenceSession(exporting.convert_bare(tmp_path / PROGRAM))
@@ -119,8 +119,8 @@ def test_paddle2onnx_alone_drops_the_lengths(tiny_config, tmp_path):
     np.testing.assert_allclose(Predictor(tmp_path / "model.onnx")(*batch).scores, expected, atol=1e-5, rtol=0)
 
 
-def test_the_onnx_file_is_plain_and_enough(exported):
-    """One file, standard operators, free batch and time; NumPy and ONNX Runtime run it without the rest."""
+def test_the_onnx_file_is_standard_and_self_contained(exported):
+    """One file, standard operators, free batch and time; NumPy and ONNX Runtime are enough to run it."""
     net, folder, _ = exported
     graph = onnx.load(folder / "model.onnx")
     onnx.checker.check_model(graph, full_check=True)
@@ -162,7 +162,7 @@ print(json.dumps([scores.tolist(), rgb_weights[1].tolist(), names[19]]))
     assert weights[3:] == [0, 0, 0, 0] and name == "听 9"
 
 
-def test_int8_is_smaller_close_and_its_gap_is_told(tiny_config, tmp_path):
+def test_int8_is_smaller_and_close_and_its_gap_is_measured(tiny_config, tmp_path):
     asked = []
 
     def gap(predictor):
@@ -189,7 +189,7 @@ def test_the_batch_of_the_check_has_unequal_lengths_and_noise_in_the_padding():
 
 
 def spoil(monkeypatch, name, change):
-    """Let one exported file give wrong rgb weights."""
+    """Make one exported file return wrong rgb weights."""
     original = Predictor.__call__
 
     def wrong(self, *batch):
@@ -224,13 +224,13 @@ def test_a_converter_that_drops_the_lengths_is_refused(tiny_config, tmp_path, mo
     assert not (tmp_path / "model").exists()
 
 
-def test_a_difference_within_the_tolerance_is_told(tiny_config, tmp_path, monkeypatch):
+def test_a_difference_within_the_tolerance_is_recorded(tiny_config, tmp_path, monkeypatch):
     spoil(monkeypatch, PROGRAM, 5e-6)
     found = exporting.export(a_net(tiny_config), tmp_path / "model")["largest_difference"]
     assert found == pytest.approx(5e-6, rel=0.2)
 
 
-def test_a_refused_export_keeps_the_model_that_was_there(tiny_config, tmp_path, monkeypatch):
+def test_a_refused_export_keeps_the_previous_model(tiny_config, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     exporting.export(a_net(tiny_config), folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -240,7 +240,7 @@ def test_a_refused_export_keeps_the_model_that_was_there(tiny_config, tmp_path, 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_export_again_replaces_the_model_and_what_it_no_longer_holds(tiny_config, tmp_path):
+def test_a_second_export_replaces_the_model_and_removes_outdated_files(tiny_config, tmp_path):
     folder = tmp_path / "model"
     exporting.export(a_net(tiny_config), folder, onnx=True)
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
@@ -261,7 +261,7 @@ def test_an_onnx_file_has_the_same_bytes_each_time(tiny_config, tmp_path):
     assert (tmp_path / "a" / "model.onnx").read_bytes() == (tmp_path / "b" / "model.onnx").read_bytes()
 
 
-def test_the_converter_s_remarks_stay_away_and_ours_do_not(tiny_config, tmp_path, capfd):
+def test_output_of_the_converter_is_hidden_and_ours_is_not(tiny_config, tmp_path, capfd):
     print("before")
     exporting.export(a_net(tiny_config), tmp_path / "model", onnx=True)
     os.write(1, b"after\n")

@@ -1,4 +1,4 @@
-"""The predictor: one class for both engines, any number of videos, and clear words about what is wrong."""
+"""The predictor: one class for both engines, any number of videos, and clear error messages."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_videos_of_any_length_come_back_in_order_with_their_own_seconds(predicto
             np.testing.assert_allclose(one, other[0], atol=1e-5, rtol=0)
 
 
-def test_labels_of_the_videos_do_not_matter(predictor):
+def test_labels_of_the_videos_are_ignored(predictor):
     plain, labelled = a_video("a", 5), a_video("a", 5, [4000])
     assert np.array_equal(predictor.predict([plain])[0].scores, predictor.predict([labelled])[0].scores)
 
 
-def test_no_video_no_prediction(predictor):
+def test_no_videos_give_no_predictions(predictor):
     assert predictor.predict([]) == []
 
 
@@ -97,13 +97,13 @@ RGB, AUDIO, LENGTHS = unequal_videos([5, 2])
         ({"rgb": RGB[:, :4]}, r"audio: uint8 \(2, 5, 128\)"),
         ({"audio": AUDIO[:1]}, r"audio: uint8 \(1, 5, 128\)"),
         ({"audio": RGB}, r"audio: uint8 \(2, 5, 1024\)"),
-        ({"lengths": LENGTHS[:1]}, "rgb: .*beside lengths"),
+        ({"lengths": LENGTHS[:1]}, "rgb: .*with lengths"),
         ({"lengths": LENGTHS / 1}, "lengths: float64"),
         ({"lengths": 5}, "rgb: "),
-        ({"rgb": RGB[:0], "audio": AUDIO[:0], "lengths": LENGTHS[:0]}, "the batch: it holds no video"),
+        ({"rgb": RGB[:0], "audio": AUDIO[:0], "lengths": LENGTHS[:0]}, "the batch: it contains no video"),
     ],
 )
-def test_what_does_not_fit_is_refused(predictor, changes, where):
+def test_wrong_arrays_are_refused(predictor, changes, where):
     with pytest.raises(AlstmError, match=f"^{where}"):
         predictor(**wrong(**changes))
 
@@ -132,7 +132,7 @@ def test_a_damaged_onnx_file(tmp_path, content):
 @pytest.mark.parametrize("engine, name", [("onnxruntime", "model.onnx"), ("paddle", PROGRAM)])
 def test_an_engine_that_is_not_installed_is_named(folder, monkeypatch, engine, name):
     monkeypatch.setitem(sys.modules, engine, None)
-    with pytest.raises(AlstmError, match=f"{engine} is not installed, which runs this file; pip install {engine}"):
+    with pytest.raises(AlstmError, match=f"{engine}, which runs this file, is not installed; pip install {engine}"):
         Predictor(folder / name)
 
 
@@ -149,7 +149,7 @@ print(found.scores.shape)
     assert done.stdout.strip() == "(1, 20)", done.stderr
 
 
-def test_threads_are_those_asked_for(folder, monkeypatch):
+def test_threads_are_those_requested(folder, monkeypatch):
     given = []
     plain = onnxruntime.InferenceSession
 

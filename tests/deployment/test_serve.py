@@ -1,4 +1,4 @@
-"""The HTTP server: right answers, and every wrong payload one sentence of JSON."""
+"""The HTTP server: correct answers, and one sentence of JSON for every bad payload."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ JSON = {"content-type": "application/json; charset=utf-8"}
 
 
 @pytest.mark.parametrize("seconds", [1, 12, 300])
-def test_the_answer_is_the_trainer_s(client, net, seconds):
+def test_the_answer_equals_the_trainer(client, net, seconds):
     payload = a_payload(seconds)
     batch = payload["rgb"][None], payload["audio"][None], np.array([seconds])
     expected = score_all(net, batch)
@@ -111,7 +111,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_payload_is_one_sentence(client, name):
+def test_a_bad_payload_is_one_sentence(client, name):
     body, headers, expected = WRONG[name]
     answer = client.post("/predict", content=body, headers=headers)
     assert answer.status_code == 400 and list(answer.json()) == ["error"]
@@ -145,7 +145,7 @@ def test_the_longest_video_fits_in_both_forms():
 
 
 def test_an_archive_cannot_unpack_into_more_than_a_video():
-    """A gigabyte of zeros, a megabyte packed, under a header that is right."""
+    """A gigabyte of zeros, compressed to a megabyte, with a correct header."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("rgb.npy", "w") as member:
         header = {"descr": "|u1", "fortran_order": False, "shape": (2**20, 1024)}
@@ -156,7 +156,7 @@ def test_an_archive_cannot_unpack_into_more_than_a_video():
     start = time.process_time()
     with pytest.raises(AlstmError, match="the payload: it cannot be read"):
         parse(file.getvalue(), "")
-    assert time.process_time() - start < 1  # unpacked whole it takes several
+    assert time.process_time() - start < 1  # unpacking everything takes several
 
 
 @given(st.binary(max_size=300), st.sampled_from(["application/json", ""]))
@@ -168,7 +168,7 @@ def test_noise_is_refused(body, kind):
 
 @given(st.integers(0, 10**6), st.integers(0, 255))
 @settings(max_examples=200, deadline=None)
-def test_a_spoilt_archive_is_refused_or_read(place, value):
+def test_a_damaged_archive_is_refused_or_read(place, value):
     body = bytearray(npz(**PAYLOAD))
     body[place % len(body)] = value
     try:
@@ -178,7 +178,7 @@ def test_a_spoilt_archive_is_refused_or_read(place, value):
     assert arrays["rgb"].shape == (3, 1024)
 
 
-def test_a_fault_of_the_server_says_nothing_about_it(folder):
+def test_an_internal_error_reveals_no_details(folder):
     predictor = Predictor(folder)
     predictor._run = lambda arrays: 1 / 0
     client = TestClient(create_app(predictor), raise_server_exceptions=False)
@@ -196,7 +196,7 @@ def served(folder):
 
 
 def test_many_clients_at_once(served, net):
-    """Each of eight gets the answers for its own videos."""
+    """Each of eight clients gets the answers for its own videos."""
     wrong = []
 
     def client(seed):
@@ -221,14 +221,14 @@ def test_many_clients_at_once(served, net):
     assert not wrong and not any(thread.is_alive() for thread in threads)
 
 
-def test_the_server_listens_on_the_loopback_alone(served):
+def test_the_server_listens_on_the_loopback_only(served):
     port = int(served.rpartition(":")[2])
     mine = [child for child in psutil.Process().children() if str(port) in child.cmdline()]
     listening = [item.laddr for child in mine for item in child.net_connections() if item.status == "LISTEN"]
     assert listening == [("127.0.0.1", port)]
 
 
-def test_a_port_that_is_taken(served, folder):
+def test_a_port_in_use(served, folder):
     port = served.rpartition(":")[2]
     done = subprocess.run(
         [sys.executable, "-m", "alstm_helpers", "serve", str(folder), "--port", port],
