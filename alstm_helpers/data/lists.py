@@ -1,4 +1,4 @@
-"""Chapter 3.3: own videos into training and validation, and the four lists of which shard files are used for what."""
+"""Chapter 3.3: split your own videos into training and validation; write the four lists of shards by purpose."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from alstm_helpers.data.filelists import filelist_text, shards_below, write_filelist
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.files import claimed
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 
 # YouTube-8M's test split has no labels, so evaluation and inference name the validation shards.
 LISTS = {"train.list": "train", "val.list": "val", "test.list": "val", "infer.list": "val"}
-ONE_VIDEO = r"^[^@]+"  # what comes before the @ in an id names the video; the rest names a part of it
+ONE_VIDEO = r"^[^@]+"  # the text before the @ in an id names the video; the rest names a part of it
+SIDES = ("train", "val")
 LAYOUTS = {"pkl": ".pkl", "tf": ".tfrecord"}
 
 
 def find_shards(root: Path, split: str) -> list[Path]:
-    """The shards of one split: pickles where there are any, else TFRecords; sorted, absolute."""
+    """Return the shards of one split, sorted and absolute: pickles if there are any, otherwise TFRecords.
+
+    Raises:
+        AlstmError: there are neither.
+    """
     for folder, suffix in LAYOUTS.items():
         shards = sorted((root / folder / split).glob(f"*{suffix}"))
         if shards:
@@ -37,13 +42,13 @@ def write_lists(root: str | os.PathLike[str]) -> dict[str, int]:
     """Write ``train.list``, ``val.list``, ``test.list`` and ``infer.list`` below ``root``.
 
     Returns:
-        how many shards each list names.
+        the number of shards in each list.
 
     Raises:
-        AlstmError: a split has no shards; then no list is written.
+        AlstmError: a split has no shards (then no list is written), or another run is writing to ``root``.
     """
     root = Path(root)
-    shards = {split: find_shards(root, split) for split in ("train", "val")}
+    shards = {side: find_shards(root, side) for side in SIDES}
     lists = {root / name: shards[split] for name, split in LISTS.items()}
     if any(not path.exists() or path.read_text(encoding="utf-8") != filelist_text(own) for path, own in lists.items()):
         with claimed(root):
@@ -53,19 +58,19 @@ def write_lists(root: str | os.PathLike[str]) -> dict[str, int]:
 
 
 def filelist_settings(root: Path) -> dict[str, str]:
-    """The keys of a configuration that name the lists below ``root``."""
+    """Return the configuration keys that name the lists below ``root``, with their values."""
     sections = {"TRAIN": "train", "VALID": "val", "TEST": "test", "INFER": "infer"}
     return {f"{section}.filelist": str(root / f"{name}.list") for section, name in sections.items()}
 
 
 def check_no_leak(root: str | os.PathLike[str]) -> int:
-    """Read every shard's video ids, and make sure that training and validation have none in common.
+    """Read the video ids of every shard, and require that training and validation have none in common.
 
     Returns:
-        how many ids were compared.
+        the number of ids compared.
 
     Raises:
-        AlstmError: an id stands on both sides, or a shard cannot be read.
+        AlstmError: an id is on both sides, or a shard cannot be read.
     """
     root = Path(root)
     train = {video.id: shard for shard in find_shards(root, "train") for video in load_shard(shard)}
@@ -74,67 +79,76 @@ def check_no_leak(root: str | os.PathLike[str]) -> int:
         for video in load_shard(shard):
             count += 1
             if video.id in train:
-                name = video.id.decode(errors="backslashreplace")
-                remedy = "split by video with `alstm split`, or take it out of one of them"
-                raise AlstmError(shard, f"video {name} is in {train[video.id]} too", remedy)
+                remedy = "split by video with `alstm split`, or remove it from one of them"
+                raise AlstmError(shard, f"video {video.name} is in {train[video.id]} too", remedy)
     return count
 
 
 @dataclass
 class Split:
-    """What :func:`split_videos` wrote: videos and videos by class, for ``train`` and ``val``."""
+    """The outcome of :func:`split_videos`: for ``train`` and ``val``, the number of videos, and of videos by class."""
 
     videos: Counter[str] = field(default_factory=Counter)
-    classes: dict[str, Counter[int]] = field(default_factory=lambda: {side: Counter() for side in ("train", "val")})
+    classes: dict[str, Counter[int]] = field(default_factory=lambda: {side: Counter() for side in SIDES})
+
+    def add(self, video: Video, side: str) -> None:
+        """Count a video on its side."""
+        self.videos[side] += 1
+        self.classes[side].update(video.labels)
 
     def one_sided(self) -> dict[str, list[int]]:
-        """Classes that a side has no video of: they cannot be learnt, or not be judged."""
+        """Return, for each side, the classes without a video there: they cannot be learnt, or not be evaluated."""
         every = set(self.classes["train"]) | set(self.classes["val"])
         return {side: sorted(every - set(found)) for side, found in self.classes.items()}
 
 
 def check_share(val_share: float) -> None:
-    """Refuse what is no share of the videos."""
+    """Require 0 < val_share < 1.
+
+    Raises:
+        AlstmError: it is not.
+    """
     if not 0 < val_share < 1:
-        raise AlstmError("--val_share", f"{val_share} is no share", "pass a number between 0 and 1, such as 0.2")
+        raise AlstmError("--val_share", f"{val_share} is out of range", "pass a number between 0 and 1, such as 0.2")
 
 
 def compile_group(group: str) -> re.Pattern[bytes]:
-    """The expression by which videos that belong together are known.
+    """Compile the ``--group`` expression.
 
     Raises:
-        AlstmError: it is none.
+        AlstmError: not a regular expression.
     """
     try:
         return re.compile(group.encode())
     except re.error as error:
-        raise AlstmError(f"--group {group}", f"not a regular expression ({error})", "mend it") from None
+        raise AlstmError(f"--group {group}", f"not a regular expression ({error})", "fix it") from None
 
 
 def group_of(video_id: bytes, group: re.Pattern[bytes]) -> bytes:
-    """What the expression finds in an id: its first group, if it has one.
+    """Return what the expression matches in an id: its first group if it has one, otherwise the whole match.
 
     Raises:
-        AlstmError: it finds nothing.
+        AlstmError: it matches nothing.
     """
     found = group.search(video_id)
     if found is None:
-        text = video_id.decode(errors="backslashreplace")
-        remedy = "give an expression that finds the source in every id"
-        raise AlstmError(f"video {text}", f"--group {group.pattern.decode()} finds nothing in it", remedy)
+        remedy = "pass an expression that matches the source in every id"
+        raise AlstmError(
+            f"video {printable(video_id)}", f"--group {group.pattern.decode()} finds nothing in it", remedy
+        )
     return found[1] if group.groups else found[0]
 
 
 def side_of(video_id: bytes, val_share: float, group: re.Pattern[bytes] | None = None) -> str:
-    """``train`` or ``val``, from the id alone, so that a video never changes sides when others are added.
+    """Return ``train`` or ``val``, from the id alone, so that no video changes sides when others are added.
 
     Args:
         video_id: the id.
-        val_share: about this share of the videos goes to validation.
-        group: videos in whose ids this finds the same text (its first group, if it has one) stay together.
+        val_share: the approximate share of the videos that goes to validation.
+        group: videos in whose ids this matches the same text (see :func:`group_of`) stay together.
 
     Raises:
-        AlstmError: ``group`` finds nothing.
+        AlstmError: ``group`` matches nothing.
     """
     name = video_id if group is None else group_of(video_id, group)
     return "val" if int.from_bytes(hashlib.md5(name).digest(), "big") < val_share * 2**128 else "train"
@@ -147,48 +161,65 @@ def split_videos(
     val_share: float = 0.2,
     group: str | None = None,
 ) -> Split:
-    """Divide own shards into ``root/pkl/train`` and ``root/pkl/val`` by video id, see :func:`side_of`.
+    """Divide your own shards into ``root/pkl/train`` and ``root/pkl/val`` by video id, see :func:`side_of`.
 
     Args:
         source: folder of pickles or TFRecords.
-        root: the data set's folder.
+        root: folder of the data set.
         val_share: between 0 and 1.
-        group: a regular expression for ids, for videos that belong together (one person, camera or day).
+        group: a regular expression for the part of an id that videos of the same person, camera or day share.
 
     Raises:
-        AlstmError: nothing to split, one side without a video, a folder that holds other pickles.
+        AlstmError: no shards, a side without videos, or a folder that holds other pickles.
     """
     check_share(val_share)
     pattern = compile_group(group) if group else None
     shards = shards_below(source, [".pkl", ".tfrecord"], "name the folder of your pickles or TFRecords")
-    folders = {side: Path(root, "pkl", side) for side in ("train", "val")}
-    split = Split()
-    for shard in shards.values():  # everything that can go wrong does so before anything is written
-        for video in load_shard(shard):
-            side = side_of(video.id, val_share, pattern)
-            split.videos[side] += 1
-            split.classes[side].update(video.labels)
-    for side in folders:
+
+    def choose(video: Video) -> str:
+        return side_of(video.id, val_share, pattern)
+
+    split = _count(shards.values(), choose)  # every fault of the input is found before anything is written
+    for side in SIDES:
         if not split.videos[side]:
             problem = f"no video of {split.videos.total()} would go to {side}"
             raise AlstmError(source, problem, "pass another --val_share, or a --group with more values")
+    folders = {side: Path(root, "pkl", side) for side in SIDES}
     with claimed(*folders.values()):
         for folder in folders.values():
             _refuse_others(folder, shards)
         for name, shard in shards.items():
-            videos: dict[str, list[Video]] = {side: [] for side in folders}
-            for video in load_shard(shard):
-                videos[side_of(video.id, val_share, pattern)].append(video)
-            for side, folder in folders.items():
-                if videos[side]:
-                    save_videos(folder / f"{name}.pkl", videos[side])
-                else:
-                    (folder / f"{name}.pkl").unlink(missing_ok=True)  # of a run with another share
+            _divide(shard, {side: folder / f"{name}.pkl" for side, folder in folders.items()}, choose)
     return split
 
 
+def _count(shards: Iterable[Path], choose: Callable[[Video], str]) -> Split:
+    """Read every video and count the sides."""
+    split = Split()
+    for shard in shards:
+        for video in load_shard(shard):
+            split.add(video, choose(video))
+    return split
+
+
+def _divide(shard: Path, pickles: Mapping[str, Path], choose: Callable[[Video], str]) -> None:
+    """Write the videos of one shard to a pickle per side; a side without videos has none."""
+    videos: dict[str, list[Video]] = {side: [] for side in pickles}
+    for video in load_shard(shard):
+        videos[choose(video)].append(video)
+    for side, path in pickles.items():
+        if videos[side]:
+            save_videos(path, videos[side])
+        else:
+            path.unlink(missing_ok=True)  # of a run with another share
+
+
 def _refuse_others(folder: Path, names: Iterable[str]) -> None:
-    """A pickle that this split does not write could hold videos of the other side."""
+    """Require that a folder has no pickles except those of this split: others could hold videos of the other side.
+
+    Raises:
+        AlstmError: it has.
+    """
     for path in sorted(folder.glob("*.pkl")):
         if path.stem not in names:
-            raise AlstmError(path, "it is not of this split", "choose an empty ROOT, or move it away")
+            raise AlstmError(path, "it is not part of this split", "choose an empty ROOT, or move it away")

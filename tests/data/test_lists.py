@@ -1,4 +1,4 @@
-"""The four lists: absolute, sorted, validation for three of them, and written all or not at all."""
+"""The four lists are absolute, sorted, and written all or not at all; a split keeps each video on one side."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def test_the_tiny_data_set_is_listed(tiny_data):
     assert [len(read_filelist(tiny_data / name)) for name in NAMES] == [2, 2, 2, 2]
 
 
-# --- own videos: split by id --------------------------------------------------------------------------------------
+# --- your own videos, split by id ---------------------------------------------------------------------------------
 
 
 def people(count, *, clips=3, start=0):
-    """``count`` persons with a few clips each: ``p07/clip1`` …, of two classes."""
+    """``count`` people with a few clips each: ``p07/clip1`` …, of two classes."""
     return [
         a_video(f"p{person:02d}/clip{clip}", 1 + clip, [person % 2])
         for person in range(start, start + count)
@@ -119,7 +119,7 @@ def sides(root):
 
 @pytest.fixture
 def own(tmp_path):
-    """30 persons in a pickle and a TFRecord."""
+    """30 people in a pickle and a TFRecord."""
     videos = people(30)
     save_videos(tmp_path / "own" / "a.pkl", videos[:50])
     write_videos(tmp_path / "own" / "deeper" / "b.tfrecord", videos[50:])
@@ -145,14 +145,14 @@ def test_a_video_keeps_its_side_when_others_are_added(own, tmp_path):
     assert set(before["train"]) < set(after["train"]) and set(before["val"]) < set(after["val"])
 
 
-def test_what_belongs_together_stays_together(own, tmp_path):
+def test_videos_that_belong_together_stay_together(own, tmp_path):
     def persons(found):
         return {side: {video[:3] for video in videos} for side, videos in found.items()}
 
     split_videos(own, tmp_path / "by video")
     split_videos(own, tmp_path / "by person", group=r"^(p\d+)/")
     by_video, by_person = persons(sides(tmp_path / "by video")), persons(sides(tmp_path / "by person"))
-    assert by_video["train"] & by_video["val"]  # what the group is for
+    assert by_video["train"] & by_video["val"]  # which the group prevents
     assert not by_person["train"] & by_person["val"] and len(by_person["train"] | by_person["val"]) == 30
     assert side_of(b"p07/clip1", 0.2, re.compile(rb"^p\d+")) == side_of(b"p07/clip9", 0.2, re.compile(rb"^(p\d+)"))
 
@@ -180,8 +180,8 @@ def test_another_share_leaves_no_empty_or_old_pickle(own, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"val_share": 0}, "--val_share: 0 is no share"),
-        ({"val_share": 1.0}, "is no share"),
+        ({"val_share": 0}, "--val_share: 0 is out of range"),
+        ({"val_share": 1.0}, "is out of range"),
         ({"group": "("}, "--group (: not a regular expression"),
         ({"group": "clip9"}, "video p00/clip0: --group clip9 finds nothing in it"),
         ({"group": "^p"}, "no video of 90 would go to "),
@@ -196,7 +196,7 @@ def test_a_split_that_cannot_be_writes_nothing(own, tmp_path, options, says):
 
 def test_a_split_keeps_out_of_folders_with_other_pickles(own, tmp_path):
     save_videos(tmp_path / "set" / "pkl" / "val" / "older.pkl", people(1))
-    with pytest.raises(AlstmError, match=r"older\.pkl: it is not of this split"):
+    with pytest.raises(AlstmError, match=r"older\.pkl: it is not part of this split"):
         split_videos(own, tmp_path / "set")
     assert sides(tmp_path / "set") == {"train": [], "val": [video.id for video in people(1)]}
 

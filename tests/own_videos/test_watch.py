@@ -129,7 +129,7 @@ def test_without_a_configuration(alstm, arguments, said):
     [
         ("--group", "(", "--group (: not a regular expression"),
         ("--group", "^x", "--group ^x finds nothing in it"),
-        ("--val_share", 5, "5.0 is no share"),
+        ("--val_share", 5, "5.0 is out of range"),
         ("--backbone", "vgg", "there is none of that name; choose flashdigits"),
         ("--audio", "vgg", "there is none of that name; choose flashdigits, logmel"),
         ("--workers", 0, "0 processes cannot work"),
