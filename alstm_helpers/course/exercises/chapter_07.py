@@ -154,13 +154,15 @@ EXERCISES = [
         hints=(
             "Take own_text, replace one value, and write it to another file next to mine.yaml.",
             'load_config(that file, {"TRAIN.use_gpu": lab.uses_gpu()}) loads it, as above.',
-            'answer = train(second, scratch / "second", seed=SEED, report=print)',
+            'answer = train(second, scratch / "second", TrainOptions(seed=SEED), report=print)',
         ),
         solution=(
+            "from alstm_helpers.training.train import TrainOptions\n\n"
             'second_file = own_file.with_name("second.yaml")\n'
             'second_file.write_text(own_text, encoding="utf-8")\n'
             'changed = {"TRAIN.use_gpu": lab.uses_gpu(), "TRAIN.batch_size": 256}\n'
-            'answer = train(load_config(second_file, changed), scratch / "second", seed=SEED, report=print)'
+            "second = load_config(second_file, changed)\n"
+            'answer = train(second, scratch / "second", TrainOptions(seed=SEED), report=print)'
         ),
         note="One key at a time: only then does the difference have one cause.",
         mistakes=(
