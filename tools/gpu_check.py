@@ -26,7 +26,7 @@ from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.predict import predict
-from alstm_helpers.machine.bench import full_size_batch
+from alstm_helpers.machine.bench_model import full_size_batch
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import load_model, to_tensors
 from alstm_helpers.model.loss import summed_loss

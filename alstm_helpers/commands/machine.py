@@ -44,7 +44,7 @@ def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tupl
             raise AlstmError(f"--only {name}", "no such part", f"choose from {', '.join(PARTS)}")
     figures = run_bench(tensorflow, pytorch, progress_bar, only)
     if as_json:
-        click.echo(json.dumps(figures, indent=2))
+        click.echo(json.dumps({name: figure._asdict() for name, figure in figures.items()}, indent=2))
     else:
-        for name, row in figures.items():
-            click.echo(f"{name:<20} {row['value']:>10.4g} {row['unit']:<10} {row['what']}")
+        for name, figure in figures.items():
+            click.echo(f"{name:<20} {figure.value:>10.4g} {figure.unit:<10} {figure.what}")

@@ -9,32 +9,45 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import requests
 
+from alstm_helpers.data.flashdigits import make_video
 from alstm_helpers.deployment.export import INT8, export
 from alstm_helpers.deployment.predictor import Predictor
 from alstm_helpers.loopback import HOST, free_port, start_server
+from alstm_helpers.machine.bench_model import course_model
+from alstm_helpers.machine.measure import Figure, Figures
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM
 
-BATCHES, SECONDS = (1, 8, 64), (60, 213, 300)  # 213 is the mean of YouTube-8M, 300 its most
+BATCHES, SECONDS = (1, 8, 64), (60, 213, 300)  # 213 is the mean of YouTube-8M, 300 its maximum
 REQUESTS, CLIENTS = 400, 8
 
-Row = tuple[float, str, str]
+# Scores a padded batch: rgb uint8 (B, T, 1024), audio uint8 (B, T, 128), lengths integers (B,).
+Engine: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
+
+# --- latency ------------------------------------------------------------------------------------------------------
 
 
-def full_size_engines(folder: Path) -> dict[str, Callable[..., Any]]:
-    """The full-size network, its values random, in each form that can score a batch."""
+def full_size_engines(folder: Path) -> dict[str, Engine]:
+    """Return the full-size network with random weights in each form that can score a batch.
+
+    Args:
+        folder: gets the exported models.
+
+    Returns:
+        ``trainer`` returns logits, float32 (B, C); the others return a Prediction.
+    """
     paddle.seed(0)
     net = AttentionLSTM()
     net.eval()
     export(net, folder, int8_gap=lambda predictor: float("nan"))
 
-    def trainer(*batch: np.ndarray) -> Any:
+    def trainer(*batch: np.ndarray) -> object:
         with paddle.no_grad():
             return net(*map(paddle.to_tensor, batch)).numpy()
 
@@ -43,28 +56,36 @@ def full_size_engines(folder: Path) -> dict[str, Callable[..., Any]]:
 
 
 def bench_latency(
-    engines: Callable[[Path], dict[str, Callable[..., Any]]] = full_size_engines,
+    engines: Callable[[Path], dict[str, Engine]] = full_size_engines,
     batches: Sequence[int] = BATCHES,
     seconds: Sequence[int] = SECONDS,
-) -> dict[str, Row]:
-    """Milliseconds a batch in every engine; some four minutes and 3 GB for the full-size network."""
+) -> Figures:
+    """Measure milliseconds per batch in every engine.
+
+    The full-size network takes about four minutes and 3 GB.
+
+    Args:
+        engines: makes the engines; receives a folder for their files.
+        batches: videos per batch.
+        seconds: lengths of the videos.
+    """
     rng = np.random.default_rng(0)
+    figures: Figures = {}
     with tempfile.TemporaryDirectory() as folder:
         runs = engines(Path(folder))
-        rows = {}
         for size in batches:
             for length in seconds:
                 rgb, audio = (rng.integers(0, 256, (size, length, dim), np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
-                lengths = np.full(size, length)
+                batch = rgb, audio, np.full(size, length)
                 for name, run in runs.items():
-                    took = _best_of_two_or_a_second(run, rgb, audio, lengths)
+                    took = _fastest(run, batch)
                     what = f"batch {size} of {length} s, {name}: {size / took:.3g} videos/s"
-                    rows[f"{name}_{size}x{length}"] = took * 1000, "ms", what
-    return rows
+                    figures[f"{name}_{size}x{length}"] = Figure(took * 1000, "ms", what)
+    return figures
 
 
-def _best_of_two_or_a_second(run: Callable[..., Any], *batch: np.ndarray) -> float:
-    """The fastest run; two of them where one takes long, more where they are short."""
+def _fastest(run: Engine, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+    """Return the seconds of the fastest of at least two runs; short runs are repeated for a second, 20 at most."""
     times: list[float] = []
     while len(times) < 2 or (sum(times) < 1 and len(times) < 20):
         start = time.perf_counter()
@@ -73,8 +94,26 @@ def _best_of_two_or_a_second(run: Callable[..., Any], *batch: np.ndarray) -> flo
     return min(times)
 
 
-def bench_server(net: AttentionLSTM, payloads: Sequence[dict[str, np.ndarray]]) -> dict[str, Row]:
-    """``alstm serve`` in a process of its own, asked by eight clients at once."""
+# --- the server ---------------------------------------------------------------------------------------------------
+
+
+def bench_server() -> Figures:
+    """Measure ``alstm serve`` with the course-size model on FlashDigits."""
+    net, _ = course_model()
+    videos = [make_video(0, "train", index) for index in range(32)]
+    return measure_server(net, [{"rgb": video.rgb, "audio": video.audio} for video in videos])
+
+
+def measure_server(net: AttentionLSTM, payloads: Sequence[dict[str, np.ndarray]]) -> Figures:
+    """Measure ``alstm serve`` in a process of its own while several clients ask at once.
+
+    Args:
+        net: the network to serve.
+        payloads: the arrays of each request.
+
+    Raises:
+        requests.HTTPError: an answer is an error.
+    """
     bodies = []
     for arrays in payloads:
         file = io.BytesIO()
@@ -91,17 +130,22 @@ def bench_server(net: AttentionLSTM, payloads: Sequence[dict[str, np.ndarray]]) 
             server.wait()
     what = f"{len(times)} requests over HTTP by {CLIENTS} clients at once, 64/64 model in ONNX Runtime"
     return {
-        "serve": (len(times) / took, "videos/s", what),
-        "serve_median": (1000 * float(np.median(times)), "ms", "half of them took at most this"),
-        "serve_99": (1000 * float(np.quantile(times, 0.99)), "ms", "99 % of them"),
+        "serve": Figure(len(times) / took, "videos/s", what),
+        "serve_median": Figure(1000 * float(np.median(times)), "ms", "median time of a request"),
+        "serve_99": Figure(1000 * float(np.quantile(times, 0.99)), "ms", "99th percentile"),
     }
 
 
 def load_test(url: str, bodies: Sequence[bytes], *, number: int | None = None) -> tuple[float, list[float]]:
-    """Send requests from several clients at once, each with a connection that stays open.
+    """Send requests from several clients at once, each over a connection that stays open.
+
+    Args:
+        url: receives the requests.
+        bodies: bodies of the requests, used in turn.
+        number: how many requests to send; by default :data:`REQUESTS`.
 
     Returns:
-        the seconds it took in all, and those of each request.
+        The seconds that all took together, and those of each request.
 
     Raises:
         requests.HTTPError: an answer is an error.

@@ -1,4 +1,7 @@
-"""``alstm doctor``: is this machine ready for the course, and as fast as it could be?"""
+"""``alstm doctor``: check whether this machine is ready for the course, and as fast as it could be.
+
+Each check is a generator of lines (:class:`Check`); :data:`CHECKS` lists them in the order of the report.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +13,38 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from alstm_helpers import runtime
 from alstm_helpers.paths import project_root
 
-# What each package is for is told in pyproject.toml, beside its version.
+# pyproject.toml says what each package is for.
 PACKAGES = ("paddlepaddle", "numpy", "matplotlib", "jupyterlab", "visualdl", "papermill", "scikit-learn")
 TESTED_PYTHONS = ((3, 10), (3, 12))
-OK, WARN, FAIL = "OK", "WARN", "FAIL"
+Status: TypeAlias = Literal["OK", "WARN", "FAIL"]
+OK: Status = "OK"
+WARN: Status = "WARN"
+FAIL: Status = "FAIL"
+SLOW = 0.6  # a speed below this share of the possible one gets a warning
+DISK = 2  # GB that the course needs
 
 
 class Check(NamedTuple):
     """One line of the report; ``status`` is OK, WARN or FAIL."""
 
     name: str
-    status: str
+    status: Status
     detail: str
 
 
 def locked_versions(lock: Path) -> dict[str, str]:
-    """Versions by package name in a lock file."""
+    """Return the version of each package in a lock file; none if there is no such file."""
     pattern = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", re.MULTILINE)
     return dict(pattern.findall(lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
 
 
 def check_python() -> Iterator[Check]:
+    """Compare the version of Python with the tested ones."""
     version = platform.python_version()
     oldest, newest = TESTED_PYTHONS
     if sys.version_info[:2] < oldest:
@@ -47,6 +56,7 @@ def check_python() -> Iterator[Check]:
 
 
 def check_packages() -> Iterator[Check]:
+    """Compare the installed versions with the locked ones."""
     locked = locked_versions(project_root() / "requirements.lock")
     for name in PACKAGES:
         found = runtime.package_version(name)
@@ -59,30 +69,35 @@ def check_packages() -> Iterator[Check]:
 
 
 def check_paddle() -> Iterator[Check]:
+    """Import Paddle, compute a gradient, and look for a GPU."""
     try:
         paddle = runtime.paddle
-    except Exception as error:  # a broken wheel can fail in any way, and this is the place that explains it
+    except Exception as error:  # a broken wheel can raise any error; this check must report it
         yield Check("paddle import", FAIL, f"{error or type(error).__name__}; reinstall with `make lab`")
         return
     a = paddle.to_tensor([[1.0, 2.0]], stop_gradient=False)
     (a * a).sum().backward()
     good = a.grad.numpy().tolist() == [[2.0, 4.0]]
     yield Check("paddle gradient", OK if good else FAIL, "d(x²)/dx = 2x" if good else f"wrong: {a.grad.tolist()}")
+    yield _gpu_check()
+
+
+def _gpu_check() -> Check:
+    """Compare Paddle's build with the GPUs of this machine."""
+    paddle = runtime.paddle
     if not paddle.is_compiled_with_cuda():
-        detail = "CPU build of Paddle"
         if shutil.which("nvidia-smi"):
-            yield Check("gpu", WARN, f"{detail}, but an NVIDIA driver is here; `make GPU=cu126 course` uses it")
-        else:
-            yield Check("gpu", OK, f"none; {detail}, all the course needs")
-    elif count := paddle.device.cuda.device_count():
-        yield Check("gpu", OK, f"{count} × {paddle.device.cuda.get_device_name(0)}")
-    else:
-        yield Check(
-            "gpu", WARN, "GPU build of Paddle, but no card is visible; look at nvidia-smi and CUDA_VISIBLE_DEVICES"
-        )
+            detail = "CPU build of Paddle, but this machine has an NVIDIA driver; `make GPU=cu126 course` uses it"
+            return Check("gpu", WARN, detail)
+        return Check("gpu", OK, "none; CPU build of Paddle, which is all that the course needs")
+    if count := paddle.device.cuda.device_count():
+        return Check("gpu", OK, f"{count} × {paddle.device.cuda.get_device_name(0)}")
+    detail = "GPU build of Paddle, but no GPU is visible; look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+    return Check("gpu", WARN, detail)
 
 
 def check_threads() -> Iterator[Check]:
+    """Compare the thread settings with those that are fast on this machine."""
     for name, wanted in runtime.recommended_environment().items():
         found = os.environ.get(name)
         if found == wanted:
@@ -92,30 +107,33 @@ def check_threads() -> Iterator[Check]:
 
 
 def check_speed() -> Iterator[Check]:
-    """Measured speed here and, in a fresh process, with the recommended settings."""
+    """Compare the speed in this process with that in a fresh process with the recommended settings."""
     here = runtime.matmul_gflops()
     code = "from alstm_helpers import runtime; print(runtime.matmul_gflops())"
     environment = {**os.environ, **runtime.recommended_environment(), "PYTHONPATH": str(Path(__file__).parents[2])}
     fresh = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     best = float(fresh.stdout.split()[-1]) if fresh.returncode == 0 and fresh.stdout.split() else here
     detail = f"{here:.0f} GFLOP/s in a float32 matrix product"
-    slow = here < 0.6 * best
+    slow = here < SLOW * best
     yield Check("speed", WARN if slow else OK, detail + (f"; {best:.0f} with the recommended settings" if slow else ""))
 
 
 def check_disk() -> Iterator[Check]:
+    """Check the free space in the current folder."""
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     detail = f"{free:.1f} GB free here"
-    yield Check("disk", OK if free > 2 else WARN, detail if free > 2 else detail + "; the course wants 2 GB")
+    enough = free > DISK
+    yield Check("disk", OK if enough else WARN, detail if enough else f"{detail}; the course needs {DISK} GB")
 
 
 def check_jupyter() -> Iterator[Check]:
+    """Look for the kernel that the notebooks name."""
     try:
         from jupyter_client.kernelspec import KernelSpecManager
 
         KernelSpecManager().get_kernel_spec("python3")
         yield Check("jupyter kernel", OK, f"python3 → {sys.executable}")
-    except Exception as error:  # as above: the report must come out whatever is broken
+    except Exception as error:  # whatever is broken, the report must be complete
         yield Check("jupyter kernel", FAIL, f"{error}; reinstall ipykernel")
 
 
@@ -131,7 +149,7 @@ CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
 
 
 def run_checks() -> list[Check]:
-    """All checks in order; nothing after a Paddle that does not import is asked of Paddle."""
+    """Run all checks in order; leave out the speed if Paddle does not work."""
     found: list[Check] = []
     for check in CHECKS:
         if check is check_speed and any(row.status == FAIL and row.name.startswith("paddle") for row in found):

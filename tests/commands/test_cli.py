@@ -19,6 +19,7 @@ from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.machine.doctor import Check
+from alstm_helpers.machine.measure import Figure
 from alstm_helpers.model.build import build_model
 from alstm_helpers.model.weights import save_weights
 from alstm_helpers.runtime import paddle
@@ -540,9 +541,10 @@ def test_doctor(alstm, monkeypatch):
 
 
 def test_bench(alstm, monkeypatch):
-    figures = {"read": {"value": 1234.5, "unit": "videos/s", "what": "from a pickle"}}
+    figures = {"read": Figure(1234.5, "videos/s", "from a pickle")}
     monkeypatch.setattr("alstm_helpers.machine.bench.run_bench", lambda *_: figures)
-    assert json.loads(alstm("bench", "--json").out) == figures
+    read = {"value": 1234.5, "unit": "videos/s", "what": "from a pickle"}
+    assert json.loads(alstm("bench", "--json").out) == {"read": read}
     assert alstm("bench").out.split()[:3] == ["read", "1234", "videos/s"]
 
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from alstm_helpers.course import catch_up as module
-from alstm_helpers.course.catch_up import catch_up
+from alstm_helpers.course.catch_up import Variables, catch_up
 from alstm_helpers.course.variants import from_catch_up, instructor_notes, with_answers
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import project_root
@@ -40,20 +40,20 @@ def clone(tmp_path, monkeypatch):
 
 
 def test_from_scratch(capsys):
-    space = {}
+    space: Variables = {}
     assert catch_up("01_x", space=space) == "ran 4 cells above in 0 s; continue here"
     assert space["order"] == ["tiny", "print", "last"]
     assert "noise" not in capsys.readouterr().out
 
 
 def test_cells_are_not_run_twice_and_the_parameters_stay():
-    space = {"PROFILE": "small", "order": ["mine"], "In": ["", CELLS[1][1], CELLS[2][1] + "\n"]}
+    space: Variables = {"PROFILE": "small", "order": ["mine"], "In": ["", CELLS[1][1], CELLS[2][1] + "\n"]}
     assert catch_up("01_x", space=space) == "ran 1 cell above in 0 s; continue here"
     assert space["order"] == ["mine", "last"] and space["PROFILE"] == "small"
 
 
 def test_nothing_is_run_if_nothing_is_missing():
-    space = {"PROFILE": "tiny", "In": [source for _, source in CELLS[:5]]}
+    space: Variables = {"PROFILE": "tiny", "In": [source for _, source in CELLS[:5]]}
     assert catch_up("01_x", space=space) == "all cells above have run: you are not behind"
     assert "order" not in space
 

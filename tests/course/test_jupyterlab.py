@@ -1,4 +1,4 @@
-"""JupyterLab for real: a notebook opened in a browser and run through the menu, as a learner does."""
+"""A notebook that is opened in JupyterLab with a real browser and run through the menu, as a learner would."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ LIMIT = 240  # seconds for the whole notebook; it takes 40
 
 @pytest.fixture
 def lab(tmp_path, monkeypatch):
-    """JupyterLab on a copy of the notebook whose data and output go to folders of the test."""
+    """Start JupyterLab on a copy of the notebook; yield its address, the copy, and the test's folder.
+
+    The copy's data and output go to folders of the test.
+    """
     work = tmp_path / "my course 课程"
     work.mkdir()
     notebook = nbformat.read(ROOT / "notebooks" / f"{NAME}.ipynb", as_version=4)
@@ -33,14 +36,15 @@ def lab(tmp_path, monkeypatch):
     nbformat.write(notebook, work / f"{NAME}.ipynb")
     settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
-    # Every cell is in the page, also those beyond the window: else a progress bar could not be seen.
+    # Put every cell into the page, also those outside the window: otherwise the test could not see progress bars.
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}', encoding="utf-8")
     monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "settings"))
     monkeypatch.setenv("ALSTM_PROGRESS", str(tmp_path / "progress.json"))
     port = free_port()
     flags = ["--no-browser", f"--ip={HOST}", f"--port={port}", "--IdentityProvider.token=", "--allow-root"]
-    quiet = re.search(r"^QUIET = (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[1].split()
-    flags += [f"--ServerApp.root_dir={work}", *quiet]  # as `make lab` starts it
+    quiet = re.search(r"^QUIET = (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert quiet
+    flags += [f"--ServerApp.root_dir={work}", *quiet[1].split()]  # as `make lab` starts it
     server = start_server(["-m", "jupyterlab", *flags], port, wait_seconds=60)
     yield f"http://{HOST}:{port}", work / f"{NAME}.ipynb", tmp_path
     server.terminate()
@@ -48,15 +52,17 @@ def lab(tmp_path, monkeypatch):
 
 
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(item => item.textContent)"
+BARS = "[...document.querySelectorAll('.progress-bar, .widget-hprogress div')].map(bar => bar.style.width)"
+FIGURES = "[...document.querySelectorAll('.jp-OutputArea img')].filter(i => i.naturalWidth > 100).length"
 
 
 def finished(prompts):
-    """Whether the last cell has been run."""
+    """Return whether the last cell has been run."""
     return bool(prompts) and any(character.isdigit() for character in prompts[-1])
 
 
 def answer_dialog(seen):
-    """A question of JupyterLab's, such as which kernel to take: what it proposes is taken."""
+    """Accept the proposal in a dialog of JupyterLab, such as which kernel to take."""
     dialog = seen.page.locator(".jp-Dialog")
     if dialog.count():
         text = " ".join(dialog.first.inner_text().split())
@@ -66,7 +72,7 @@ def answer_dialog(seen):
 
 
 def run_all(seen):
-    """Through the menu; once more if no cell is waiting after that, since the page may not have been ready."""
+    """Run all cells through the menu; try again if no cell is waiting then: the page may not have been ready."""
     for _ in range(3):
         answer_dialog(seen)
         seen.page.get_by_role("menuitem", name="Run", exact=True).click()
@@ -78,37 +84,45 @@ def run_all(seen):
     raise AssertionError(f"no cell runs: {seen.complaints}")
 
 
-def executed(path):
-    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+def wait_until_finished(seen):
+    """Return the widths of progress bars that were seen before the last cell finished."""
+    widths: set[str] = set()
+    deadline, prompts = time.monotonic() + LIMIT, seen.ask(PROMPTS)
+    while not finished(prompts) and time.monotonic() < deadline:
+        widths |= {width for width in seen.ask(BARS) if width}
+        prompts = seen.ask(PROMPTS)
+        time.sleep(0.2)
+    assert finished(prompts), f"{prompts}; {seen.complaints}"
+    return widths
+
+
+def errors_in(path):
+    """Return the errors among the outputs of a notebook."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [output for cell in cells for output in cell.outputs if output.output_type == "error"]
 
 
 @pytest.mark.skipif("ALSTM_SLOW" not in os.environ, reason="a minute and a half; CI sets ALSTM_SLOW")
 def test_a_notebook_run_through_the_menu(lab):
     address, path, folder = lab
-    widths = set()
     with window(1400, 1000) as seen:
         seen.page.goto(f"{address}/lab/tree/{NAME}.ipynb")
         seen.page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
         seen.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
         run_all(seen)
-        deadline, prompts = time.monotonic() + LIMIT, []
-        while not finished(prompts) and time.monotonic() < deadline:
-            bars = "[...document.querySelectorAll('.progress-bar, .widget-hprogress div')].map(bar => bar.style.width)"
-            widths |= {width for width in seen.ask(bars) if width}
-            prompts = seen.ask(PROMPTS)
-            time.sleep(0.2)
-        assert finished(prompts), f"{prompts}; {seen.complaints}"
-        figures = seen.ask(
-            "[...document.querySelectorAll('.jp-OutputArea img')].filter(i => i.naturalWidth > 100).length"
-        )
+        widths = wait_until_finished(seen)
+        figures = seen.ask(FIGURES)
         seen.page.keyboard.press("Control+s")
         seen.page.wait_for_timeout(3000)
         hosts = {host for host in seen.hosts if host}
-    outputs = [output for cell in executed(path) for output in cell.outputs]
-    assert not [output for output in outputs if output.output_type == "error"]
+    assert not errors_in(path)
     assert figures >= 5 and len(widths) > 5, "figures drawn, and progress bars that moved"
-    assert hosts == {address.removeprefix("http://")}, "the page asked the network"
-    # The same notebook by papermill comes to the same results.
+    assert hosts == {address.removeprefix("http://")}, "the page used the network"
+    compare_with_papermill(folder)
+
+
+def compare_with_papermill(folder):
+    """Run the same notebook through papermill and require the same results."""
     os.environ.pop("JUPYTERLAB_SETTINGS_DIR", None)
     run_course(folder / "papermill", notebooks=[NAME[:2]])
     in_lab, headless = (

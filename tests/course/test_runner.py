@@ -52,7 +52,7 @@ def test_find_notebooks_rejects_unknown_names(clone):
 def test_run_course_sums_up(clone, tmp_path, monkeypatch):
     problems = {"01_model": "", "03_data": "cell 4: ValueError: broken", "05_evaluation": ""}
     monkeypatch.setattr(course, "run_notebook", lambda path, run: Outcome(path.stem, 1.0, problems[path.stem]))
-    lines = []
+    lines: list[str] = []
     done = run_course(tmp_path / "out", report=lines.append)
     assert [(row["name"], row["status"]) for row in done["notebooks"]] == [
         ("01_model", "ok"),
@@ -81,7 +81,7 @@ def test_an_unknown_profile_runs_nothing(clone, tmp_path):
 @pytest.fixture
 def run_one(clone, tmp_path, monkeypatch):
     """Run 03_data with papermill replaced: it leaves an executed copy and the given expected results."""
-    seen = {}
+    seen: dict[str, object] = {}
 
     def run(expected=None, error=None, profile="tiny", budget=1000.0, took=1.0):
         def execute(source, target, parameters, **settings):
@@ -102,7 +102,7 @@ def run_one(clone, tmp_path, monkeypatch):
                 raise error
 
         monkeypatch.setattr(papermill, "execute_notebook", execute)
-        lines = []
+        lines: list[str] = []
         done = run_course(tmp_path / "out", profile=profile, notebooks=["03"], report=lines.append)
         return done["notebooks"][0]["status"], lines[0], seen
 

@@ -122,7 +122,7 @@ def test_an_interrupted_training_is_resumed(mirror, lab, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         real.model(stop)
     assert not real.run_folder.finished.exists()
-    again = []
+    again: list[str] = []
     best = real.model(again.append)
     assert best.exists() and any("resumed after epoch 1 of 2" in line for line in again)
     monkeypatch.setattr(training, "train", None)  # a third call does not train

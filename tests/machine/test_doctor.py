@@ -1,9 +1,10 @@
-"""The doctor: each check can say OK, and each can say what is wrong."""
+"""The doctor: each check can pass, and each can report what is wrong."""
 
 from __future__ import annotations
 
 import sys
 from importlib import metadata
+from types import SimpleNamespace
 
 import pytest
 from support import run_python
@@ -43,7 +44,7 @@ def rows_of(check):
 
 
 def test_this_environment_is_healthy():
-    """All checks for real, but the speed, which is the machine's affair."""
+    """All real checks pass, except that of the speed, which depends on the machine."""
     checks = [check for check in doctor.CHECKS if check is not doctor.check_speed]
     found = [row for check in checks for row in check()]
     assert not [row for row in found if row.status == FAIL]
@@ -72,7 +73,7 @@ def test_the_advice_on_python_names_the_versions_that_pass(monkeypatch):
 
 @pytest.fixture
 def versions(monkeypatch, tmp_path):
-    """Installed and locked versions to choose."""
+    """The installed versions, which the test may change; the lock file is fixed."""
     (tmp_path / "requirements.lock").write_text("paddlepaddle==3.3.1\nnumpy==2.2.6\n", encoding="utf-8")
     monkeypatch.setattr(doctor, "project_root", lambda: tmp_path)
     installed = dict.fromkeys(doctor.PACKAGES, "1.0") | {"paddlepaddle": "3.3.1", "numpy": "2.2.6"}
@@ -96,7 +97,7 @@ def test_packages(versions):
     assert rows["paddlepaddle"].status == OK
 
 
-def test_paddle_s_gpu_wheel_counts_as_paddle(versions):
+def test_the_gpu_wheel_counts_as_paddle(versions):
     del versions["paddlepaddle"]
     versions["paddlepaddle-gpu"] = "3.3.1+cu126"
     assert rows_of(doctor.check_packages)["paddlepaddle"].status == OK
@@ -114,25 +115,25 @@ def test_a_paddle_that_does_not_import(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "built, cards, driver, status, part",
+    "built, gpus, driver, status, part",
     [
-        (False, 0, None, OK, "all the course needs"),
+        (False, 0, None, OK, "all that the course needs"),
         (False, 0, "/usr/bin/nvidia-smi", WARN, "make GPU="),
-        (True, 0, "/usr/bin/nvidia-smi", WARN, "no card is visible"),
-        (True, 2, "/usr/bin/nvidia-smi", OK, "2 × Card"),
+        (True, 0, "/usr/bin/nvidia-smi", WARN, "no GPU is visible"),
+        (True, 2, "/usr/bin/nvidia-smi", OK, "2 × Tesla"),
     ],
 )
-def test_gpu(monkeypatch, built, cards, driver, status, part):
+def test_gpu(monkeypatch, built, gpus, driver, status, part):
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: built)
-    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: cards)
-    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda index: "Card")
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda index: "Tesla")
     monkeypatch.setattr(doctor.shutil, "which", lambda name: driver)
     row = rows_of(doctor.check_paddle)["gpu"]
     assert row.status == status and part in row.detail
 
 
 @pytest.mark.skipif(runtime.usable_cores() == 1, reason="one thread is right on one core")
-def test_one_thread_set_by_the_user_is_commented_on():
+def test_one_thread_set_by_the_user_gets_a_warning():
     code = "from alstm_helpers.machine.doctor import check_threads; print(*(row for row in check_threads()), sep='\\n')"
     found = run_python(code, OMP_NUM_THREADS="1").stdout.splitlines()[0]
     assert "status='WARN'" in found and f"{runtime.usable_cores()} is faster" in found
@@ -147,13 +148,14 @@ def test_threads_that_are_not_set(monkeypatch):
 
 @pytest.mark.parametrize("here, fresh, status", [(100.0, "101.5", OK), (50.0, "101.5", WARN), (100.0, "", OK)])
 def test_speed_is_compared_with_the_recommended_settings(monkeypatch, here, fresh, status):
-    class Done:
-        returncode = 0
-        stdout = f"a banner\n{fresh}\n" if fresh else ""
-
     seen = {}
+
+    def run(command, **settings):
+        seen.update(settings)
+        return SimpleNamespace(returncode=0, stdout=f"a banner\n{fresh}\n" if fresh else "")
+
     monkeypatch.setattr(runtime, "matmul_gflops", lambda: here)
-    monkeypatch.setattr(doctor.subprocess, "run", lambda *_, **settings: seen.update(settings) or Done())
+    monkeypatch.setattr(doctor.subprocess, "run", run)
     (row,) = doctor.check_speed()
     assert row.status == status and f"{here:.0f} GFLOP/s" in row.detail
     assert ("102 with the recommended" in row.detail) == (status == WARN)
@@ -162,12 +164,7 @@ def test_speed_is_compared_with_the_recommended_settings(monkeypatch, here, fres
 
 @pytest.mark.parametrize("free, status", [(50, OK), (1, WARN)])
 def test_disk(monkeypatch, free, status):
-    class Usage:
-        pass
-
-    usage = Usage()
-    usage.free = free * 10**9
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * 10**9))
     (row,) = doctor.check_disk()
     assert row.status == status and f"{free}.0 GB" in row.detail
 
@@ -188,7 +185,7 @@ def test_all_checks_run_in_order(monkeypatch):
 
 
 @pytest.mark.parametrize("status, expected", [(OK, ["paddle import", "speed"]), (FAIL, ["paddle import"])])
-def test_a_paddle_that_fails_is_asked_no_more(monkeypatch, status, expected):
+def test_speed_is_not_measured_if_paddle_fails(monkeypatch, status, expected):
     monkeypatch.setattr(doctor, "check_speed", lambda: iter([Check("speed", OK, "fast")]))
     checks = (lambda: iter([Check("paddle import", status, "")]), doctor.check_speed)
     monkeypatch.setattr(doctor, "CHECKS", checks)
