@@ -54,11 +54,14 @@ def test_csv_of_parts(tmp_path):
         ("video,labels\na.mp4,cat\nb.mp4,cat,dog\n", "row 3: it has 3 cells, the header 2; several labels go into one"),
         ("video,labels\n,cat\n", "row 2: it names no video"),
         ("video,start,end,label\na.mp4,3,,cat\n", "row 2: only one of start and end is given"),
-        ("video,start,end,label\na.mp4,5,3,cat\n", "row 2: 5 to 3 s is no part of a video"),
-        ("video,start,end,label\na.mp4,soon,9,cat\n", "row 2: 'soon' is no time"),
-        ("video,start,end,label\na.mp4,nan,nan,cat\n", "row 2: nan to nan s is no part"),
-        ("video,labels\nx/a.mp4,cat\ny/a.mp4,dog\n", "row 3: x/a.mp4 and y/a.mp4 have one name; give every video"),
-        ("video,labels\na.mp4,c\x07t\n", r"row 2: .* is no name for a class"),
+        ("video,start,end,label\na.mp4,5,3,cat\n", "row 2: 5 to 3 s is not a part of a video"),
+        ("video,start,end,label\na.mp4,soon,9,cat\n", "row 2: 'soon' is not a time"),
+        ("video,start,end,label\na.mp4,nan,nan,cat\n", "row 2: nan to nan s is not a part"),
+        (
+            "video,labels\nx/a.mp4,cat\ny/a.mp4,dog\n",
+            "row 3: x/a.mp4 and y/a.mp4 have the same file name; give",
+        ),
+        ("video,labels\na.mp4,c\x07t\n", r"row 2: .* is not a class name"),
     ],
 )
 def test_csv_that_cannot_be_used(tmp_path, text, said):
@@ -125,7 +128,7 @@ def test_label_studio_timeline_and_regions(tmp_path):
         Annotation("a.mp4", ("bark",), 1.5, 2.5),
         Annotation("a.mp4", ("cat",), 4.0, 5.0),
     ]
-    with pytest.raises(AlstmError, match=r"task 1: its labels on the timeline are counted in pictures; .* --fps 25"):
+    with pytest.raises(AlstmError, match=r"task 1: its labels on the timeline are counted in frames; .* --fps 25"):
         read_annotations(path)
 
 
@@ -148,7 +151,7 @@ def test_label_studio_min(tmp_path):
     "document, said",
     [
         ("{", "not readable as JSON"),
-        ([1], "task 1: it is a int; export Label Studio's JSON"),
+        ([1], "task 1: it is of type int; export Label Studio's JSON"),
         ([task(choices("x"), video="picture.png")], "task 1: it names no video file"),
         ([{"annotations": []}], "task 1: it names no video file"),
         ([], "it labels no video"),
@@ -243,13 +246,13 @@ def test_what_is_written_can_be_imported_again(tmp_path):
 
 def test_classes_that_differ_only_in_case_are_a_mistake(tmp_path):
     path = write(tmp_path / "l.csv", "video,labels\na.mp4,Cat\nb.mp4,cat\n")
-    with pytest.raises(AlstmError, match="'Cat' and 'cat' differ only in their case; write one class in one way"):
+    with pytest.raises(AlstmError, match="'Cat' and 'cat' differ only in case; spell each class in one way"):
         import_labels([path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_other_sources(tmp_path):
-    with pytest.raises(AlstmError, match=r"no format with the suffix \.txt"):
+    with pytest.raises(AlstmError, match=r"unknown format, with the suffix \.txt"):
         read_annotations(write(tmp_path / "a.txt", "x"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(AlstmError, match=r"no \.csv, \.json or \.xml file in this folder"):
