@@ -1,36 +1,37 @@
 """Hit@1, PERR, GAP and mAP as the YouTube-8M competition defines them; NumPy only.
 
 Source of the formulas: S. Abu-El-Haija et al., YouTube-8M (arXiv:1609.08675), section 5.1, and the
-evaluation page of the YouTube-8M Kaggle competition. GAP is pooled over the **whole** split: averaging a
-GAP computed inside each batch gives another, larger number (notebook 05 shows by how much).
+evaluation page of the YouTube-8M Kaggle competition. GAP is pooled over the **whole** split: the mean of the
+GAPs of the batches is a different, larger number (notebook 05 shows by how much).
 
-Equal scores. Among the classes of one video the smaller class stands first. Among the predictions of a split equal
-scores are one threshold: precision is taken after all of them, as in scikit-learn's ``average_precision_score``. So no
-result depends on the order in which videos, batches or processes come.
+Ties. Among the classes of one video with equal scores, the smaller class comes first. Among the predictions of a
+split, equal scores are one threshold: precision is computed after all of them, as in scikit-learn's
+``average_precision_score``. So no result depends on the order of videos, batches or processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from alstm_helpers.errors import AlstmError, printable
 
-CLASSES_AT_ONCE = 512  # whose predictions mAP sorts together: bounds its memory
+CLASSES_AT_ONCE = 512  # classes whose predictions mAP sorts together; bounds its memory
 
 
 def average_precision(scores: np.ndarray, hits: np.ndarray, num_positives: int | None = None) -> float:
-    """Area under the precision-recall steps: the mean, over all positives, of the precision at each hit.
+    """Return the area under the precision-recall steps: the sum of the precision at each hit, divided by all positives.
 
     Args:
         scores: float (N,), any order; equal scores are one threshold.
         hits: bool (N,), whether each prediction is true.
-        num_positives: how many truths there are, also those not predicted; by default the hits.
+        num_positives: number of true labels, including those not predicted; by default the number of hits.
 
     Returns:
-        a number in [0, 1]; 0 where nothing is true.
+        a number in [0, 1]; 0 without positives.
     """
     found, true_above, false_above = count_above(scores, hits)
     total = len(found) if num_positives is None else num_positives
@@ -38,15 +39,15 @@ def average_precision(scores: np.ndarray, hits: np.ndarray, num_positives: int |
 
 
 def best_f1(scores: np.ndarray, hits: np.ndarray, num_positives: int) -> tuple[float, float]:
-    """The threshold that gives the largest F1, and that F1: predictions that score at least the threshold are made.
+    """Return the threshold with the largest F1, where predictions with at least that score are made.
 
     Args:
-        scores: float (N,).
-        hits: bool (N,), whether each prediction is true.
-        num_positives: how many truths there are, also those not predicted.
+        scores: float (…), any order.
+        hits: bool (…), whether each prediction is true.
+        num_positives: number of true labels, including those not predicted.
 
     Returns:
-        the threshold, a score that stands there, and the F1; without a hit, infinity and 0.
+        the threshold, which is one of the scores, and its F1; infinity and 0 without hits.
     """
     found, true_above, false_above = count_above(scores, hits)
     if not len(found):
@@ -56,19 +57,19 @@ def best_f1(scores: np.ndarray, hits: np.ndarray, num_positives: int) -> tuple[f
 
 
 def count_above(scores: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The steps of a precision-recall curve: what is true and what is not, at and above the score of each hit.
+    """Return the steps of a precision-recall curve: true and false predictions at and above the score of each hit.
 
     Args:
-        scores: float (N,).
-        hits: bool (N,), whether each prediction is true.
+        scores: float (…), any order.
+        hits: bool (…), whether each prediction is true.
 
     Returns:
-        for every hit, the smallest score first: that score, and how many true and how many false predictions have at
-        least that; three arrays (hits,).
+        three arrays, one entry per hit, smallest score first: the score, and the numbers of true and of false
+        predictions with at least that score.
     """
     scores, hits = np.asarray(scores), np.asarray(hits, dtype=bool)
     true, false = scores[hits], scores[~hits]
-    true.sort()  # in place: of a whole split they are large
+    true.sort()  # in place, because the scores of a whole split are large
     false.sort()
     true_above, false_above = (len(ranked) - np.searchsorted(ranked, true) for ranked in (true, false))
     return true, true_above, false_above
@@ -77,12 +78,12 @@ def count_above(scores: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.nd
 class YouTube8MMetrics:
     """Streaming metrics of one split: call :meth:`update` for every batch, then :meth:`result`.
 
-    Keeps of every video its labels and its ``top_k`` best predictions (some 150 bytes at the competition's 20), so
-    memory grows with videos, not with classes.
+    It stores the labels and the ``top_k`` best predictions of every video (about 150 bytes with the competition's
+    20), so memory grows with the number of videos, not of classes.
 
     Args:
         num_classes: C.
-        top_k: predictions of a video that enter GAP and mAP (20 in the competition).
+        top_k: predictions per video that enter GAP and mAP (20 in the competition).
     """
 
     def __init__(self, num_classes: int = 3862, top_k: int = 20) -> None:
@@ -90,14 +91,18 @@ class YouTube8MMetrics:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything seen."""
+        """Forget all videos."""
         self._videos = np.zeros(0, dtype=self._row(np.float32))
-        self._labels: np.ndarray = np.zeros(0, dtype=np.int32)  # of one video after the other
-        self._new: list[tuple[np.ndarray, np.ndarray]] = []  # the same of batches that are not yet joined to them
+        self._labels: np.ndarray = np.zeros(0, dtype=np.int32)  # of all videos, concatenated
+        self._new: list[tuple[np.ndarray, np.ndarray]] = []  # the same for batches not yet joined
         self.num_videos = 0
 
-    def _row(self, dtype: Any) -> np.dtype[Any]:
-        """What is kept of a video: its K best predictions, best first, its labels' number, and how many PERR finds."""
+    def _row(self, dtype: DTypeLike) -> np.dtype[np.void]:
+        """Return the fields stored per video: its K best predictions, best first, and counts of labels, all and found.
+
+        Args:
+            dtype: of the scores.
+        """
         classes = np.uint16 if self.num_classes <= 2**16 else np.uint32
         best = [("scores", dtype, self.top_k), ("classes", classes, self.top_k), ("hits", np.bool_, self.top_k)]
         return np.dtype([*best, ("num_labels", np.int32), ("found", np.int32)])
@@ -111,12 +116,12 @@ class YouTube8MMetrics:
         """Add a batch.
 
         Args:
-            scores: float (B, C), larger is surer; kept as float32, or as float64 if they are that.
-            labels: multi-hot (B, C), or for each video the list of its classes.
-            ids: the videos' names, for messages; by default their number.
+            scores: float (B, C), larger for more likely labels; stored as float32, or as float64 if given as such.
+            labels: multi-hot (B, C), or one list of classes per video.
+            ids: ids of the videos, for messages; by default their numbers.
 
         Raises:
-            AlstmError: shapes differ, a label is no class, or a score is not a number.
+            AlstmError: shapes differ, a label is not a class, or a score is not finite.
         """
         scores = np.asarray(scores)
         names = (
@@ -145,87 +150,87 @@ class YouTube8MMetrics:
     def _add(self, videos: np.ndarray, labels: np.ndarray) -> None:
         self._new.append((videos, labels.astype(np.int32)))
         self.num_videos += len(videos)
-        if self.num_videos > 2 * len(self._videos):  # seldom enough to cost little, often enough to save memory
+        if self.num_videos > 2 * len(self._videos):  # rarely enough to be cheap, often enough to save memory
             self._join()
 
     def _join(self) -> None:
-        """One array of all batches, instead of one each."""
+        """Concatenate the arrays of all batches."""
         if self._new:
             videos, labels = zip((self._videos, self._labels), *self._new, strict=True)
             self._new = []
-            # NumPy's own promotion of such rows gives wrong numbers (seen in 2.2), so all get one dtype first.
+            # NumPy promotes such rows wrongly (seen in 2.2: wrong numbers), so convert all to one dtype first.
             row = self._row(np.result_type(*(part["scores"].dtype for part in videos)))
             self._videos = np.concatenate([part.astype(row, copy=False) for part in videos])
             self._labels = np.concatenate(labels)
 
     def merge(self, other: YouTube8MMetrics) -> None:
-        """Add the videos of another one, which must have the same classes and top_k.
+        """Add the videos of another object with the same classes and top_k.
 
         Raises:
-            AlstmError: it has not.
+            AlstmError: the other object has different ones.
         """
         if (other.num_classes, other.top_k) != (self.num_classes, self.top_k):
             problem = f"{other.num_classes} classes and the best {other.top_k}, not {self.num_classes} and {self.top_k}"
-            raise AlstmError("metrics to merge", problem, "make both alike")
+            raise AlstmError("metrics to merge", problem, "create both with the same num_classes and top_k")
         other._join()
         self._add(other._videos, other._labels)
 
     def gather(self, exchange: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Take over the videos of other processes; the result is then that of a single process, to the last bit.
+        """Add the videos of other processes; the result is then bit-identical to that of a single process.
 
         Args:
-            exchange: gives the rows of all processes for those of this one, as ``Ranks.gather`` does.
+            exchange: returns the rows of all processes, given those of this one; see ``ranks.Ranks.gather``.
         """
         self._join()
         widest = exchange(np.array([self._videos["scores"].itemsize])).max()
         videos = self._videos.astype(self._row(np.dtype(f"f{widest}")))
-        whole = exchange(videos.view(np.uint8).reshape(len(videos), videos.itemsize))  # (all videos, bytes of one)
+        whole = exchange(videos.view(np.uint8).reshape(len(videos), videos.itemsize))  # (all videos, bytes per video)
         self._videos = np.ascontiguousarray(whole).view(videos.dtype).reshape(-1)
         self._labels = exchange(self._labels)
         self.num_videos = len(self._videos)
 
     def subset(self, rows: np.ndarray) -> YouTube8MMetrics:
-        """The metrics of some videos, by their numbers (N,) in order of arrival; a number may occur repeatedly."""
+        """Return the metrics of some videos, given by their numbers (N,) in order of arrival; numbers may repeat."""
         self._join()
         counts = self._videos["num_labels"].astype(np.int64)
         first = np.cumsum(counts) - counts  # where the labels of each video start
         chosen, starts = counts[rows], first[rows]
-        place = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)  # 0, 1, … inside each video
+        place = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)  # 0, 1, … within each video
         some = YouTube8MMetrics(self.num_classes, self.top_k)
         some._add(self._videos[rows], self._labels[np.repeat(starts, chosen) + place])
         return some
 
     def hit_at_1(self) -> float:
-        """Share of videos whose best class is one of their labels; a video without labels is a miss."""
+        """Return the share of videos whose best class is one of their labels; a video without labels is a miss."""
         self._join()
         return int(self._videos["hits"][:, 0].sum()) / max(self.num_videos, 1)
 
     def perr(self) -> float:
-        """Precision at equal recall rate: of a video's n labels the share that is among its best n classes, averaged.
+        """Return the precision at equal recall rate: the mean share of a video's n labels among its best n classes.
 
-        Only scores above 0 count. A video without labels counts 0.
+        Only scores above 0 count. A video without labels counts as 0.
         """
         self._join()
-        # Counted for each n first: whole numbers, so that the order of the videos leaves no trace in the last digit.
+        # Sum integers for each n first, so that not even the last digit depends on the order of the videos.
         found = np.bincount(self._videos["num_labels"], self._videos["found"])
         return float((found / np.maximum(np.arange(len(found)), 1)).sum() / max(self.num_videos, 1))
 
     def pool(self) -> tuple[np.ndarray, np.ndarray]:
-        """The best ``top_k`` predictions of every video: scores (N, K), best first, and whether each is true."""
+        """Return the best ``top_k`` predictions of every video: scores (N, K), best first, and whether each is true."""
         self._join()
         return self._videos["scores"], self._videos["hits"]
 
     def gap(self) -> float:
-        """Global average precision: the predictions of all videos in one pool, over all labels."""
+        """Return the global average precision: that of all predictions in one pool, over all labels."""
         return average_precision(*self.pool(), len(self._labels))
 
     def positives(self) -> np.ndarray:
-        """Videos that have each class as a label; int64 (C,)."""
+        """Return the number of videos with each class as a label; int64 (C,)."""
         self._join()
         return np.bincount(self._labels, minlength=self.num_classes)
 
     def by_class(self) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-        """For each class in turn its part of the pool, scores and hits, and its positives."""
+        """Yield, for each class, the scores and hits of its part of the pool, and its number of positives."""
         positives = self.positives()
         (scores, hits), classes = self.pool(), self._videos["classes"]  # (N, K) each
         for start in range(0, self.num_classes, CLASSES_AT_ONCE):
@@ -238,18 +243,18 @@ class YouTube8MMetrics:
                 yield scores[at], hits[at], int(positives[index])
 
     def class_ap(self) -> np.ndarray:
-        """Average precision of each class in its part of the pool; float64 (C,). Without a positive it is 0."""
+        """Return the average precision of each class in its part of the pool; float64 (C,), 0 without positives."""
         return np.array([average_precision(*part) for part in self.by_class()])
 
     def mean_ap(self) -> float:
-        """Mean of :meth:`class_ap` over all classes."""
+        """Return the mean of :meth:`class_ap` over all classes."""
         return float(self.class_ap().mean())
 
     def result(self) -> dict[str, float]:
-        """``hit_at_1``, ``perr``, ``gap``, ``map`` in [0, 1], and ``num_videos``.
+        """Return every metric of :data:`METRICS` by its key, in [0, 1], and ``num_videos``.
 
         A video without labels counts as a miss for Hit@1 and PERR, and its predictions as false for GAP.
-        mAP is the mean over all classes; a class without a positive has AP 0.
+        mAP is the mean over all classes; a class without positives has an AP of 0.
         """
         return {**{metric.key: metric.compute(self) for metric in METRICS}, "num_videos": self.num_videos}
 
@@ -264,13 +269,13 @@ class YouTube8MMetrics:
 
 
 class Metric(NamedTuple):
-    """One metric: everything that shows metrics reads :data:`METRICS`, so a new one is one entry there.
+    """One metric. All output of metrics reads :data:`METRICS`, so a new metric is one entry there.
 
     Args:
         key: its name in files.
         title: its name in the log and on the command line.
-        compute: of the videos so far, a number for which larger is better.
-        in_log: whether the log of a training shows it; it is computed at every line of the log.
+        compute: returns its value for all videos so far; larger is better.
+        in_log: whether the training log has it; it is computed for every line of the log.
         in_folds: whether ``crossval.json`` has it for each fold.
     """
 
@@ -291,7 +296,7 @@ LOGGED = tuple(metric for metric in METRICS if metric.in_log)
 
 
 def metrics_text(values: Mapping[str, float], metrics: Sequence[Metric] = METRICS) -> str:
-    """Return metrics as one line of text, such as ``Hit@1 0.8885  PERR 0.8012``; ``values`` has them by key."""
+    """Return metrics, given by key, as text such as ``Hit@1 0.8885  PERR 0.8012``."""
     return "  ".join(f"{metric.title} {values[metric.key]:.4f}" for metric in metrics)
 
 
@@ -300,26 +305,26 @@ def require_labels(labels: Iterable[int], num_classes: int, where: str) -> None:
 
     Args:
         labels: class indices of one video.
-        num_classes: C; valid are 0 to C − 1.
-        where: the video, for the message.
+        num_classes: C; labels from 0 to C − 1 are valid.
+        where: names the video in the message.
 
     Raises:
         AlstmError: a label is out of range.
     """
     valid = range(num_classes)
-    wrong = next((label for label in labels if label not in valid), None)  # whatever type a label has
+    wrong = next((label for label in labels if label not in valid), None)  # a label may have any type
     if wrong is not None:
         problem = f"label {wrong} is out of range for {num_classes} classes"
         raise AlstmError(where, problem, "set MODEL.num_classes to match the data set, or correct the labels")
 
 
 def best_classes(scores: np.ndarray, depth: int) -> np.ndarray:
-    """Indices (B, depth) of the largest scores (B, C), best first; among equals the smaller class first."""
+    """Return the indices (B, depth) of the largest scores (B, C), best first; in a tie, smaller classes first."""
     depth = min(depth, scores.shape[1])
     best = np.argpartition(-scores, depth - 1, axis=1)[:, :depth]
     worst = np.take_along_axis(scores, best, 1).min(axis=1, keepdims=True)
-    tied = np.count_nonzero(scores >= worst, axis=1) > depth  # where the cut falls between equal scores,
-    for row in np.flatnonzero(tied):  # which of them argpartition takes is its whim
+    tied = np.count_nonzero(scores >= worst, axis=1) > depth
+    for row in np.flatnonzero(tied):  # argpartition takes any of the equal scores at the cut
         best[row] = np.argsort(-scores[row], kind="stable")[:depth]
     best.sort(axis=1)
     order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
@@ -327,12 +332,12 @@ def best_classes(scores: np.ndarray, depth: int) -> np.ndarray:
 
 
 class ScoreCounts:
-    """How many scores of true and of false labels fall where in [0, 1]: what a precision-recall curve needs.
+    """Histograms of the scores of true and of false labels over [0, 1], from which a precision-recall curve is drawn.
 
-    Memory does not grow with videos or classes.
+    Memory depends on neither the number of videos nor that of classes.
 
     Args:
-        bins: K, of equal width.
+        bins: K bins of equal width.
     """
 
     def __init__(self, bins: int = 127) -> None:
@@ -340,11 +345,11 @@ class ScoreCounts:
         self.counts = np.zeros((2, bins), dtype=np.int64)  # true labels, false labels
 
     def update(self, scores: np.ndarray, labels: np.ndarray) -> None:
-        """Add a batch: float (B, C) in [0, 1], and multi-hot (B, C)."""
+        """Add a batch: scores, float (B, C) in [0, 1], and labels, multi-hot (B, C)."""
         places = np.minimum((scores * self.bins).astype(np.int64), self.bins - 1)
         for row, members in enumerate((labels > 0, labels == 0)):
             self.counts[row] += np.bincount(places[members], minlength=self.bins)
 
     def gather(self, exchange: Callable[[np.ndarray], np.ndarray]) -> None:
-        """Take in what other processes counted; ``exchange`` gives back the rows of all, see ``ranks.Ranks.gather``."""
+        """Add the counts of other processes; ``exchange`` returns the rows of all, see ``ranks.Ranks.gather``."""
         self.counts = exchange(self.counts).reshape(-1, 2, self.bins).sum(axis=0)

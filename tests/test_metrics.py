@@ -1,4 +1,4 @@
-"""Hit@1, PERR, GAP and mAP against the definitions, written out slowly in plain Python."""
+"""Hit@1, PERR, GAP and mAP against their definitions, written out in slow, plain Python."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ AP_VECTORS = [
 ]
 
 
-# --- the definitions (facts: metrics), one loop a sentence ------------------------------------------------------
+# --- the definitions, one loop per sentence ---------------------------------------------------------------------
 
 
 def best_classes(scores, count):
-    """The best classes of a video, best first; equal scores: the smaller class first."""
+    """Return the best classes of a video, best first; in a tie, smaller classes first."""
     return sorted(range(len(scores)), key=lambda index: (-scores[index], index))[:count]
 
 
 def slow_ap(pairs, num_positives):
-    """Sum over hits of the precision at that score, divided by all positives."""
+    """Return the sum over hits of the precision at that score, divided by all positives."""
     total = 0.0
     for score, hit in pairs:
         if hit:
@@ -74,7 +74,7 @@ def measure(scores, labels, *, num_classes, top_k, cuts=()):
 
 
 def random_case(seed, num_videos=41, num_classes=30, most_labels=9, levels=None):
-    """Scores and label lists; with ``levels`` many scores are equal. Some videos have no label."""
+    """Return scores and label lists; with ``levels``, many scores are equal. Some videos have no labels."""
     rng = np.random.default_rng(seed)
     scores = rng.random((num_videos, num_classes), dtype=np.float32)
     if levels:
@@ -111,12 +111,12 @@ def test_average_precision_counts_positives_that_were_not_predicted():
 def test_equals_the_definitions(seed, top_k):
     scores, labels = random_case(seed)
     expected = slow_metrics(scores, labels, 30, top_k)
-    assert min(expected["hit_at_1"], expected["perr"], expected["gap"], expected["map"]) > 0.005  # a case that can tell
+    assert min(expected["hit_at_1"], expected["perr"], expected["gap"], expected["map"]) > 0.005  # not a trivial case
     assert measure(scores, labels, num_classes=30, top_k=top_k) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_equals_the_definitions_where_scores_are_equal(seed):
+def test_equals_the_definitions_with_ties(seed):
     scores, labels = random_case(seed, levels=4)
     found = measure(scores, labels, num_classes=30, top_k=4)
     assert found == pytest.approx(slow_metrics(scores, labels, 30, 4), abs=1e-12)
@@ -133,7 +133,7 @@ def test_batches_cut_anywhere_give_the_identical_result(levels):
 
 
 def test_gap_is_pooled_over_the_whole_split():
-    """Two batches, each ranked perfectly inside itself, whose pooled ranking is not perfect."""
+    """Two batches that are ranked perfectly on their own; their pooled ranking is not perfect."""
     scores = np.array([[0.9, 0.8], [0.3, 0.2]], dtype=np.float32)
     labels = [[0], [0]]
     inside = [measure(scores[i : i + 1], labels[i : i + 1], num_classes=2, top_k=2)["gap"] for i in range(2)]
@@ -156,7 +156,7 @@ def test_a_video_without_labels_is_a_miss():
     scores = np.array([[0.9, 0.1], [0.8, 0.2]], dtype=np.float32)
     result = measure(scores, [[0], []], num_classes=2, top_k=1)
     assert result == {"hit_at_1": 0.5, "perr": 0.5, "gap": 1.0, "map": 0.5, "num_videos": 2}
-    lower = measure(scores[::-1], [[0], []], num_classes=2, top_k=1)  # now the unlabelled one is the surer
+    lower = measure(scores[::-1], [[0], []], num_classes=2, top_k=1)  # now the unlabelled one has the higher score
     assert lower["gap"] == 0.5
 
 
@@ -186,7 +186,7 @@ def test_top_k_larger_than_the_classes():
 
 
 def test_map_averages_over_every_class():
-    """Class 0 is found, class 2 is true but never predicted, classes 1 and 3 never occur."""
+    """Class 0 is found, class 2 is true but not predicted, and classes 1 and 3 do not occur."""
     scores = np.array([[0.9, 0.1, 0.0, 0.0]])
     assert measure(scores, [[0, 2]], num_classes=4, top_k=1)["map"] == 0.25
 
@@ -196,7 +196,7 @@ def test_defaults_are_the_competition_s():
     assert (metrics.num_classes, metrics.top_k) == (3862, 20)
 
 
-def test_nothing_seen():
+def test_no_videos():
     expected = {"hit_at_1": 0.0, "perr": 0.0, "gap": 0.0, "map": 0.0, "num_videos": 0}
     assert YouTube8MMetrics(5, 2).result() == expected
 
@@ -236,16 +236,16 @@ def test_scores_that_are_not_finite_are_refused(bad):
         (np.ones((2, 3)), np.ones((2, 4))),
         (np.ones((2, 3)), [[0]]),
         (np.ones(3), [[0]]),
-        (np.ones((2, 5)), np.ones((2, 5))),  # both alike, but not the classes the metric was made for
+        (np.ones((2, 5)), np.ones((2, 5))),  # equal shapes, but not the classes of the metric
     ],
 )
-def test_shapes_that_do_not_fit_are_refused(scores, labels):
+def test_wrong_shapes_are_refused(scores, labels):
     with pytest.raises(AlstmError, match=r"shape.*num_classes"):
         YouTube8MMetrics(3, 2).update(scores, labels)
 
 
 @pytest.mark.parametrize("label", [3, -1, "cat", 0.5])
-def test_a_label_that_is_no_class_is_refused(label):
+def test_a_label_that_is_not_a_class_is_refused(label):
     with pytest.raises(AlstmError, match=str(label)):
         YouTube8MMetrics(3, 2).update(np.ones((1, 3)), [[label]])
 
@@ -259,7 +259,7 @@ def test_a_refused_video_is_named(name):
 
 
 @pytest.mark.parametrize("levels", [None, 3])
-def test_the_order_of_the_videos_leaves_no_trace(levels):
+def test_the_result_does_not_depend_on_the_order_of_the_videos(levels):
     scores, labels = random_case(11, levels=levels)
     expected = measure(scores, labels, num_classes=30, top_k=4)
     for seed in range(5):
@@ -278,11 +278,11 @@ def test_equal_scores_are_one_threshold_as_in_scikit_learn():
 
 
 def test_float64_scores_keep_their_order():
-    """Two scores that float32 cannot tell apart, the false one above the true one."""
+    """Two scores that are equal in float32, the false one above the true one."""
     metrics = YouTube8MMetrics(2, 2)
     metrics.update(np.array([[0.5, 0.5 + 1e-12]]), [[0]])
     assert metrics.gap() == 0.5
-    metrics.update(np.array([[0.25, 0.1]], np.float32), [[0]])  # and a batch of the other kind beside it
+    metrics.update(np.array([[0.25, 0.1]], np.float32), [[0]])  # and a batch of the other type
     assert metrics.gap() == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
@@ -308,10 +308,10 @@ def test_merged_parts_give_the_identical_result(cut, levels):
     first, second = split_in_two(scores, labels, cut)
     second.merge(first)
     assert second.result() == measure(scores, labels, num_classes=30, top_k=4)
-    assert first.num_videos == cut  # and is not changed itself
+    assert first.num_videos == cut  # and is not changed
 
 
-def test_parts_that_are_not_alike_do_not_merge():
+def test_metrics_with_different_settings_do_not_merge():
     with pytest.raises(AlstmError, match=r"30 classes and the best 5, not 30 and 4"):
         YouTube8MMetrics(30, 4).merge(YouTube8MMetrics(30, 5))
 
@@ -319,7 +319,7 @@ def test_parts_that_are_not_alike_do_not_merge():
 @pytest.mark.parametrize("dtypes", [(np.float32, np.float32), (np.float32, np.float64)])
 @pytest.mark.parametrize("cut", [0, 13])
 def test_gathered_processes_give_the_identical_result(cut, dtypes):
-    """Each of two threads stands for a process; they meet at every exchange."""
+    """Two threads stand for two processes; they meet at every exchange."""
     scores, labels = random_case(4, levels=3)
     parts = split_in_two(scores, labels, cut, dtypes)
     meeting, shown = threading.Barrier(2, timeout=30), {}
@@ -337,7 +337,7 @@ def test_gathered_processes_give_the_identical_result(cut, dtypes):
     assert [part.result() for part in parts] == [expected, expected]
 
 
-def test_a_subset_is_the_metrics_of_its_videos_as_often_as_they_stand_there():
+def test_a_subset_counts_each_video_as_often_as_it_is_named():
     scores, labels = random_case(9)
     metrics = YouTube8MMetrics(30, 4)
     for start in range(0, len(scores), 10):
@@ -358,7 +358,7 @@ scores = rng.random((4096, 3862), dtype=np.float32)
 labels = np.sort(rng.integers(0, 3862, (4096, 3)), axis=1)
 metrics = YouTube8MMetrics()
 metrics.update(scores, labels.tolist())
-some = metrics.subset(np.arange(4096))  # what is kept of a batch; to score each anew would take half a minute
+some = metrics.subset(np.arange(4096))  # merging it again saves half a minute of scoring
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 before = peak()
 while metrics.num_videos < 1_112_356:
@@ -396,7 +396,7 @@ def test_score_counts_by_hand():
     counts = ScoreCounts(bins=4)
     counts.update(np.array([[0.0, 0.24, 0.25], [0.5, 0.99, 1.0]]), np.array([[0, 1, 1], [0, 0, 1]]))
     counts.update(np.array([[0.1, 0.6, 0.6]]), np.array([[0, 1, 0]]))
-    assert counts.counts.tolist() == [[1, 1, 1, 1], [2, 0, 2, 1]]  # of true labels, of false ones
+    assert counts.counts.tolist() == [[1, 1, 1, 1], [2, 0, 2, 1]]  # of true labels, of false labels
 
 
 def test_score_counts_of_several_processes_add_up():
