@@ -29,14 +29,7 @@ class ProgressBar(Protocol):
         """Pass the items on, and show how many are done."""
 
 
-def no_progress(
-    items: Iterable[Item],
-    *,
-    total: int | None = None,
-    desc: str = "",
-    size: Callable[[Item], int] | None = None,
-    total_size: int | None = None,
-) -> Iterable[Item]:
+def no_progress(items: Iterable[Item], **_: object) -> Iterable[Item]:
     """Return the items as they are, for callers that want no progress bar."""
     return items
 
