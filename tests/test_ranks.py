@@ -21,18 +21,19 @@ from alstm_helpers.pickles import load_shard
 from alstm_helpers.ranks import ALONE, Ranks, join_ranks
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
-from alstm_helpers.training.train import train
+from alstm_helpers.training.train import TrainOptions, train
 
-# What a process of the job runs: the arguments are the configuration, the save_dir and what else train() takes.
+# What a process of the job runs: the arguments are the configuration, the save_dir and the TrainOptions.
 WORKER = """
 import json, os, sys
 from alstm_helpers.config import Config
-from alstm_helpers.training.train import train
+from alstm_helpers.training.train import TrainOptions, train
 if sys.argv[4:]:
     with open(os.path.join(sys.argv[4], os.environ["PADDLE_TRAINER_ID"]), "w") as file:
         file.write(str(os.getpid()))
 folder = sys.argv[2] + os.environ["PADDLE_TRAINER_ID"].replace("0", "")  # each its own, to see who writes
-train(Config(**json.loads(sys.argv[1])), folder, report=print, visualdl=False, **json.loads(sys.argv[3]))
+options = TrainOptions(visualdl=False, **json.loads(sys.argv[3]))
+train(Config(**json.loads(sys.argv[1])), folder, options, report=print)
 """
 
 
@@ -80,7 +81,7 @@ def close(one, other):
 
 def test_two_processes_end_in_the_weights_of_one(config, tmp_path):
     """The same total batch, loss, clipping, validation over every video once; and rank 0 alone writes."""
-    alone = train(config, tmp_path / "one", seed=5, log_interval=2, visualdl=False)
+    alone = train(config, tmp_path / "one", TrainOptions(seed=5, log_interval=2, visualdl=False))
     job = launch(tmp_path, config, tmp_path / "two", seed=5, log_interval=2)
     assert job.wait(timeout=120) == 0, logs(tmp_path)
     for name in ("latest", "best"):
@@ -106,8 +107,8 @@ def test_a_job_of_two_can_be_gone_on_with_by_one(config, tmp_path):
     both = changed(config, TRAIN__schedule="step")
     job = launch(tmp_path, first, tmp_path / "two", seed=5, log_interval=0)
     assert job.wait(timeout=120) == 0, logs(tmp_path)
-    train(both, tmp_path / "two", resume=tmp_path / "two", log_interval=0, visualdl=False)
-    train(both, tmp_path / "one", seed=5, log_interval=0, visualdl=False)
+    train(both, tmp_path / "two", TrainOptions(resume=tmp_path / "two", log_interval=0, visualdl=False))
+    train(both, tmp_path / "one", TrainOptions(seed=5, log_interval=0, visualdl=False))
     close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
 
 
@@ -126,10 +127,10 @@ def test_two_can_go_on_with_a_batch_of_one_video(config, tmp_path):
 
     how = {"log_interval": 0, "save_interval": 1}
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "cut", seed=5, progress=stop, visualdl=False, **how)
+        train(config, tmp_path / "cut", TrainOptions(seed=5, visualdl=False, **how), progress=stop)
     job = launch(tmp_path, config, tmp_path / "two", resume=str(tmp_path / "cut"), **how)
     assert job.wait(timeout=120) == 0, logs(tmp_path)
-    train(config, tmp_path / "one", seed=5, visualdl=False, **how)
+    train(config, tmp_path / "one", TrainOptions(seed=5, visualdl=False, **how))
     close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
 
 

@@ -50,20 +50,18 @@ def train(
     """Train; keep the best and the latest checkpoint in --save_dir."""
     flags = {"TRAIN.epoch": epoch, "TRAIN.batch_size": batch_size, "TRAIN.learning_rate": learning_rate}
     config = configure(given, flags)
+    from alstm_helpers.training.train import TrainOptions
     from alstm_helpers.training.train import train as run
 
-    done = run(
-        config,
-        save_dir,
+    options = TrainOptions(
         log_interval=log_interval,
         valid_interval=valid_interval,
         save_interval=save_interval,
         seed=config.TRAIN.seed if fix_random_seed else None,
         resume=resume,
         pretrain=fetched(pretrain) if pretrain else None,
-        report=line,
-        progress=progress_bar,
     )
+    done = run(config, save_dir, options, report=line, progress=progress_bar)
     best = f"best GAP {done.best_gap:.4f}, " if done.best_gap >= 0 else ""
     weights = RunFolder(Path(save_dir), config.MODEL.name).best
     click.echo(f"{best}{done.train_seconds:.0f} s of training; weights in {weights}")
@@ -79,16 +77,9 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     """Judge every video by a network that has not seen it: for fewer than about a hundred videos."""
     config = configure(given)
     from alstm_helpers.data.lists import ONE_VIDEO
-    from alstm_helpers.training.crossval import cross_validate
+    from alstm_helpers.training.crossval import CrossValidation, cross_validate
 
-    done = cross_validate(
-        config,
-        save_dir,
-        folds=folds,
-        seed=config.TRAIN.seed,
-        group=group or ONE_VIDEO,
-        pretrain=pretrain,
-        report=line,
-    )
+    options = CrossValidation(folds, config.TRAIN.seed, group or ONE_VIDEO, pretrain)
+    done = cross_validate(config, save_dir, options, report=line)
     spread = f"{done['gap_mean']:.4f} ± {done['gap_std']:.4f} over the folds"
     click.echo(f"GAP {spread}, {done['pooled']['gap']:.4f} of all videos → {Path(save_dir, 'crossval.json')}")

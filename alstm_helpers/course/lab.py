@@ -185,11 +185,11 @@ class Lab:
         """Return the best weights of notebook 04's training; train first unless that is finished."""
         self.ensure_data()
         if finished_settings(self.run_folder) != self._training_settings():
-            from alstm_helpers.training.train import train
+            from alstm_helpers.training.train import TrainOptions, train
 
             print(f"no trained model here yet: training {self.profile.epochs} epochs first, about half a minute")
             start = time.perf_counter()
-            train(self.config(), self.checkpoints, seed=self.seed, log_interval=50)
+            train(self.config(), self.checkpoints, TrainOptions(seed=self.seed, log_interval=50))
             self.mark_trained()
             print(f"trained in {time.perf_counter() - start:.0f} s")
         return self.run_folder.best

@@ -85,9 +85,9 @@ class RealSet:
         """
         run = self.run_folder
         if finished_settings(run) is None:
-            from alstm_helpers.training.train import train
+            from alstm_helpers.training.train import TrainOptions, train
 
             resume = run.folder if run.checkpoint.exists() else None
-            train(self.config(), run.folder, seed=self.seed, resume=resume, report=report)
+            train(self.config(), run.folder, TrainOptions(seed=self.seed, resume=resume), report=report)
             mark_finished(run, {"seed": self.seed})
         return run.best

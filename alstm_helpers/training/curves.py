@@ -1,4 +1,4 @@
-"""Training in VisualDL: curves and images written meanwhile, shown by a server on this machine only."""
+"""Curves and images of a training for VisualDL, and its server, for this machine only."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -16,45 +16,67 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.loopback import HOST, start_server
 
 
+class Writer(Protocol):
+    """The methods of VisualDL's untyped LogWriter that are used here."""
+
+    def add_scalar(self, *, tag: str, step: int, value: float) -> None: ...
+
+    def add_text(self, *, tag: str, step: int, text_string: str) -> None: ...
+
+    def add_image(self, *, tag: str, step: int, img: np.ndarray) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def _get_file_writer(self) -> RecordWriter: ...
+
+
+class RecordWriter(Protocol):
+    """The writer below, which takes finished records (protobuf messages of VisualDL)."""
+
+    def add_record(self, record: object) -> None: ...
+
+
 class Curves:
-    """Writes for VisualDL: the rows of the training log, texts, attention as images, precision over recall.
+    """Write for VisualDL: numbers of the training log, texts, attention as images, precision over recall.
 
     Args:
-        folder: for the event file; None writes nothing. What lies there is replaced.
-        earlier: the ``visualdl`` folder of the run that a resume goes on from, often the same one.
-        step: of its checkpoint. What it drew up to there is carried over; what a killed run drew beyond will be
-            drawn again.
+        folder: for the event file; None writes nothing. The event files in it are replaced.
+        earlier: the ``visualdl`` folder of the run that is resumed, often the same folder.
+        step: the step of its checkpoint. Points up to this step are carried over; later ones, of a run that was
+            killed, will be drawn again.
     """
 
     def __init__(self, folder: Path | None, *, earlier: Path | None = None, step: int = 0) -> None:
-        self._writer: Any = None
+        self._writer: Writer | None = None
         if folder is None:
             return
         from visualdl import LogWriter  # slow to import, needed only here
 
-        folder = folder.absolute()  # its writer opens the file again and again, wherever the process is then
+        folder = folder.absolute()  # the writer opens the file repeatedly, whatever the current folder is by then
         kept = _records_until(earlier, step) if earlier else []
         old = _event_files(folder)
         self._writer = LogWriter(logdir=str(folder), file_name=_name_after(old))
         for record in kept:
             self._add_record(record)
         self.flush()
-        for path in old:  # not before their records are in the new file
+        for path in old:  # only now that their records are in the new file
             path.unlink()
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Add a row: every number in it, at its ``step``, under ``<kind>/<name>``."""
-        for key, value in row.items():
-            if self._writer and key not in ("kind", "epoch", "step", "num_videos", "seconds_left"):
-                self._writer.add_scalar(tag=f"{row['kind']}/{key}", step=row["step"], value=value)
+    def add(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
+        """Add a point to the curve ``<kind>/<name>`` of each number."""
+        if self._writer:
+            for name, value in numbers.items():
+                self._writer.add_scalar(tag=f"{kind}/{name}", step=step, value=value)
 
     def add_text(self, tag: str, text: str, step: int) -> None:
-        """Add a text; the page shows it as one paragraph, and the lines it has when the mouse rests on it."""
+        """Add a text; the page shows it as one paragraph, and with its line breaks when the mouse is on it."""
         if self._writer:
             self._writer.add_text(tag=tag, text_string=text, step=step)
 
     def add_attention(self, step: int, rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> None:
-        """Add the attention of a few videos, the same ones each time, as :func:`attention_image` draws it."""
+        """Add the attention of a few videos, the same ones each time; see :func:`attention_image`."""
         if self._writer:
             self._writer.add_image(tag="valid/attention", step=step, img=attention_image(rgb, audio, lengths))
 
@@ -63,19 +85,19 @@ class Curves:
 
         Args:
             step: of the training.
-            positives, negatives: int (K,), how many scores of true and of false labels lie in each of K equal bins
-                of [0, 1].
+            positives, negatives: int (K,), the number of scores of true and of false labels in each of K equal bins of
+                [0, 1].
         """
         if not self._writer:
             return
         from visualdl.component.base_component import pr_curve_raw
 
-        # LogWriter.add_pr_curve would count once more, in bins of its own, and fails with NumPy 2.
+        # LogWriter.add_pr_curve would count again, in its own bins, and fails with NumPy 2.
         counts = {key: value.tolist() for key, value in pr_curve(positives, negatives).items()}
         self._add_record(pr_curve_raw(tag="valid/scores", step=step, walltime=round(time.time() * 1000), **counts))
 
     def flush(self) -> None:
-        """Return when all that was added is in the file, where it outlives this process."""
+        """Write everything added so far to the file, where it survives this process."""
         if self._writer:
             self._writer.flush()
 
@@ -84,42 +106,48 @@ class Curves:
         if self._writer:
             self._writer.close()
 
-    def _add_record(self, record: Any) -> None:
-        self._writer._get_file_writer().add_record(record)  # no public method takes a finished record
+    def _add_record(self, record: object) -> None:
+        """Add a finished record, for which LogWriter has no public method."""
+        if self._writer:
+            self._writer._get_file_writer().add_record(record)
 
 
 def _event_files(folder: Path) -> list[Path]:
+    """List the event files of a folder, oldest first."""
     return sorted(folder.glob("vdlrecords.*.log"))
 
 
 def _name_after(old: list[Path]) -> str:
-    """A name that sorts after the old ones, as VisualDL shows a folder's last file; its own change by the second."""
+    """Return a name that sorts after the old ones: VisualDL shows the last file of a folder.
+
+    LogWriter's own names change only once per second.
+    """
     numbers = [int(path.name.split(".")[1]) for path in old if path.name.split(".")[1].isdecimal()]
     return f"vdlrecords.{max([int(time.time()), *(number + 1 for number in numbers)]):010d}.log"
 
 
-def _records_until(folder: Path, step: int) -> list[Any]:
-    """The records of a folder's event files up to a step, each (tag, step) once.
+def _records_until(folder: Path, step: int) -> list[object]:
+    """Return the records of a folder's event files up to a step, each (tag, step) once.
 
-    A text at that very step is left out: it is what a run said when it started there, as one does now.
+    A text at that very step is left out: the run that started there added it, and this run adds its own.
     """
     from visualdl.proto.record_pb2 import Record
 
-    found: dict[tuple[str, int], Any] = {}
+    found: dict[tuple[str, int], object] = {}
     for path in _event_files(folder):
         for content in _split_records(path.read_bytes()):
             record = Record.FromString(content)
-            for value in record.values:  # one, and none where a power cut left zeros
-                said_at_start = value.HasField("text") and value.id == step
-                if value.id <= step and not said_at_start and not value.HasField("meta_data"):
+            for value in record.values:  # one; none where a power failure left zeros
+                added_at_start = value.HasField("text") and value.id == step
+                if value.id <= step and not added_at_start and not value.HasField("meta_data"):
                     found[value.tag, value.id] = record
     return list(found.values())
 
 
 def _split_records(content: bytes) -> Iterator[bytes]:
-    """The records of an event file: each a uint64 length (little-endian) and that many bytes.
+    """Split an event file into its records, each a uint64 length (little-endian) and that many bytes.
 
-    The end that a killed run left torn is dropped.
+    A torn record at the end, of a run that was killed, is dropped.
     """
     start = 0
     while (first := start + 8) <= len(content):
@@ -129,12 +157,13 @@ def _split_records(content: bytes) -> Iterator[bytes]:
 
 
 def pr_curve(positives: np.ndarray, negatives: np.ndarray) -> dict[str, np.ndarray]:
-    """Counts, precision and recall at the thresholds 0, 1/K, … (K - 1)/K.
+    """Compute counts, precision and recall at the thresholds 0, 1/K, … (K - 1)/K.
 
     Where no score reaches the threshold, precision keeps its last value: 0 / 0 as 0 or 1 would draw a spike.
 
     Args:
-        positives, negatives: int (K,), the scores of true and of false labels in each of K equal bins of [0, 1].
+        positives, negatives: int (K,), the number of scores of true and of false labels in each of K equal bins of
+            [0, 1].
 
     Returns:
         ``tp``, ``fp``, ``tn``, ``fn``: int (K,); ``precision``, ``recall``: float (K,).
@@ -154,54 +183,55 @@ def pr_curve(positives: np.ndarray, negatives: np.ndarray) -> dict[str, np.ndarr
 
 
 def attention_image(rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Attention as an image: two bands a video, rgb above audio, a column a second.
+    """Draw attention as an image: two bands per video, rgb above audio, one column per second.
 
-    A band's largest weight is bright yellow, 0 is dark violet; padding is grey, gaps between videos are white.
+    The largest weight of a band is bright yellow, 0 is dark violet; padding is grey, gaps between videos are white.
 
     Args:
         rgb, audio: float (N, T), the weights of each stream.
         lengths: int (N,), seconds.
 
     Returns:
-        uint8 (30 N, W, 3), W about 480, or twice T where that is more.
+        uint8 (30 N, W, 3), W about 480, or 2 T if that is more.
     """
     from matplotlib import colormaps  # slow to import, needed only here
 
     weights = np.stack([rgb, audio], axis=1)  # (N, 2, T)
     largest = np.maximum(weights.max(axis=2, keepdims=True), np.finfo(np.float32).tiny)  # (N, 2, 1)
     colours = colormaps["viridis"](weights / largest, bytes=True)[..., :3]  # (N, 2, T, 3)
-    colours.swapaxes(1, 2)[np.arange(rgb.shape[1]) >= lengths[:, None]] = 200
+    colours.swapaxes(1, 2)[np.arange(rgb.shape[1]) >= lengths[:, None]] = 200  # (N, T) selects of (N, T, 2, 3)
     bands = colours.repeat(12, axis=1).repeat(max(2, 480 // rgb.shape[1]), axis=2)  # (N, 24, W, 3)
-    return np.pad(bands, ((0, 0), (0, 6), (0, 0), (0, 0)), constant_values=255).reshape(-1, *bands.shape[2:])
+    framed = np.pad(bands, ((0, 0), (0, 6), (0, 0), (0, 0)), constant_values=255)  # (N, 30, W, 3)
+    return framed.reshape(-1, *bands.shape[2:])  # (30 N, W, 3)
 
 
 def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: float = 30) -> subprocess.Popen[bytes]:
-    """Start VisualDL on the loopback and wait until it listens; the caller terminates the process.
+    """Start VisualDL on the loopback interface and wait until it listens; the caller terminates the process.
 
-    Its pages are ``/app/scalar``, ``/app/image``, ``/app/text`` and ``/app/pr-curve``; ``/`` opens any of its pages.
-    New points appear by themselves; after a resume, which replaces the file, start it again.
+    Its pages are ``/app/scalar``, ``/app/image``, ``/app/text`` and ``/app/pr-curve``; ``/`` opens one of them. New
+    points appear automatically; after a resume, which replaces the file, restart the server.
 
     Args:
-        logdir: the ``visualdl`` folder of a training's save_dir.
+        logdir: the ``visualdl`` folder in the save_dir of a training.
         port: of ``http://127.0.0.1:<port>``.
-        wait_seconds: how long the server may take.
+        wait_seconds: how long the server may take to start.
 
     Raises:
         AlstmError: the folder is missing, the port is taken, or the server did not start.
     """
     if not Path(logdir).is_dir():
-        raise AlstmError(logdir, "no such folder", "train first; the curves lie in the save_dir's visualdl folder")
+        raise AlstmError(logdir, "no such folder", "train first; the curves are in the visualdl folder of the save_dir")
     code = "from alstm_helpers.training.curves import _run_server; _run_server()"
-    # Without the last flag the server reports its start to its makers, and the page loads a tracker.
+    # Without the last flag the server reports its start to its vendor, and the page loads a tracker.
     arguments = ["-c", code, "--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
     return start_server(arguments, port, wait_seconds=wait_seconds)
 
 
 def _run_server() -> None:
-    """VisualDL's server with the flags of the command line, a thread for each connection.
+    """Run VisualDL's app with the flags of the command line, one thread per connection.
 
-    Its own takes one connection after the other. Browsers open some in advance, for an inline frame among others,
-    and would wait for a page behind a connection that asks for nothing.
+    Its own server handles one connection after the other. Browsers open some in advance, for inline frames among
+    others, and would wait for a page behind a connection that requests nothing.
     """
     from visualdl.server.app import create_app
     from visualdl.server.args import ParseArgs, parse_args
@@ -210,9 +240,10 @@ def _run_server() -> None:
     app, lock = create_app(settings), threading.Lock()
     answer = app.wsgi_app
 
-    def one_at_a_time(*request: Any) -> Any:  # its readers of event files are not made for threads
-        with lock:
-            return answer(*request)
+    def one_at_a_time(*request: object) -> Iterable[bytes]:
+        with lock:  # its readers of event files are not thread-safe
+            response: Iterable[bytes] = answer(*request)
+            return response
 
     app.wsgi_app = one_at_a_time
     app.run(host=settings.host, port=settings.port, threaded=True)

@@ -1,54 +1,85 @@
-"""Mixed precision: the large products in 16 bits, the weights, the loss and the optimiser in 32 (``TRAIN.amp``)."""
+"""Mixed precision: large products in 16 bits; weights, loss and optimiser in 32 (``TRAIN.amp``)."""
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from collections.abc import Mapping
+from typing import Protocol
 
 from alstm_helpers.errors import ConfigError
-from alstm_helpers.runtime import paddle
+from alstm_helpers.runtime import Tensor, paddle
+
+
+class Optimizer(Protocol):
+    """The methods of a Paddle optimiser that a training uses."""
+
+    def step(self) -> None: ...
+
+    def clear_grad(self) -> None: ...
+
+    def set_lr(self, value: float) -> None: ...
+
+    def state_dict(self) -> dict[str, Tensor]: ...
+
+    def set_state_dict(self, state_dict: dict[str, Tensor]) -> None: ...
+
+
+class Scaler(Protocol):
+    """The methods of Paddle's ``GradScaler`` that are used here."""
+
+    def scale(self, var: Tensor) -> Tensor: ...
+
+    def step(self, optimizer: Optimizer) -> None: ...
+
+    def update(self) -> None: ...
+
+    def state_dict(self) -> Mapping[str, object]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, object]) -> None: ...
 
 
 class Precision:
-    """How a step computes: all in float32 (``off``), or with ``bfloat16`` or ``float16`` on a GPU.
+    """How a step computes: in float32 (``off``), or with ``bfloat16`` or ``float16`` on a GPU.
 
     float16 has few exponents, so the loss is scaled up before the backward pass, and a step whose gradients overflow
-    is left out (P. Micikevicius et al., arXiv:1710.03740, section 3.2). bfloat16 has those of float32 and needs none.
+    is skipped (P. Micikevicius et al., arXiv:1710.03740, section 3.2). bfloat16 has the exponents of float32 and needs
+    no scaling.
+
+    Args:
+        amp: ``off``, ``bfloat16`` or ``float16``.
 
     Raises:
         ConfigError: the device is a CPU, where Paddle ignores mixed precision.
     """
 
     def __init__(self, amp: str) -> None:
-        self.amp, self._scaler = amp, None
-        if amp == "off":
-            return
-        if not paddle.device.get_device().startswith("gpu"):
+        if amp != "off" and not paddle.device.get_device().startswith("gpu"):
             raise ConfigError("TRAIN.amp", f"{amp} needs a GPU, Paddle ignores it on a CPU", "set it to off")
-        if amp == "float16":
-            self._scaler = paddle.amp.GradScaler(init_loss_scaling=2.0**10)
+        self.amp = amp
+        scaled = amp == "float16"
+        self._scaler: Scaler | None = paddle.amp.GradScaler(init_loss_scaling=2.0**10) if scaled else None
 
-    def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        """Within it, the layers compute in the lower precision where Paddle holds that safe."""
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context in which layers compute in the lower precision where Paddle considers it safe."""
         return contextlib.nullcontext() if self.amp == "off" else paddle.amp.auto_cast(dtype=self.amp, level="O1")
 
-    def backward(self, loss: Any) -> None:
-        """Gradients of the loss (a scalar), scaled up where that is needed."""
+    def backward(self, loss: Tensor) -> None:
+        """Compute the gradients of the loss (a scalar), scaled up if needed."""
         (self._scaler.scale(loss) if self._scaler else loss).backward()
 
-    def step(self, optimizer: Any) -> None:
-        """The update, with the scale taken out of the gradients again."""
+    def step(self, optimizer: Optimizer) -> None:
+        """Update the weights, with unscaled gradients."""
         if self._scaler:
             self._scaler.step(optimizer)
             self._scaler.update()
         else:
             optimizer.step()
 
-    def state(self) -> dict[str, Any]:
-        """What a resume must restore: the scale and its counters; plain numbers, and empty without scaling."""
+    def state(self) -> dict[str, object]:
+        """Return what a resume must restore: the scale and its counters, plain numbers; empty without scaling."""
         return dict(self._scaler.state_dict()) if self._scaler else {}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Put back what :meth:`state` took."""
+    def restore(self, state: Mapping[str, object]) -> None:
+        """Restore what :meth:`state` returned."""
         if self._scaler and state:
             self._scaler.load_state_dict(state)

@@ -24,7 +24,7 @@ from alstm_helpers.model.build import build_model
 from alstm_helpers.model.weights import save_weights
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
-from alstm_helpers.training.train import Training
+from alstm_helpers.training.train import Training, TrainOptions
 
 COMMON = "--config --model_name --use_gpu -o"
 FLAGS = {  # as the contract and the source document spell them
@@ -434,8 +434,8 @@ def test_workers_below_one(alstm, tiny_data, elsewhere):
 def test_flag_beats_override_beats_file(alstm, flags, elsewhere, monkeypatch):
     seen = []
 
-    def fake(config, save_dir, **settings):
-        seen.append((config, save_dir, settings))
+    def fake(config, save_dir, options, *, report, progress):
+        seen.append((config, save_dir, options))
         return Training(None, [], 0.25, 3.0)
 
     monkeypatch.setattr("alstm_helpers.training.train.train", fake)
@@ -443,16 +443,15 @@ def test_flag_beats_override_beats_file(alstm, flags, elsewhere, monkeypatch):
     more += ["--learning_rate=0.5", "--model_name=Other", "--fix_random_seed=True", "--log_interval=3"]
     more += ["--valid_interval=2", "--save_dir=out", "--resume=r", "--pretrain=p"]
     assert "best GAP 0.2500" in alstm("train", *flags, *more).last
-    config, save_dir, settings = seen[0]
+    config, save_dir, options = seen[0]
     assert (config.TRAIN.epoch, config.TRAIN.batch_size, config.TRAIN.learning_rate) == (9, 3, 0.5)
     assert (config.TRAIN.schedule, config.TRAIN.warmup_iters) == ("step", 2)
     assert config.MODEL.name == "Other" and save_dir == "out"
-    given = {key: settings[key] for key in ("log_interval", "valid_interval", "seed", "resume", "pretrain")}
-    assert given == {"log_interval": 3, "valid_interval": 2, "seed": 4, "resume": "r", "pretrain": "p"}
+    assert options == TrainOptions(log_interval=3, valid_interval=2, seed=4, resume="r", pretrain="p")
     assert alstm("train", *flags).code == 0
-    config, save_dir, settings = seen[1]
-    assert settings["seed"] is None and config.TRAIN.epoch == 2 and save_dir == "data/checkpoints"
-    assert (settings["log_interval"], settings["valid_interval"]) == (10, 1)
+    config, save_dir, options = seen[1]
+    assert options.seed is None and config.TRAIN.epoch == 2 and save_dir == "data/checkpoints"
+    assert (options.log_interval, options.valid_interval) == (10, 1)
 
 
 def test_ctrl_c(alstm, flags, monkeypatch):

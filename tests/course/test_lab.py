@@ -105,8 +105,8 @@ def test_ensure_data_makes_it_once(lab, small_profile, capsys):
 def test_ensure_model_trains_once_for_the_same_settings(lab, monkeypatch, small_profile, capsys):
     trainings = []
 
-    def fake(config, save_dir, *, seed, **_):
-        trainings.append((config.TRAIN.epoch, seed))
+    def fake(config, save_dir, options):
+        trainings.append((config.TRAIN.epoch, options.seed))
         save_dir.mkdir(parents=True, exist_ok=True)
         (save_dir / "AttentionLSTM_best.pdparams").write_bytes(b"weights")
 

@@ -9,7 +9,7 @@ import pytest
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_videos
-from alstm_helpers.training.crossval import cross_validate, folds_of
+from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of
 
 IDS = [f"{name}@{part}".encode() for name in "abcdefg" for part in range(3)]
 
@@ -30,7 +30,7 @@ def test_the_draw_depends_on_the_seed_alone():
 
 @pytest.mark.parametrize("folds", [0, 1, 8])
 def test_numbers_that_cannot_be(folds):
-    with pytest.raises(AlstmError, match=r"--folds: 7 videos that stand alone cannot be divided into .; pass 2 to 7"):
+    with pytest.raises(AlstmError, match=r"--folds: 7 independent videos cannot be divided into .; pass 2 to 7"):
         folds_of(IDS, folds, seed=0)
 
 
@@ -43,7 +43,7 @@ def test_cross_validate(tiny_config, tmp_path):
     config = tiny_config.model_copy(deep=True)
     config.TRAIN.epoch = 1
     lines = []
-    found = cross_validate(config, tmp_path / "折", folds=3, report=lines.append)
+    found = cross_validate(config, tmp_path / "折", CrossValidation(folds=3), report=lines.append)
     assert json.loads((tmp_path / "折" / "crossval.json").read_text("utf-8")) == found
     assert sum(row["num_videos"] for row in found["folds"]) == found["pooled"]["num_videos"] == 80
     gaps = [row["gap"] for row in found["folds"]]
@@ -56,4 +56,5 @@ def test_cross_validate(tiny_config, tmp_path):
         assert not train & val and len(train | val) == 80
         judged += val
     assert len(judged) == len(set(judged)) == 80
-    assert cross_validate(config, tmp_path / "again", folds=3) == found
+    assert cross_validate(config, tmp_path / "again", CrossValidation(folds=3)) == found
+    assert [list(row) for row in found["folds"]] == [["gap", "hit_at_1", "num_videos"]] * 3

@@ -49,7 +49,7 @@ def steps(folder: Path) -> dict[str, list[int]]:
 
 def write(curves: Curves, numbers: range, seed: int = 0) -> None:
     for step in numbers:
-        curves.add({"kind": "train", "epoch": step / 4, "step": step, "loss": seed + 1 / step})
+        curves.add("train", step, {"loss": seed + 1 / step})
         curves.add_attention(step, RGB, AUDIO, LENGTHS)
         curves.add_scores(step, *COUNTS)
 
@@ -76,14 +76,12 @@ def killed(tmp_path):
 # --- what is written --------------------------------------------------------------------------------------------
 
 
-def test_rows(tmp_path):
-    """Every number of a row, but for those that are no curves."""
+def test_numbers(tmp_path):
     curves = Curves(tmp_path)
-    row = {"kind": "valid", "epoch": 1.0, "step": 12, "num_videos": 60, "gap": 0.25, "seconds_left": 9.0}
-    curves.add(row)
-    curves.add({"kind": "train", "epoch": 1.0, "step": 13, "learning_rate": 0.5})
+    curves.add("valid", 12, {"gap": 0.25, "loss": 3})
+    curves.add("train", 13, {"learning_rate": 0.5})
     curves.close()
-    assert read(tmp_path) == {"valid/gap": {12: 0.25}, "train/learning_rate": {13: 0.5}}
+    assert read(tmp_path) == {"valid/gap": {12: 0.25}, "valid/loss": {12: 3}, "train/learning_rate": {13: 0.5}}
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
@@ -157,7 +155,7 @@ def test_long_videos_make_no_huge_images():
 def test_what_was_flushed_outlives_a_kill(tmp_path):
     code = "import os, signal, sys; from pathlib import Path; from alstm_helpers.training.curves import Curves; "
     code += "curves = Curves(Path(sys.argv[1])); "
-    code += "[curves.add({'kind': 'train', 'step': step, 'loss': 0.5}) for step in range(100)]; "
+    code += "[curves.add('train', step, {'loss': 0.5}) for step in range(100)]; "
     code += "curves.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
     assert done.returncode == -signal.SIGKILL
@@ -313,8 +311,8 @@ def test_a_browser_draws_the_curves(tmp_path):
     curves = Curves(tmp_path / "visualdl")
     curves.add_text("config", "text", 0)
     for step in range(1, 51):
-        curves.add({"kind": "train", "step": step, "loss": 3 - step / 20})
-        curves.add({"kind": "valid", "step": step, "loss": 3 - step / 30})
+        curves.add("train", step, {"loss": 3 - step / 20})
+        curves.add("valid", step, {"loss": 3 - step / 30})
     curves.add_attention(50, RGB, AUDIO, LENGTHS)
     curves.add_scores(50, *COUNTS)
     curves.close()

@@ -13,7 +13,7 @@ from alstm_helpers.errors import ConfigError
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.training import precision
 from alstm_helpers.training.precision import Precision
-from alstm_helpers.training.train import train
+from alstm_helpers.training.train import TrainOptions, train
 
 
 class Scaler:
@@ -58,7 +58,7 @@ def gpu(monkeypatch):
 @pytest.mark.parametrize("amp", ["bfloat16", "float16"])
 def test_on_a_cpu_it_is_refused(tiny_config, tmp_path, amp):
     with pytest.raises(ConfigError, match=rf"TRAIN\.amp: {amp} needs a GPU.*set it to off"):
-        train(changed(tiny_config, TRAIN__amp=amp), tmp_path / "out", visualdl=False)
+        train(changed(tiny_config, TRAIN__amp=amp), tmp_path / "out", TrainOptions(visualdl=False))
     assert not (tmp_path / "out").exists()
 
 
@@ -114,11 +114,11 @@ class WorkingScaler(Scaler):
 def test_a_training_uses_it_and_a_resume_goes_on_with_its_scale(gpu, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(precision.paddle.amp, "GradScaler", WorkingScaler)
     config = changed(tiny_config, TRAIN__schedule="step")  # two epochs of four steps
-    train(config, tmp_path / "off", seed=5, visualdl=False)
+    train(config, tmp_path / "off", TrainOptions(seed=5, visualdl=False))
     assert gpu == []
     for epoch, start in (1, {"seed": 5}), (2, {"resume": tmp_path / "scaled"}):
         scaled = changed(config, TRAIN__amp="float16", TRAIN__epoch=epoch)
-        train(scaled, tmp_path / "scaled", visualdl=False, **start)
+        train(scaled, tmp_path / "scaled", TrainOptions(visualdl=False, **start))
         state = load_plain(tmp_path / "scaled" / "AttentionLSTM_latest.pdstate", "")
         assert state["scaler"]["scale"].tolist() == [2.0 ** (10 + 4 * epoch)]
         assert len(gpu) == 4 * epoch

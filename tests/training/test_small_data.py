@@ -12,7 +12,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.model.loss import balanced_weights, summed_loss
 from alstm_helpers.model.weights import save_weights
 from alstm_helpers.runtime import paddle
-from alstm_helpers.training.train import train
+from alstm_helpers.training.train import TrainOptions, train
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_it_stops_when_nothing_gets_better(config, tmp_path, monkeypatch, patien
     gaps(monkeypatch, values)
     lines = []
     own = changed(config, TRAIN__patience=patience)
-    done = train(own, tmp_path, seed=5, log_interval=0, report=lines.append, visualdl=False)
+    done = train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False), report=lines.append)
     assert epochs(done) == expected and done.best_gap == max(values[:expected])
     stopped = [line for line in lines if line.startswith("stopped after epoch")]
     if expected < 4:
@@ -55,9 +55,9 @@ def test_what_was_stopped_is_finished(config, tmp_path, monkeypatch):
     """A resume of it does not train on."""
     gaps(monkeypatch, [0.5, 0.4])
     own = changed(config, TRAIN__patience=1)
-    train(own, tmp_path, seed=5, log_interval=0, visualdl=False)
+    train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False))
     before = latest(tmp_path)
-    assert epochs(train(own, tmp_path, resume=tmp_path, log_interval=0, visualdl=False)) == 2
+    assert epochs(train(own, tmp_path, TrainOptions(resume=tmp_path, log_interval=0, visualdl=False))) == 2
     assert same(latest(tmp_path), before)
 
 
@@ -65,12 +65,14 @@ def test_what_was_stopped_is_finished(config, tmp_path, monkeypatch):
 
 
 def test_only_the_last_layers_learn_at_first_and_then_all(config, tmp_path):
-    start = train(changed(config, TRAIN__epoch=1), tmp_path / "start", seed=5, log_interval=0, visualdl=False).net
+    start = train(
+        changed(config, TRAIN__epoch=1), tmp_path / "start", TrainOptions(seed=5, log_interval=0, visualdl=False)
+    ).net
     save_weights(start, tmp_path / "start.pdparams")
     quiet = {"log_interval": 0, "visualdl": False, "pretrain": tmp_path / "start.pdparams", "seed": 5}
     own = changed(config, TRAIN__epoch=1, TRAIN__freeze_epochs=1, TRAIN__weight_decay=0.01)
-    train(own, tmp_path / "frozen", **quiet)
-    train(changed(own, TRAIN__epoch=2), tmp_path / "then", **quiet)
+    train(own, tmp_path / "frozen", TrainOptions(**quiet))
+    train(changed(own, TRAIN__epoch=2), tmp_path / "then", TrainOptions(**quiet))
     before, frozen, then = latest(tmp_path / "start"), latest(tmp_path / "frozen"), latest(tmp_path / "then")
     last = {name for name in before if name.startswith(("fc_out", "fc_logit"))}
     assert last and {name for name in before if not np.array_equal(before[name], frozen[name])} == last
@@ -80,7 +82,9 @@ def test_only_the_last_layers_learn_at_first_and_then_all(config, tmp_path):
 
 
 def test_what_was_trained_frozen_can_be_trained_on(config, tmp_path):
-    done = train(changed(config, TRAIN__epoch=1, TRAIN__freeze_epochs=3), tmp_path, log_interval=0, visualdl=False)
+    done = train(
+        changed(config, TRAIN__epoch=1, TRAIN__freeze_epochs=3), tmp_path, TrainOptions(log_interval=0, visualdl=False)
+    )
     assert all(not parameter.stop_gradient for parameter in done.net.parameters())
 
 
@@ -88,10 +92,10 @@ def test_what_was_trained_frozen_can_be_trained_on(config, tmp_path):
 def test_a_resume_is_exact_before_at_and_after_the_thaw(config, tmp_path, epoch):
     own = changed(config, TRAIN__epoch=3, TRAIN__freeze_epochs=1, TRAIN__weight_decay=0.001)
     quiet = {"log_interval": 0, "visualdl": False}
-    train(own, tmp_path / "whole", seed=5, **quiet)
+    train(own, tmp_path / "whole", TrainOptions(seed=5, **quiet))
     with pytest.raises(KeyboardInterrupt):
-        train(own, tmp_path / "cut", seed=5, save_interval=1, progress=Interrupt(epoch), **quiet)
-    train(own, tmp_path / "cut", resume=tmp_path / "cut", **quiet)
+        train(own, tmp_path / "cut", TrainOptions(seed=5, save_interval=1, **quiet), progress=Interrupt(epoch))
+    train(own, tmp_path / "cut", TrainOptions(resume=tmp_path / "cut", **quiet))
     assert same(latest(tmp_path / "cut"), latest(tmp_path / "whole"))
     assert same(best(tmp_path / "cut"), best(tmp_path / "whole"))
 
@@ -134,7 +138,7 @@ def test_balanced_weights_help_the_rare_class(config, tmp_path):
     found = {}
     for kind in ("none", "balanced"):
         settings = {"log_interval": 0, "valid_interval": 0, "visualdl": False, "seed": 1}
-        net = train(changed(own, TRAIN__class_weights=kind), tmp_path / kind, **settings).net
+        net = train(changed(own, TRAIN__class_weights=kind), tmp_path / kind, TrainOptions(**settings)).net
         net.eval()
         inputs = [
             paddle.to_tensor(np.stack(arrays)) for arrays in zip(*((v.rgb, v.audio) for v in videos), strict=True)

@@ -11,16 +11,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from support import a_video, changed, ids_of, write_list, write_shards
 
 from alstm_helpers.config import TrainSection, load_config
-from alstm_helpers.data.dataset import Batch, shuffled_batches
+from alstm_helpers.data.dataset import shuffled_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError
+from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import load_arrays, save_weights, state_of
 from alstm_helpers.ranks import Ranks
@@ -28,7 +28,7 @@ from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
 from alstm_helpers.training import train as training
 from alstm_helpers.training.checkpoint import fingerprint
-from alstm_helpers.training.train import learning_rate_at, make_optimizer, train
+from alstm_helpers.training.train import TrainOptions, learning_rate_at, make_optimizer, train
 
 
 def best(folder):
@@ -174,7 +174,7 @@ def config(tiny_config):
 def whole(config, tmp_path_factory):
     """The folder and the result of a training that was never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, train(config, folder, seed=5, log_interval=2, visualdl=False)
+    return folder, train(config, folder, TrainOptions(seed=5, log_interval=2, visualdl=False))
 
 
 def test_files_of_a_training(whole, config):
@@ -192,7 +192,7 @@ def test_the_run_folder_repeats_the_run(whole, config, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     again = load_config(whole[0] / "config.yaml")
     assert again == changed(config, TRAIN__seed=5)
-    train(again, "again", seed=again.TRAIN.seed, log_interval=2, visualdl=False)
+    train(again, "again", TrainOptions(seed=again.TRAIN.seed, log_interval=2, visualdl=False))
     assert same(latest("again"), latest(whole[0])) and same(best("again"), best(whole[0]))
 
 
@@ -222,9 +222,15 @@ def test_the_log_can_be_followed(config, tmp_path):
         seen.append((len(read_rows(tmp_path)), len(seen)))
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, log_interval=1, report=follow, progress=Interrupt(2, 3), visualdl=False)
+        train(
+            config,
+            tmp_path,
+            TrainOptions(seed=5, log_interval=1, visualdl=False),
+            report=follow,
+            progress=Interrupt(2, 3),
+        )
     assert seen == [(number + 1, number) for number in range(8)]  # 4 steps, 1 validation, 3 steps
-    done = train(config, tmp_path, resume=tmp_path, log_interval=1, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(resume=tmp_path, log_interval=1, visualdl=False))
     assert [row["step"] for row in read_rows(tmp_path) if row["kind"] == "train"] == list(range(1, 13))
     assert read_rows(tmp_path) == done.rows
 
@@ -266,7 +272,7 @@ def test_overfits_one_batch(tiny_config, tmp_path):
         TRAIN__learning_rate=0.01,
         TRAIN__warmup_iters=0,
     )
-    done = train(config, tmp_path / "out", seed=0, log_interval=1, valid_interval=0, visualdl=False)
+    done = train(config, tmp_path / "out", TrainOptions(seed=0, log_interval=1, valid_interval=0, visualdl=False))
     first, last = done.rows[0], done.rows[-1]
     assert first["loss"] > 2
     assert last["loss"] < 0.1
@@ -283,7 +289,7 @@ def test_every_training_video_is_used_once_an_epoch(config, tmp_path):
             yield batch
         assert len(epochs[-1]) == total
 
-    train(config, tmp_path, seed=5, valid_interval=0, progress=watch, visualdl=False)
+    train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False), progress=watch)
     expected = sorted(ids_of(read_filelist(config.TRAIN.filelist)))
     assert len(epochs) == 3 and len(expected) == 60
     for batches in epochs:
@@ -292,24 +298,24 @@ def test_every_training_video_is_used_once_an_epoch(config, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_bits(whole, config, tmp_path):
-    done = train(config, tmp_path / "same", seed=5, log_interval=2, visualdl=False)
+    done = train(config, tmp_path / "same", TrainOptions(seed=5, log_interval=2, visualdl=False))
     assert same(latest(tmp_path / "same"), latest(whole[0]))
     assert timeless(done.rows) == timeless(whole[1].rows)
 
 
 def test_another_seed_gives_other_weights(whole, config, tmp_path):
-    train(config, tmp_path, seed=6, valid_interval=0, visualdl=False)
+    train(config, tmp_path, TrainOptions(seed=6, valid_interval=0, visualdl=False))
     found, other = latest(tmp_path), latest(whole[0])
     assert all(not np.array_equal(found[name], other[name]) for name in found)
 
 
 def test_a_seed_that_was_drawn_is_stored(config, tmp_path):
     config = changed(config, TRAIN__epoch=1)
-    train(config, tmp_path / "drawn", valid_interval=0, visualdl=False)
+    train(config, tmp_path / "drawn", TrainOptions(valid_interval=0, visualdl=False))
     seed = load_config(tmp_path / "drawn" / "config.yaml").TRAIN.seed
-    train(config, tmp_path / "again", seed=seed, valid_interval=0, visualdl=False)
+    train(config, tmp_path / "again", TrainOptions(seed=seed, valid_interval=0, visualdl=False))
     assert same(latest(tmp_path / "drawn"), latest(tmp_path / "again"))
-    train(config, tmp_path / "other", valid_interval=0, visualdl=False)
+    train(config, tmp_path / "other", TrainOptions(valid_interval=0, visualdl=False))
     assert not same(latest(tmp_path / "drawn"), latest(tmp_path / "other"))
 
 
@@ -323,7 +329,7 @@ def test_a_seed_that_was_drawn_is_stored(config, tmp_path):
 def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
     """Stopped in the middle of an epoch: the resumed run ends in the same bits as the uninterrupted one."""
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, log_interval=2, progress=Interrupt(epoch), visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, log_interval=2, visualdl=False), progress=Interrupt(epoch))
     assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["epoch"] == epoch - 1
     paddle.seed(987)  # nothing may hang on the state of this process
     np.random.seed(987)
@@ -335,7 +341,7 @@ def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
         "pdparams": prefix.with_suffix(".pdparams"),
     }[kind]
     lines = []
-    done = train(config, tmp_path, resume=resume, log_interval=2, report=lines.append, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(resume=resume, log_interval=2, visualdl=False), report=lines.append)
     assert lines[0] == f"resumed after epoch {epoch - 1} of 3"
     folder, uninterrupted = whole
     assert same(latest(tmp_path), latest(folder))
@@ -351,12 +357,12 @@ def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
 def test_resume_inside_an_epoch_is_exact(whole, config, tmp_path, batch):
     """From the last checkpoint before the interruption, whichever step that was."""
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, save_interval=1, progress=Interrupt(2, batch), visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, save_interval=1, visualdl=False), progress=Interrupt(2, batch))
     found = load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]
     assert (found["epoch"], found["batch"], found["step"]) == (1, batch, 4 + batch)
     lines = []
     paddle.seed(987)
-    train(config, tmp_path, resume=tmp_path, report=lines.append, visualdl=False)
+    train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False), report=lines.append)
     assert lines[0] == "resumed after epoch 1 of 3" + (f" and {batch} of 4 steps" if batch else "")
     assert same(latest(tmp_path), latest(whole[0])) and same(best(tmp_path), best(whole[0]))
     optimizers = [load_plain(path / "AttentionLSTM_latest.pdstate", "")["optimizer"] for path in (tmp_path, whole[0])]
@@ -366,9 +372,9 @@ def test_resume_inside_an_epoch_is_exact(whole, config, tmp_path, batch):
 @pytest.mark.parametrize("key, value", [("batch_size", 8), ("shuffle_shards", 2)])
 def test_inside_an_epoch_the_batches_must_be_the_same(config, tmp_path, key, value):
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, save_interval=1, progress=Interrupt(2, 2), visualdl=False)
-    with pytest.raises(ConfigError, match=rf"TRAIN\.{key}: the checkpoint lies inside an epoch .* not {value}"):
-        train(changed(config, **{f"TRAIN__{key}": value}), tmp_path, resume=tmp_path, visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, save_interval=1, visualdl=False), progress=Interrupt(2, 2))
+    with pytest.raises(ConfigError, match=rf"TRAIN\.{key}: the checkpoint is inside an epoch .* not {value}"):
+        train(changed(config, **{f"TRAIN__{key}": value}), tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -376,27 +382,28 @@ def test_inside_an_epoch_the_shards_must_be_the_same(config, tmp_path, inside):
     """Between epochs, others may be taken up."""
     with pytest.raises(KeyboardInterrupt):
         interval = 1 if inside else 0
-        train(config, tmp_path, seed=5, save_interval=interval, progress=Interrupt(2, 2), visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, save_interval=interval, visualdl=False), progress=Interrupt(2, 2))
     turned = write_list(tmp_path / "turned.list", read_filelist(config.TRAIN.filelist)[::-1])
     other = changed(config, TRAIN__filelist=str(turned))
     if not inside:
-        train(other, tmp_path, resume=tmp_path, visualdl=False)
+        train(other, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
         return
-    with pytest.raises(ConfigError, match=r"TRAIN\.filelist: the checkpoint lies inside an epoch, and .*turned\.list"):
-        train(other, tmp_path, resume=tmp_path, visualdl=False)
+    with pytest.raises(ConfigError, match=r"TRAIN\.filelist: the checkpoint is inside an epoch, and .*turned\.list"):
+        train(other, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
 
 
 TRAIN = """
 import json, sys
 from alstm_helpers.config import Config
-from alstm_helpers.training.train import train
+from alstm_helpers.training.train import TrainOptions, train
 folder, resume = sys.argv[2], sys.argv[3] == "resume"
 def steps(items, *, total, desc):
     for item in items:
         print("step", flush=True)
         yield item
-how = {"resume": folder} if resume else {"seed": 5}
-train(Config(**json.loads(sys.argv[1])), folder, save_interval=1, progress=steps, visualdl=False, **how)
+start = {"resume": folder} if resume else {"seed": 5}
+options = TrainOptions(save_interval=1, visualdl=False, **start)
+train(Config(**json.loads(sys.argv[1])), folder, options, progress=steps)
 print("done", flush=True)
 """
 
@@ -431,13 +438,13 @@ def test_killed_ten_times_at_any_step_the_weights_are_the_same_bits(config, tmp_
 def test_the_optimizer_s_state_matters(whole, config, tmp_path):
     """Otherwise the test above could not see a resume that forgets it."""
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, progress=Interrupt(3), visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=Interrupt(3))
     state = tmp_path / "AttentionLSTM_latest.pdstate"
     checkpoint = load_plain(state, "")
     assert len(checkpoint["optimizer"]) >= 2 * len(checkpoint["weights"])  # squares and means of each parameter
     checkpoint["optimizer"] = {}
     state.write_bytes(pickle.dumps(checkpoint, protocol=4))
-    train(config, tmp_path, resume=tmp_path, visualdl=False)
+    train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
     assert not same(latest(tmp_path), latest(whole[0]))
 
 
@@ -454,7 +461,11 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(config, tmp_path, monke
     monkeypatch.setattr(AttentionLSTM, "forward", forward)
     for parts in (1, accumulate):
         folder = tmp_path / str(parts)
-        train(changed(config, **settings, TRAIN__accumulate=parts), folder, seed=5, valid_interval=0, visualdl=False)
+        train(
+            changed(config, **settings, TRAIN__accumulate=parts),
+            folder,
+            TrainOptions(seed=5, valid_interval=0, visualdl=False),
+        )
         ends.append(latest(folder))
     assert max(sizes[:4]) == 16 and max(sizes[4:]) == math.ceil(16 / accumulate)
     for name, array in ends[0].items():
@@ -464,15 +475,19 @@ def test_gradients_of_parts_add_up_to_those_of_the_batch(config, tmp_path, monke
 
 
 def test_resume_with_more_epochs(config, tmp_path):
-    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, valid_interval=0, visualdl=False)
-    train(changed(config, TRAIN__epoch=2), tmp_path, resume=tmp_path, valid_interval=0, log_interval=4, visualdl=False)
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
+    train(
+        changed(config, TRAIN__epoch=2),
+        tmp_path,
+        TrainOptions(resume=tmp_path, valid_interval=0, log_interval=4, visualdl=False),
+    )
     assert [row["epoch"] for row in read_rows(tmp_path)] == [2]
 
 
 def test_resume_of_a_finished_training_changes_nothing(whole, config, tmp_path):
     for path in whole[0].iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    done = train(config, tmp_path, resume=tmp_path, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
     assert same(state_of(done.net), latest(whole[0]))
     assert (done.best_gap, done.train_seconds) == (whole[1].best_gap, whole[1].train_seconds)
     for path in whole[0].iterdir():
@@ -481,10 +496,10 @@ def test_resume_of_a_finished_training_changes_nothing(whole, config, tmp_path):
 
 def test_resume_from_the_current_folder(config, tmp_path, monkeypatch):
     config = changed(config, TRAIN__epoch=1)
-    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
     monkeypatch.chdir(tmp_path)
     lines = []
-    train(config, tmp_path, resume=".", valid_interval=0, report=lines.append, visualdl=False)
+    train(config, tmp_path, TrainOptions(resume=".", valid_interval=0, visualdl=False), report=lines.append)
     assert lines == ["resumed after epoch 1 of 1"]
 
 
@@ -492,7 +507,7 @@ def gaps(monkeypatch, values):
     """Let the validations give these GAPs."""
     given = iter(values)
 
-    def fake(net, batches, *, top_k, ranks, observe):
+    def fake(net, batches, *, top_k, ranks):
         return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
 
     monkeypatch.setattr(training, "evaluate", fake)
@@ -506,7 +521,7 @@ def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
         kept.append(latest(tmp_path) if (tmp_path / "AttentionLSTM_latest.pdparams").exists() else None)
         return items
 
-    done = train(config, tmp_path, seed=5, progress=watch, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=watch)
     assert done.best_gap == 0.5
     assert same(best(tmp_path), kept[2])  # the weights after epoch 2, when epoch 3 began
     assert not same(best(tmp_path), latest(tmp_path))
@@ -515,9 +530,9 @@ def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
 def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
     gaps(monkeypatch, [0.5, 0.4, 0.3])
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, progress=Interrupt(2), visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=Interrupt(2))
     first = best(tmp_path)
-    done = train(config, tmp_path, resume=tmp_path, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
     assert done.best_gap == 0.5
     assert same(best(tmp_path), first)
 
@@ -526,8 +541,8 @@ def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monke
     """Every save_dir holds <model>_best.pdparams, also when the best epoch lies before the resume."""
     gaps(monkeypatch, [0.5, 0.4, 0.3])
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "old", seed=5, progress=Interrupt(2), visualdl=False)
-    train(config, tmp_path / "new", resume=tmp_path / "old", visualdl=False)
+        train(config, tmp_path / "old", TrainOptions(seed=5, visualdl=False), progress=Interrupt(2))
+    train(config, tmp_path / "new", TrainOptions(resume=tmp_path / "old", visualdl=False))
     assert same(best(tmp_path / "new"), best(tmp_path / "old"))
 
 
@@ -541,21 +556,25 @@ def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monke
 )
 def test_a_checkpoint_of_another_model_is_refused(whole, config, tmp_path, settings, problem):
     with pytest.raises(AlstmError, match=problem):
-        train(changed(config, **settings), tmp_path, resume=whole[0], visualdl=False)
+        train(changed(config, **settings), tmp_path, TrainOptions(resume=whole[0], visualdl=False))
 
 
 def test_what_is_no_checkpoint_is_refused(config, tmp_path):
     with pytest.raises(AlstmError, match=r"no AttentionLSTM_latest\.pdstate here; .*save_dir"):
-        train(config, tmp_path / "out", resume=tmp_path, visualdl=False)
+        train(config, tmp_path / "out", TrainOptions(resume=tmp_path, visualdl=False))
     (tmp_path / "AttentionLSTM_latest.pdstate").write_bytes(pickle.dumps({"weights": {}}))
     with pytest.raises(AlstmError, match="not a checkpoint"):
-        train(config, tmp_path / "out", resume=tmp_path, visualdl=False)
+        train(config, tmp_path / "out", TrainOptions(resume=tmp_path, visualdl=False))
     assert not (tmp_path / "out").exists()
 
 
 def test_resume_and_pretrain_exclude_each_other(whole, config, tmp_path):
     with pytest.raises(AlstmError, match="only one"):
-        train(config, tmp_path, resume=whole[0], pretrain=whole[0] / "AttentionLSTM_best.pdparams", visualdl=False)
+        train(
+            config,
+            tmp_path,
+            TrainOptions(resume=whole[0], pretrain=whole[0] / "AttentionLSTM_best.pdparams", visualdl=False),
+        )
 
 
 # --- other starts and intervals ---------------------------------------------------------------------------------
@@ -566,8 +585,10 @@ def test_pretrain_takes_what_fits(whole, config, tmp_path):
     weights = whole[0] / "AttentionLSTM_best.pdparams"
     still = changed(config, MODEL__num_classes=25, TRAIN__epoch=1, TRAIN__learning_rate=1e-30, TRAIN__weight_decay=0.0)
     lines = []
-    train(still, tmp_path, seed=1, pretrain=weights, valid_interval=0, report=lines.append, visualdl=False)
-    assert lines[0] == f"started from {weights}; not taken over: fc_logit.weight, fc_logit.bias"
+    train(
+        still, tmp_path, TrainOptions(seed=1, pretrain=weights, valid_interval=0, visualdl=False), report=lines.append
+    )
+    assert lines[0] == f"started from {weights}; these keep random values: fc_logit.weight, fc_logit.bias"
     given, found = load_arrays(weights), latest(tmp_path)
     assert load_config(tmp_path / "config.yaml").TRAIN.pretrain_base == str(weights)
     for name, array in found.items():
@@ -581,34 +602,38 @@ def test_pretrain_base_of_the_file_works_as_the_flag(whole, config, tmp_path):
     weights = whole[0] / "AttentionLSTM_best.pdparams"
     lines = []
     config = changed(config, TRAIN__epoch=1, TRAIN__pretrain_base=str(weights))
-    train(config, tmp_path, seed=1, valid_interval=0, report=lines.append, visualdl=False)
-    assert lines[0] == f"started from {weights}; all of it"
+    train(config, tmp_path, TrainOptions(seed=1, valid_interval=0, visualdl=False), report=lines.append)
+    assert lines[0] == f"started from {weights}; all of it fits"
 
 
 def test_pretrain_starts_a_training_afresh(whole, config, tmp_path):
     """Weights only: the epochs, the log and the best GAP begin anew."""
     weights = whole[0] / "AttentionLSTM_latest.pdparams"
-    done = train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, pretrain=weights, log_interval=4, visualdl=False)
+    done = train(
+        changed(config, TRAIN__epoch=1),
+        tmp_path,
+        TrainOptions(seed=5, pretrain=weights, log_interval=4, visualdl=False),
+    )
     assert [(row["kind"], row["epoch"]) for row in done.rows] == [("train", 1.0), ("valid", 1.0)]
 
 
 def test_no_validation(config, tmp_path):
     """valid_interval=0: the list is not even read, and the last weights are the best."""
     config = changed(config, TRAIN__epoch=2, VALID__filelist=str(tmp_path / "none.list"))
-    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=1, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, log_interval=1, visualdl=False))
     assert {row["kind"] for row in done.rows} == {"train"}
     assert same(best(tmp_path), latest(tmp_path))
     with pytest.raises(AlstmError, match=r"none\.list: no such file"):
-        train(config, tmp_path / "other", seed=5, valid_interval=1, visualdl=False)
+        train(config, tmp_path / "other", TrainOptions(seed=5, valid_interval=1, visualdl=False))
 
 
 def test_validation_every_second_epoch_and_at_the_end(config, tmp_path):
-    done = train(config, tmp_path, seed=5, valid_interval=2, log_interval=0, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(seed=5, valid_interval=2, log_interval=0, visualdl=False))
     assert [(row["kind"], row["epoch"]) for row in done.rows] == [("valid", 2), ("valid", 3)]
 
 
 def test_validation_does_not_disturb_the_training(whole, config, tmp_path):
-    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
     assert same(latest(tmp_path), latest(whole[0]))
 
 
@@ -622,27 +647,27 @@ def test_num_samples_sets_the_schedule(config, tmp_path):
         TRAIN__decay_epochs=(1,),
         TRAIN__warmup_iters=0,
     )
-    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=1, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, log_interval=1, visualdl=False))
     assert [row["learning_rate"] for row in done.rows] == pytest.approx([0.005, 0.005, 0.0005, 0.0005])
 
 
 def test_model_name_is_the_prefix_of_the_files(config, tmp_path):
     config = changed(config, MODEL__name="Other", TRAIN__epoch=1)
-    train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+    train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
     assert {path.name for path in tmp_path.glob("*.pd*")} == {
         "Other_best.pdparams",
         "Other_latest.pdparams",
         "Other_latest.pdstate",
     }
     lines = []
-    train(config, tmp_path, resume=tmp_path, valid_interval=0, report=lines.append, visualdl=False)
+    train(config, tmp_path, TrainOptions(resume=tmp_path, valid_interval=0, visualdl=False), report=lines.append)
     assert lines[0] == "resumed after epoch 1 of 1"
 
 
 def test_curves_for_visualdl(config, tmp_path):
     from visualdl import LogReader
 
-    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, log_interval=2, visualdl=True)
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, log_interval=2, visualdl=True))
     (log,) = (tmp_path / "visualdl").iterdir()
     content = log.read_bytes()
     for tag in (b"train/loss", b"train/learning_rate", b"valid/gap", b"valid/map"):
@@ -658,9 +683,9 @@ def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
     from visualdl import LogReader
 
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, log_interval=1, save_interval=2, progress=Interrupt(2, 3))
+        train(config, tmp_path, TrainOptions(seed=5, log_interval=1, save_interval=2), progress=Interrupt(2, 3))
     time.sleep(1.1)  # VisualDL names its files by the second
-    train(config, tmp_path, resume=tmp_path, log_interval=1)
+    train(config, tmp_path, TrainOptions(resume=tmp_path, log_interval=1))
     (log,) = (tmp_path / "visualdl").iterdir()
     reader = LogReader(file_path=str(log))
     assert [point.id for point in reader.get_data("scalar", "train/loss")] == list(range(1, 13))
@@ -682,7 +707,7 @@ class Slow:
 def test_the_reader_s_time_is_told_apart(config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "shuffled_batches", Slow(0.05))
     config = changed(config, TRAIN__epoch=1)
-    done = train(config, tmp_path, seed=5, valid_interval=0, log_interval=2, visualdl=False)
+    done = train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, log_interval=2, visualdl=False))
     for row in done.rows:
         assert row["reader_cost"] >= 0.05
 
@@ -696,65 +721,45 @@ def test_a_loss_that_is_not_finite_stops_the_training(config, tmp_path, log_inte
     with pytest.raises(
         AlstmError, match=r"epoch 1, the batch that starts with video t\w+: the loss is .*learning_rate"
     ):
-        train(config, tmp_path, seed=5, log_interval=log_interval, visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, log_interval=log_interval, visualdl=False))
     assert not list(tmp_path.glob("*.pd*"))
 
 
-def test_cards_without_their_processes_are_refused(config, tmp_path):
-    with pytest.raises(ConfigError, match=r"TRAIN\.num_gpus: 8 cards are asked for, 1 processes .*distributed\.launch"):
-        train(changed(config, TRAIN__use_gpu=True, TRAIN__num_gpus=8), tmp_path, visualdl=False)
-    train(changed(config, TRAIN__num_gpus=8, TRAIN__epoch=1), tmp_path, valid_interval=0, visualdl=False)  # on a CPU
+def test_gpus_without_their_processes_are_refused(config, tmp_path):
+    with pytest.raises(ConfigError, match=r"TRAIN\.num_gpus: 8 GPUs are requested, 1 processes .*distributed\.launch"):
+        train(changed(config, TRAIN__use_gpu=True, TRAIN__num_gpus=8), tmp_path, TrainOptions(visualdl=False))
+    on_cpu = changed(config, TRAIN__num_gpus=8, TRAIN__epoch=1)
+    train(on_cpu, tmp_path, TrainOptions(valid_interval=0, visualdl=False))
 
 
 def test_an_empty_list_is_refused(config, tmp_path):
     empty = write_list(tmp_path / "empty.list", [])
     with pytest.raises(AlstmError, match=r"empty\.list: the list is empty"):
-        train(changed(config, TRAIN__filelist=str(empty)), tmp_path / "out", visualdl=False)
+        train(changed(config, TRAIN__filelist=str(empty)), tmp_path / "out", TrainOptions(visualdl=False))
     hollow = write_list(tmp_path / "hollow.list", write_shards(tmp_path, [[]]))
-    with pytest.raises(AlstmError, match=r"hollow\.list: its shards hold no video"):
-        train(changed(config, TRAIN__filelist=str(hollow)), tmp_path / "out", visualdl=False)
+    with pytest.raises(AlstmError, match=r"hollow\.list: its shards contain no videos"):
+        train(changed(config, TRAIN__filelist=str(hollow)), tmp_path / "out", TrainOptions(visualdl=False))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_label_beyond_the_classes_is_refused(config, tmp_path):
-    with pytest.raises(AlstmError, match="the model has 5 classes"):
-        train(changed(config, MODEL__num_classes=5), tmp_path, visualdl=False)
+    with pytest.raises(AlstmError, match="out of range for 5 classes"):
+        train(changed(config, MODEL__num_classes=5), tmp_path, TrainOptions(visualdl=False))
 
 
 def test_pretrain_with_a_file_of_another_kind_is_refused(config, tmp_path):
     save_weights(paddle.nn.Linear(2, 2), tmp_path / "odd.pdparams")
     with pytest.raises(AlstmError, match=r"odd\.pdparams: no array fits"):
-        train(config, tmp_path / "out", pretrain=tmp_path / "odd.pdparams", visualdl=False)
+        train(config, tmp_path / "out", TrainOptions(pretrain=tmp_path / "odd.pdparams", visualdl=False))
 
 
 # --- a row, a step, a rank --------------------------------------------------------------------------------------
 
 
-def test_a_row_by_hand(tiny_config, monkeypatch):
-    """Steps of 3 s, one of them the reader's, on the first of four ranks: a lap of two steps, then one of one."""
-    now = [0.0]
-    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    batch = Batch([b"a", b"b"], None, None, None, np.eye(2, 20, dtype=np.float32))
-
-    def read():
-        for _ in range(3):
-            now[0] += 1
-            yield batch
-
-    lap, rows = training._Lap(tiny_config, 0, 4, 4, measures=True), []
-    for step, each in enumerate(lap.waits(read()), 1):
-        now[0] += 2
-        lap.add(each, paddle.zeros([2, 20]), 10.0 * step)
-        rows += [lap.row(step, 0.5)] if step > 1 else []
-    keys = ("loss", "batch_cost", "reader_cost", "videos_per_second", "seconds_left")  # two epochs of four steps
-    assert [row[key] for key in keys for row in rows[:1]] == pytest.approx([30 / 4, 3, 1, 4 * 4 / 6, 6 * 3])
-    assert [row[key] for key in keys for row in rows[1:]] == pytest.approx([30 / 2, 3, 1, 4 * 2 / 3, 5 * 3])
-
-
 def test_intervals_count_the_steps_of_an_epoch(config, tmp_path):
-    how = {"log_interval": 3, "save_interval": 3, "progress": Interrupt(2, 3)}
+    options = TrainOptions(seed=5, log_interval=3, valid_interval=0, save_interval=3, visualdl=False)
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path, seed=5, valid_interval=0, visualdl=False, **how)
+        train(config, tmp_path, options, progress=Interrupt(2, 3))
     assert [row["step"] for row in read_rows(tmp_path)] == [3, 7]
     assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["batch"] == 3
 
@@ -776,7 +781,7 @@ def test_dropout_differs_from_step_to_step_and_from_rank_to_rank(config, tmp_pat
     monkeypatch.setattr(training, "seed_everything", seeds.append)
     for rank in (0, 1):
         as_rank(rank)
-        train(config, tmp_path, seed=5, valid_interval=0, visualdl=False)
+        train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
     assert len(seeds) == 26 and seeds[0] == seeds[13]  # both build the same network
     assert len({*seeds[1:13], *seeds[14:]}) == 24
 
@@ -785,7 +790,7 @@ def test_the_other_ranks_write_nothing(whole, config, tmp_path, as_rank):
     as_rank(1)
     lines = []
     config = changed(config, TRAIN__epoch=4)
-    train(config, tmp_path / "out", resume=whole[0], report=lines.append, log_interval=1)
+    train(config, tmp_path / "out", TrainOptions(resume=whole[0], log_interval=1), report=lines.append)
     assert lines == [] and not (tmp_path / "out").exists()
 
 
@@ -793,7 +798,7 @@ def test_scores_of_all_ranks_are_drawn(config, tmp_path, as_rank):
     from visualdl import LogReader
 
     as_rank(0)
-    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5)
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5))
     (log,) = (tmp_path / "visualdl").iterdir()
     (scores,) = LogReader(file_path=str(log)).get_data("pr_curve", "valid/scores")
     assert scores.pr_curve.TP[0] + scores.pr_curve.FP[0] == 20 * 20
@@ -802,7 +807,7 @@ def test_scores_of_all_ranks_are_drawn(config, tmp_path, as_rank):
 def test_rank_0_draws_the_seed_for_all(config, tmp_path, monkeypatch, as_rank):
     as_rank(0)
     monkeypatch.setattr(Ranks, "gather", lambda self, rows: np.concatenate([[77], rows[1:]]))
-    train(changed(config, TRAIN__epoch=1), tmp_path, valid_interval=0, visualdl=False)
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(valid_interval=0, visualdl=False))
     assert load_config(tmp_path / "config.yaml").TRAIN.seed == 77
 
 
@@ -810,14 +815,18 @@ def test_rank_0_draws_the_seed_for_all(config, tmp_path, monkeypatch, as_rank):
 def test_topk_counts_in_both_kinds_of_rows(config, tmp_path, monkeypatch, topk):
     seen = []
 
-    class Watched(training.YouTube8MMetrics):
+    class Watched(YouTube8MMetrics):
         def __init__(self, num_classes, top_k=20):
             seen.append(top_k)
             super().__init__(num_classes, top_k)
 
-    monkeypatch.setattr(training, "YouTube8MMetrics", Watched)
+    monkeypatch.setattr("alstm_helpers.training.log.YouTube8MMetrics", Watched)
     monkeypatch.setattr("alstm_helpers.evaluation.evaluate.YouTube8MMetrics", Watched)
-    train(changed(config, MODEL__topk=topk, TRAIN__epoch=1), tmp_path, seed=5, log_interval=4, visualdl=False)
+    train(
+        changed(config, MODEL__topk=topk, TRAIN__epoch=1),
+        tmp_path,
+        TrainOptions(seed=5, log_interval=4, visualdl=False),
+    )
     assert set(seen) == {topk}
 
 
@@ -830,14 +839,15 @@ def test_the_attention_is_drawn_without_dropout(config, tmp_path, monkeypatch):
         return original(self, *args, return_attention=return_attention)
 
     monkeypatch.setattr(AttentionLSTM, "forward", forward)
-    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5)
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5))
     assert modes == [False]
 
 
 def test_writing_checkpoints_is_no_training_time(config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: time.sleep(1))
     config = changed(config, TRAIN__epoch=1)
-    assert train(config, tmp_path, seed=5, valid_interval=0, save_interval=1, visualdl=False).train_seconds < 1
+    options = TrainOptions(seed=5, valid_interval=0, save_interval=1, visualdl=False)
+    assert train(config, tmp_path, options).train_seconds < 1
 
 
 def test_the_curves_are_flushed_before_a_checkpoint_is_written(config, tmp_path, monkeypatch):
@@ -845,17 +855,17 @@ def test_the_curves_are_flushed_before_a_checkpoint_is_written(config, tmp_path,
     calls = []
     monkeypatch.setattr(training.Curves, "flush", lambda self: calls.append("flush"))
     monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: calls.append("save"))
-    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, save_interval=2)
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, save_interval=2))
     assert calls == ["flush", "flush", "save", "flush", "save"]  # the first by Curves itself
 
 
 def test_a_resumed_log_is_that_of_an_uninterrupted_run(config, tmp_path):
     """Also where a checkpoint lies between two lines: a row ends there."""
     how = {"log_interval": 4, "save_interval": 3, "valid_interval": 0, "visualdl": False}
-    train(config, tmp_path / "whole", seed=5, **how)
+    train(config, tmp_path / "whole", TrainOptions(seed=5, **how))
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "cut", seed=5, progress=Interrupt(1, 3), **how)
-    train(config, tmp_path / "cut", resume=tmp_path / "cut", **how)
+        train(config, tmp_path / "cut", TrainOptions(seed=5, **how), progress=Interrupt(1, 3))
+    train(config, tmp_path / "cut", TrainOptions(resume=tmp_path / "cut", **how))
     rows = [
         [{key: row[key] for key in ("step", "loss", "gap", "learning_rate")} for row in read_rows(tmp_path / name)]
         for name in ("whole", "cut")
@@ -867,18 +877,18 @@ def test_a_resumed_run_still_says_what_it_started_from(whole, config, tmp_path):
     weights = whole[0] / "AttentionLSTM_best.pdparams"
     how = {"valid_interval": 0, "visualdl": False}
     config = changed(config, TRAIN__schedule="step")  # which does not depend on the number of epochs
-    train(changed(config, TRAIN__epoch=1), tmp_path / "a", seed=1, pretrain=weights, **how)
-    train(changed(config, TRAIN__epoch=2), tmp_path / "a", resume=tmp_path / "a", **how)
+    train(changed(config, TRAIN__epoch=1), tmp_path / "a", TrainOptions(seed=1, pretrain=weights, **how))
+    train(changed(config, TRAIN__epoch=2), tmp_path / "a", TrainOptions(resume=tmp_path / "a", **how))
     again = load_config(tmp_path / "a" / "config.yaml")
     assert again.TRAIN.pretrain_base == str(weights)
-    train(again, tmp_path / "b", seed=again.TRAIN.seed, **how)
+    train(again, tmp_path / "b", TrainOptions(seed=again.TRAIN.seed, **how))
     assert same(latest(tmp_path / "a"), latest(tmp_path / "b"))
 
 
 def test_a_log_line_costs_no_checkpoint(config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: time.sleep(1))
     how = {"log_interval": 2, "save_interval": 1, "valid_interval": 0, "visualdl": False}
-    train(changed(config, TRAIN__epoch=1), tmp_path, seed=5, **how)
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, **how))
     assert all(row["batch_cost"] < 0.9 for row in read_rows(tmp_path))
 
 
@@ -886,5 +896,5 @@ def test_a_failed_training_closes_its_curves(config, tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr(training.Curves, "close", lambda self: closed.append(True))
     with pytest.raises(AlstmError, match="loss"):
-        train(changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0), tmp_path, seed=5)
+        train(changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0), tmp_path, TrainOptions(seed=5))
     assert closed
