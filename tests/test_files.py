@@ -11,7 +11,6 @@ import sys
 
 import pytest
 
-from alstm_helpers import files
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed, require_file, write_json, write_json_lines
 
@@ -60,10 +59,14 @@ def test_folders_are_made(tmp_path):
 def test_text_has_the_same_bytes_on_every_system(tmp_path, monkeypatch):
     opened = []
     fdopen = os.fdopen
-    monkeypatch.setattr(files.os, "fdopen", lambda *args, **kwargs: opened.append(kwargs) or fdopen(*args, **kwargs))
-    for mode in ("w", "wb"):
-        with atomic_write(tmp_path / "a.txt", mode):
-            pass
+
+    def record(*args, **kwargs):
+        opened.append(kwargs)
+        return fdopen(*args, **kwargs)
+
+    monkeypatch.setattr("alstm_helpers.files.os.fdopen", record)
+    with atomic_write(tmp_path / "a.txt", "w"), atomic_write(tmp_path / "a.bin"):
+        pass
     assert opened == [{"encoding": "utf-8", "newline": "\n"}, {"encoding": None, "newline": None}]
 
 
@@ -86,9 +89,9 @@ def test_an_error_leaves_no_new_file(tmp_path):
 def test_a_full_disk_leaves_the_old_file_and_is_named(old, monkeypatch, place):
     with pytest.raises(OSError, match="No space left") as caught, monkeypatch.context() as patch:
         if place == "fsync":
-            patch.setattr(files.os, "fsync", full_disk)
+            patch.setattr("alstm_helpers.files.os.fsync", full_disk)
         if place == "replace":
-            patch.setattr(files.Path, "replace", full_disk)
+            patch.setattr("alstm_helpers.files.Path.replace", full_disk)
         with atomic_write(old) as file:
             file.write(b"half")
             if place == "write":
@@ -168,6 +171,7 @@ with claimed(pathlib.Path(sys.argv[1])):
 
 def test_a_folder_is_claimed_by_one_process_and_free_when_that_is_killed(tmp_path):
     other = subprocess.Popen([sys.executable, "-c", CLAIM, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout
     try:
         assert other.stdout.readline() == "claimed\n"
         with pytest.raises(AlstmError, match="another run is writing here"), claimed(tmp_path / "free", tmp_path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
 from alstm_helpers.errors import AlstmError, FolderInUse
-from alstm_helpers.ledger import Ledger
+from alstm_helpers.ledger import Ledger, Row
 
-ROWS = [{"shard": "b", "videos": 2}, {"shard": "a", "videos": 1}, {"shard": "类\u2028c", "videos": 3}]
+ROWS: list[Row] = [{"shard": "b", "videos": 2}, {"shard": "a", "videos": 1}, {"shard": "类\u2028c", "videos": 3}]
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def test_a_row_is_in_the_file_as_soon_as_it_is_added(path):
             ledger.add(row)
             assert path.read_bytes() == text_of(*ROWS[:number]).encode()
             assert Ledger(path, "shard").rows == {each["shard"]: each for each in ROWS[:number]}
-        assert not ledger.is_settled
+        settled_early = ledger.is_settled
+    assert not settled_early
     assert ledger.is_settled and settled(path)
 
 
@@ -153,7 +155,8 @@ def test_rows_are_added_and_errors_are_collected(path):
 
 def test_the_first_error_ends_the_work_where_asked_for(path):
     written(path)
-    ledger, rest = Ledger(path, "shard"), iter([ROWS[0], BROKEN[0], ROWS[1]])
+    ledger = Ledger(path, "shard")
+    rest: Iterator[Row | AlstmError] = iter([ROWS[0], BROKEN[0], ROWS[1]])
     with pytest.raises(AlstmError) as caught:
         ledger.add_all(rest, keep_going=False)
     assert caught.value is BROKEN[0] and list(rest) == [ROWS[1]]

@@ -9,7 +9,9 @@ import pickle
 import pickletools
 import random
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ needs_real_data = pytest.mark.skipif("ALSTM_REAL_DATA" not in os.environ, reason
 class Python2Pickler(pickle._Pickler):
     """Writes text and bytes alike as Python 2's ``str``, which is how tf2pkl.py's files came to be."""
 
-    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
+    write: Callable[[bytes], object]
+    memoize: Callable[[object], None]
 
     def save_python2_str(self, value):
         data = value if isinstance(value, bytes) else value.encode("latin1")
@@ -255,7 +259,7 @@ def test_wrong_fields_are_described(tmp_path, videos, field, value, message):
 
 def test_a_message_about_lists_in_lists_ends(tmp_path, videos):
     """2^60 lists, if one prints them all."""
-    value = []
+    value: list[object] = []
     for _ in range(60):
         value = [value, value]
     for field in ("label", "nframes"):

@@ -89,10 +89,10 @@ def test_configure_threads_comes_too_late_after_paddle(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setitem(sys.modules, "paddle", paddle)
     runtime.configure_threads()
-    assert "OMP_NUM_THREADS" not in runtime.os.environ
+    assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.delitem(sys.modules, "paddle")
     runtime.configure_threads()
-    assert runtime.os.environ["OMP_NUM_THREADS"] == str(runtime.usable_cores())
+    assert os.environ["OMP_NUM_THREADS"] == str(runtime.usable_cores())
 
 
 def test_paddle_is_imported_quietly():
@@ -168,7 +168,7 @@ def mallopt(monkeypatch):
     for name in [name for name in os.environ if name.startswith("MALLOC_")]:
         monkeypatch.delenv(name)
     library = SimpleNamespace(mallopt=lambda parameter, value: calls.append((parameter, value)))
-    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda name: library)
+    monkeypatch.setattr("alstm_helpers.runtime.ctypes.CDLL", lambda name: library)
     return calls
 
 
@@ -188,7 +188,7 @@ def test_without_glibc_nothing_happens(monkeypatch, error):
     def missing(name):
         raise error
 
-    monkeypatch.setattr(runtime.ctypes, "CDLL", missing)
+    monkeypatch.setattr("alstm_helpers.runtime.ctypes.CDLL", missing)
     runtime.keep_freed_memory()
 
 
@@ -219,6 +219,8 @@ def test_how_it_ran(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     about = runtime.how_it_ran()
     assert about["command"] == ["alstm", "train"] and about["threads"] == "7" and about["device"] == "cpu"
-    assert about["versions"]["python"] == platform.python_version()
-    assert set(about["versions"]) == {"python", "alstm-helpers", "paddlepaddle", "numpy"}
+    versions = about["versions"]
+    assert isinstance(versions, dict)
+    assert versions["python"] == platform.python_version()
+    assert set(versions) == {"python", "alstm-helpers", "paddlepaddle", "numpy"}
     json.dumps(about)

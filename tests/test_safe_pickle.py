@@ -178,14 +178,14 @@ def test_an_array_has_the_bytes_that_its_shape_needs(tmp_path, shape):
 
 def doubled(levels):
     """A list that holds one list twice, that holds one list twice …: 2^levels lists for who walks all of them."""
-    value = []
+    value: list[object] = []
     for _ in range(levels):
         value = [value, value]
     return value
 
 
 def cyclic():
-    value = [{}]
+    value: list[dict[str, object]] = [{}]
     value[0]["again"] = value
     return value
 

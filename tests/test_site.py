@@ -19,6 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 GLOSSARY = yaml.safe_load((ROOT / "docs" / "glossary.yml").read_text(encoding="utf-8"))
 
 spec = importlib.util.spec_from_file_location("site_tool", ROOT / "tools" / "site.py")
+assert spec and spec.loader
 site_tool = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(site_tool)
 

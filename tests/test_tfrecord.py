@@ -246,7 +246,8 @@ def test_round_trip_of_any_video(id, labels, num_frames, seed):
     assert equal(decode_video(payload, "here"), video)
     assert equal(general_decode(payload, "here"), video)
     if num_frames:
-        assert equal(fast_decode(payload), video)  # it is the layout that the fast path is made for
+        fast = fast_decode(payload)
+        assert fast and equal(fast, video)  # it is the layout that the fast path is made for
 
 
 def test_labels_come_out_sorted_and_once():
@@ -342,7 +343,7 @@ def test_whatever_a_record_holds_only_our_errors_come_out_and_memory_stays_bound
     tracemalloc.start()
     try:
         read = list(read_videos(path))
-        assert len(read) == 2 and isinstance(read[1], Video) and len(read[1].rgb) == len(read[1].audio)
+        assert len(read) == 2 and len(read[1].rgb) == len(read[1].audio)
     except AlstmError as error:
         assert f"{path}, record 1 at byte " in str(error) and "\n" not in str(error)
     finally:

@@ -56,10 +56,10 @@ def name_of(block: str) -> str:
 def annotate(lock: str, direct: dict[str, set[int]]) -> str:
     """Replace uv's ``# via`` lines by the notebooks that need a package, directly or through others."""
     blocks = re.split(r"\n(?=[A-Za-z0-9])", lock.strip())
-    parents = {}
+    parents: dict[str, list[str]] = {}
     for block in blocks:
-        via = re.search(r"# via (.+)", block)
-        parents[name_of(block)] = [part.split()[0].partition("[")[0] for part in via[1].split(", ")] if via else []
+        asked = re.search(r"# via (.+)", block)
+        parents[name_of(block)] = [part.split()[0].partition("[")[0] for part in asked[1].split(", ")] if asked else []
 
     def needed_by(name: str, seen: frozenset[str] = frozenset()) -> set[int]:
         found = set(direct.get(name, ()))
