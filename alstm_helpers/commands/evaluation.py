@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -27,12 +27,14 @@ from alstm_helpers.commands.options import (
     weights_flag,
     weights_of,
 )
-from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
+    from alstm_helpers.config import Config
     from alstm_helpers.evaluation.predict import PredictionRow
+    from alstm_helpers.model import AttentionLSTM
+    from alstm_helpers.own_videos.watch import Watched, WatchOptions
 
 
 @click.command("eval")
@@ -125,7 +127,9 @@ def predict(
     if videos:
         if filelist or limits is not None:
             raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
-        _watch(videos, net, config, features, infer_topk, names, Path(save_dir))
+        from alstm_helpers.own_videos.watch import WatchOptions
+
+        _watch(videos, net, config, features, WatchOptions(infer_topk, names), save_dir)
         return
     size = config.INFER.batch_size
     batches = read_batches(read_filelist(config.INFER.filelist), size, config.MODEL.num_classes)
@@ -147,29 +151,26 @@ def _config_beside(weights: str | None) -> str:
 
 
 def _watch(
-    videos: tuple[str, ...], net: Any, config: Any, features: str | None, top_k: int, names: dict[int, str], out: Path
+    videos: tuple[str, ...],
+    net: AttentionLSTM,
+    config: Config,
+    features: str | None,
+    options: WatchOptions,
+    save_dir: str,
 ) -> None:
-    """Label video files one by one; those that cannot be read are named, and the others go on."""
-    from alstm_helpers.evaluation.predict import write_predictions
-    from alstm_helpers.own_videos import watch as timeline
-    from alstm_helpers.own_videos.features import videos_by_id
-    from alstm_helpers.own_videos.media import Clip, find_videos
+    """Label video files one by one; those that cannot be read are named, and the others are labelled."""
+    from alstm_helpers.own_videos.watch import find_extractor, watch_files
 
-    extractor, reports, failed = timeline.find_extractor(config, features), [], []
-    for path in videos_by_id(find_videos(videos)).values():
-        try:
-            report = timeline.watch(net, extractor, Clip(path), top_k=top_k, class_names=names)
-            picture = timeline.write_timeline({**report, "labels": report["labels"][:5]}, out)
-        except AlstmError as error:
-            failed.append(error)
-            continue
-        reports.append(report)
-        line(f"{path.name}  {best_five(report['labels'])}  → {picture}")
-        for note in report["notes"]:
-            line(f"{path.name}: {note}")
-    write_predictions(timeline.predictions_of(reports), out)
-    click.echo(f"{len(reports)} videos → {out / 'predictions.jsonl'} and predictions.csv, {len(failed)} failed")
-    fail_after(failed)
+    done = watch_files(net, find_extractor(config, features), videos, save_dir, options, report=_show)
+    where = Path(save_dir, "predictions.jsonl")
+    click.echo(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
+    fail_after(done.failed)
+
+
+def _show(found: Watched) -> None:
+    line(f"{found.path.name}  {best_five(found.report['labels'])}  → {found.picture}")
+    for note in found.report["notes"]:
+        line(f"{found.path.name}: {note}")
 
 
 @click.command()

@@ -59,24 +59,14 @@ def features(
     For the sound: flashdigits, logmel, onnx:PATH.
     """
     from alstm_helpers.data.lists import ONE_VIDEO
-    from alstm_helpers.own_videos.features import extract_features
+    from alstm_helpers.own_videos.features import FeatureOptions, extract_features
 
     if backbone is None and like is None:
         raise click.UsageError(
             "Missing option '--backbone': resnet50 for your own clips, flashdigits for those of the course."
         )
-    done = extract_features(
-        videos,
-        out,
-        labels=labels_folder,
-        like=like,
-        backbone=backbone or "flashdigits",
-        audio=audio,
-        val_share=val_share,
-        group=group or ONE_VIDEO,
-        workers=workers,
-        progress=progress_bar,
-    )
+    options = FeatureOptions(labels_folder, like, backbone or "flashdigits", audio, val_share, group or ONE_VIDEO)
+    done = extract_features(videos, out, options, workers=workers, progress=progress_bar)
     for note in done.notes:
         click.echo(note)
     train = f"alstm train --config {Path(out, 'own.yaml')} --save_dir {Path(out, 'run')}"

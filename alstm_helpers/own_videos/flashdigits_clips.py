@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from alstm_helpers.data.flashdigits import Scene
 
-# Of the sound in a video file: samples a second (AAC keeps noise below 2 kHz the better, the more there are: the audio
-# features' correlation with the generator's is 0.975 at 16 kHz and 0.997 at 48), and how far it is turned down.
+if TYPE_CHECKING:
+    from av import AudioFrame
+    from av.audio.stream import AudioStream
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
+# Sample rate of the sound in a video file, and the factor that it is turned down by. AAC keeps noise below 2 kHz better
+# at higher rates: the audio features correlate with the generator's to 0.975 at 16 kHz and to 0.997 at 48 kHz.
 FILE_RATE, FILE_LEVEL = 48_000, 8
 READ_RATE = 16_000
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How :func:`write_video` encodes; the container follows from the suffix of the path.
+
+    Args:
+        fps: frames per second in the file.
+        codec, audio_codec: names that FFmpeg knows.
+        options: of the picture codec; None is nearly lossless.
+    """
+
+    fps: int = 5
+    codec: str = "libx264"
+    audio_codec: str = "aac"
+    options: Mapping[str, str] | None = None
+
+
 def write_mp4(path: str | os.PathLike[str], scene: Scene) -> None:
-    """Write a scene as a video file that any player plays: 128 × 128 pixels, five pictures a second, sound at 48 kHz.
+    """Write a scene as a video file that any player plays: 128 × 128 pixels, five frames per second, sound at 48 kHz.
 
     The picture is H.264 and the sound AAC when the path ends in ``.mp4``.
     """
@@ -31,59 +55,100 @@ def write_mp4(path: str | os.PathLike[str], scene: Scene) -> None:
 
 
 def write_video(
-    path: str | os.PathLike[str],
-    frames: np.ndarray,
-    sound: np.ndarray | None,
-    *,
-    fps: int = 5,
-    codec: str = "libx264",
-    audio_codec: str = "aac",
-    options: dict[str, str] | None = None,
+    path: str | os.PathLike[str], frames: np.ndarray, sound: np.ndarray | None, encoding: Encoding = Encoding()
 ) -> None:
-    """Encode pictures and sound; the container follows from the suffix. For the course's own clips, and for tests.
+    """Encode pictures and sound, for the clips of the course and for tests.
 
     Args:
         path: of the file to write.
-        frames: uint8 (T, h, w, 3), one a second; each is repeated ``fps`` times.
-        sound: float32 (T, rate) between -1 and 1, of a rate that the codec takes (AAC: from 8000 on), or None for a
+        frames: uint8 (T, h, w, 3), one per second; each is repeated ``encoding.fps`` times.
+        sound: float32 (T, rate) between -1 and 1, at a rate that the codec takes (AAC: 8000 and above), or None for a
             file without a sound track.
-        fps: pictures a second in the file.
-        codec, audio_codec: names that FFmpeg knows.
-        options: of the picture codec; by default nearly lossless.
+        encoding: frame rate and codecs.
     """
     import av
 
-    seconds, height, width = frames.shape[:3]
     with av.open(os.fspath(path), "w") as container:
-        pictures: Any = container.add_stream(codec, rate=fps, options=options or {"crf": "10", "preset": "veryfast"})
-        pictures.width, pictures.height, pictures.pix_fmt = width, height, "yuv420p"
-        voice: Any = None
-        if sound is not None:
-            rate = sound.shape[1]
-            voice = container.add_stream(audio_codec, rate=rate, layout="mono")
-            voice.bit_rate = 128_000
-            resampler = av.AudioResampler(format=voice.format.name, layout="mono", rate=rate)
-        for second in range(seconds):
-            for number in range(fps):
-                frame = av.VideoFrame.from_ndarray(frames[second], format="rgb24")
-                frame.pts, frame.time_base = second * fps + number, Fraction(1, fps)
-                container.mux(pictures.encode(frame))
-            if sound is not None:
-                part = av.AudioFrame.from_ndarray(sound[second][None], format="flt", layout="mono")
-                part.sample_rate = sound.shape[1]
-                for resampled in resampler.resample(part):
-                    container.mux(voice.encode(resampled))
-        container.mux(pictures.encode(None))
-        if sound is not None:
-            for resampled in resampler.resample(None):
-                container.mux(voice.encode(resampled))
-            container.mux(voice.encode(None))
+        pictures = _Pictures(container, encoding, *frames.shape[1:3])
+        voice = None if sound is None else _Voice(container, encoding, sound.shape[1])
+        for second, frame in enumerate(frames):
+            pictures.write(frame)
+            if voice is not None and sound is not None:
+                voice.write(sound[second])
+        pictures.finish()
+        if voice is not None:
+            voice.finish()
+
+
+class _Pictures:
+    """The stream of pictures of a file that is being written.
+
+    Args:
+        container: the file.
+        encoding: frame rate and codec.
+        height, width: in pixels.
+    """
+
+    def __init__(self, container: OutputContainer, encoding: Encoding, height: int, width: int) -> None:
+        options = dict(encoding.options or {"crf": "10", "preset": "veryfast"})
+        self._container, self._fps = container, encoding.fps
+        self._stream = cast("VideoStream", container.add_stream(encoding.codec, rate=encoding.fps, options=options))
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._count = 0
+
+    def write(self, picture: np.ndarray) -> None:
+        """Show a picture, uint8 (h, w, 3), for one second."""
+        import av
+
+        for _ in range(self._fps):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = self._count, Fraction(1, self._fps)
+            self._container.mux(self._stream.encode(frame))
+            self._count += 1
+
+    def finish(self) -> None:
+        """Write what the codec still holds."""
+        self._container.mux(self._stream.encode(None))
+
+
+class _Voice:
+    """The stream of sound of a file that is being written, one channel.
+
+    Args:
+        container: the file.
+        encoding: names the codec.
+        rate: samples per second.
+    """
+
+    def __init__(self, container: OutputContainer, encoding: Encoding, rate: int) -> None:
+        import av
+
+        self._container, self._rate = container, rate
+        self._stream = cast("AudioStream", container.add_stream(encoding.audio_codec, rate=rate, layout="mono"))
+        self._stream.bit_rate = 128_000
+        self._resampler = av.AudioResampler(format=self._stream.format.name, layout="mono", rate=rate)
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append samples, float32 (N,)."""
+        import av
+
+        frame = av.AudioFrame.from_ndarray(samples[None], format="flt", layout="mono")
+        frame.sample_rate = self._rate
+        self._encode(self._resampler.resample(frame))
+
+    def finish(self) -> None:
+        """Write what the resampler and the codec still hold."""
+        self._encode([*self._resampler.resample(None), None])
+
+    def _encode(self, frames: Sequence[AudioFrame | None]) -> None:
+        for frame in frames:
+            self._container.mux(self._stream.encode(frame))
 
 
 def shrink(frames: np.ndarray) -> np.ndarray:
-    """Pictures of a video file, uint8 (T, 64, 64, 3), as :func:`extract_rgb` takes them: (T, 8, 8) of 0–16.
+    """Return pictures of a video file, uint8 (T, 64, 64, 3), as :func:`extract_rgb` takes them: (T, 8, 8) of 0–16.
 
-    Rounded to sixteenths of a grey level, so that the products there stay exact on every machine.
+    They are rounded to sixteenths of a grey level, so that the products there are exact on every machine.
     """
     means = frames.astype(np.float32).mean(3).reshape(-1, 8, 8, 8, 8).mean((2, 4))  # of 8 × 8 pixels
     return np.asarray(np.rint(means * np.float32(256 / 255)) / 16, np.float32)

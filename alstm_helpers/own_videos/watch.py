@@ -1,37 +1,79 @@
-"""Straight from a video file: its labels, and a picture of which seconds they come from."""
+"""Predict the labels of video files, and draw which seconds they come from."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from alstm_helpers.config import Config
+from alstm_helpers.data.class_names import label_row
 from alstm_helpers.data.dataset import collate
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.explain import explain, write_report_with_figure
+from alstm_helpers.evaluation.predict import DIGITS, PredictionRow, write_predictions
+from alstm_helpers.figures.parts import Timeline
 from alstm_helpers.model import AttentionLSTM
-from alstm_helpers.own_videos.features import Extractor
-from alstm_helpers.own_videos.media import Clip, read_frames
+from alstm_helpers.own_videos.extractor import Extractor
+from alstm_helpers.own_videos.jobs import videos_by_id
+from alstm_helpers.own_videos.media import Clip, find_video_files, read_frames
 from alstm_helpers.tfrecord import Video
 
-WINDOW = 9  # seconds that the score over time looks at, the second in its middle
+WINDOW = 9  # seconds that a score over time is computed from, with the second in the middle
 THUMBNAILS = 12
+DRAWN_LABELS = 5  # in the timeline and its JSON; predictions.jsonl holds all that are asked for
+
+
+class WatchReport(Timeline):
+    """A timeline, the file it is of, and notes on that file."""
+
+    file: str
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video file that has been labelled, the report on it, and the path of the picture of its timeline."""
+
+    path: Path
+    report: WatchReport
+    picture: Path
+
+
+@dataclass(frozen=True)
+class WatchResult:
+    """What :func:`watch_files` did; ``failed`` holds the error of each file without labels."""
+
+    watched: list[Watched] = field(default_factory=list)
+    failed: list[AlstmError] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """Which labels :func:`watch_files` predicts.
+
+    Args:
+        top_k: labels per video.
+        class_names: class names by index.
+    """
+
+    top_k: int = 5
+    class_names: Mapping[int, str] = field(default_factory=dict)
 
 
 def find_extractor(config: Config, features: str | None = None) -> Extractor:
-    """What made the features that a model was trained on.
+    """Return the extractor that made the features which a model was trained on.
 
     Args:
-        config: its configuration; ``features.json`` lies beside its list of training shards.
-        features: the folder, where it lies elsewhere.
+        config: of the model; ``features.json`` is beside its list of training shards.
+        features: the folder with ``features.json``, if it is elsewhere.
 
     Raises:
-        AlstmError: there is nothing of the kind.
+        AlstmError: there is no ``features.json``, and the model was not trained on FlashDigits.
     """
     folder = Path(features) if features else Path(config.TRAIN.filelist).parent
     if features or (folder / "features.json").exists():
@@ -42,6 +84,43 @@ def find_extractor(config: Config, features: str | None = None) -> Extractor:
     raise AlstmError(config.TRAIN.filelist, problem, "pass --features FOLDER, one that `alstm features` made")
 
 
+def watch_files(
+    net: AttentionLSTM,
+    extractor: Extractor,
+    videos: Sequence[str | os.PathLike[str]],
+    save_dir: str | os.PathLike[str],
+    options: WatchOptions = WatchOptions(),
+    *,
+    report: Callable[[Watched], object] = lambda watched: None,
+) -> WatchResult:
+    """Label video files one by one; write a timeline for each, and ``predictions.jsonl`` and ``predictions.csv``.
+
+    Args:
+        net: the network.
+        extractor: the one that made the features it was trained on.
+        videos: files, and folders of them.
+        save_dir: folder for all output.
+        options: which labels.
+        report: called after each file.
+
+    Raises:
+        AlstmError: a source is missing, or two videos have the same name. A file that cannot be read is in ``failed``,
+            and the others are labelled.
+    """
+    result = WatchResult()
+    for path in videos_by_id(find_video_files(videos)).values():
+        try:
+            found = watch(net, extractor, Clip(path), top_k=options.top_k, class_names=options.class_names)
+            picture = write_timeline({**found, "labels": found["labels"][:DRAWN_LABELS]}, save_dir)
+        except AlstmError as error:
+            result.failed.append(error)
+            continue
+        result.watched.append(Watched(path, found, picture))
+        report(result.watched[-1])
+    write_predictions((_prediction_row(each.report, options.class_names) for each in result.watched), save_dir)
+    return result
+
+
 def watch(
     net: AttentionLSTM,
     extractor: Extractor,
@@ -49,33 +128,38 @@ def watch(
     *,
     top_k: int = 5,
     class_names: Mapping[int, str] | None = None,
-) -> dict[str, Any]:
-    """The best labels of a clip and where they come from.
+) -> WatchReport:
+    """Return the best labels of a clip, and where they come from.
 
     Args:
         net: the network.
-        extractor: as for the clips it was trained on.
-        clip: what to look at.
+        extractor: the one that made the features it was trained on.
+        clip: what to label.
         top_k: labels.
-        class_names: of the classes.
+        class_names: class names by index.
 
     Returns:
-        as :func:`alstm_helpers.evaluation.explain.explain`, and ``file``; ``notes`` on the file; ``window`` W; and
-        ``over_time`` [T], the score of the best label from the W seconds around each second alone.
+        What :func:`alstm_helpers.evaluation.explain.explain` returns; ``file``, and ``notes`` on it; and ``over_time``
+        [T], the score of the best label from the ``window`` seconds around each second alone.
 
     Raises:
         AlstmError: the file cannot be read.
     """
-    video = extractor.video(clip)
-    report = explain(net, video, top_k=top_k, class_names=class_names)
+    video, notes = extractor.video(clip)
+    explanation = explain(net, video, top_k=top_k, class_names=class_names)
     scores = score_around(net, video, WINDOW)
-    best = report["labels"][0]["index"]
-    about = {"file": str(clip.path), "notes": list(clip.notes), "window": WINDOW}
-    return {**report, **about, "over_time": scores[:, best].tolist()}
+    best = explanation["labels"][0]["index"]
+    return {
+        **explanation,
+        "file": str(clip.path),
+        "notes": notes,
+        "window": WINDOW,
+        "over_time": scores[:, best].tolist(),
+    }
 
 
 def score_around(net: AttentionLSTM, video: Video, window: int) -> np.ndarray:
-    """The scores (T, C) of the ``window`` seconds around each second, each as a video of its own."""
+    """Return the scores, float32 (T, C), of the ``window`` seconds around each second, each as a video of its own."""
     half = window // 2
     parts = []
     for second in range(video.num_frames):
@@ -86,29 +170,21 @@ def score_around(net: AttentionLSTM, video: Video, window: int) -> np.ndarray:
 
 
 def thumbnails(clip: Clip, seconds: int, size: int = 96) -> tuple[list[int], np.ndarray]:
-    """Up to twelve pictures, evenly over the clip: their seconds, and uint8 (N, size, size, 3)."""
+    """Return up to twelve pictures, evenly spaced over a clip: their seconds, and uint8 (N, size, size, 3)."""
     wanted = np.unique(np.linspace(0, seconds - 1, min(THUMBNAILS, seconds)).round().astype(int)).tolist()
     found = [frame for second, frame in enumerate(read_frames(clip, size)) if second in wanted]
     return wanted[: len(found)], np.stack(found)
 
 
-def write_timeline(report: Any, save_dir: str | os.PathLike[str]) -> Path:
-    """``<video>.png`` and ``<video>.json``; returns the path of the picture."""
+def write_timeline(report: WatchReport, save_dir: str | os.PathLike[str]) -> Path:
+    """Write ``<video>.json`` and a picture of it, ``<video>.png``; return the path of the picture."""
     from alstm_helpers.figures import plots
 
     figure = plots.timeline(report, *thumbnails(Clip(Path(report["file"])), report["seconds"]))
     return write_report_with_figure(report, figure, save_dir, tight=True)
 
 
-def predictions_of(reports: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that ``predictions.jsonl`` has for these clips."""
-    keys = ("index", "name", "score")
-    return [
-        {
-            "video": report["video"],
-            "labels": [
-                {**{key: label[key] for key in keys}, "score": round(label["score"], 6)} for label in report["labels"]
-            ],
-        }
-        for report in reports
-    ]
+def _prediction_row(report: WatchReport, class_names: Mapping[int, str]) -> PredictionRow:
+    """Return the row of ``predictions.jsonl`` for a clip."""
+    labels = [label_row(each["index"], each["score"], class_names, digits=DIGITS) for each in report["labels"]]
+    return {"video": report["video"], "labels": labels}

@@ -15,11 +15,14 @@ from alstm_helpers.config import load_config
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos import features as module
-from alstm_helpers.own_videos.features import Extractor, Projection, extract_features, fit_projection
+from alstm_helpers.own_videos.extractor import Extractor
+from alstm_helpers.own_videos.feature_folder import RawFolder
+from alstm_helpers.own_videos.features import FeatureOptions, extract_features
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
 from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.own_videos.media import Clip
+from alstm_helpers.own_videos.projection import Projection, fit_projection
+from alstm_helpers.progress import no_progress
 from alstm_helpers.tfrecord import dequantize, read_videos
 
 CLIPS = 8
@@ -46,9 +49,9 @@ def own(clips, tmp_path):
     return shutil.copytree(clips, tmp_path / "own 自己")
 
 
-def extract(root, out, **options):
-    settings = {"labels": root / "labels", "workers": 1, "val_share": 0.4, **options}
-    return extract_features([root / "clips"], out, **settings)
+def extract(root, out, *, workers=1, progress=no_progress, **options):
+    settings = FeatureOptions(**{"labels": root / "labels", "val_share": 0.4, **options})
+    return extract_features([root / "clips"], out, settings, workers=workers, progress=progress)
 
 
 def records(out):
@@ -199,15 +202,15 @@ def test_one_side_empty(own, tmp_path, share):
 
 def test_another_backbone_needs_another_folder(clips, tmp_path):
     extract(clips, tmp_path / "out")
-    with pytest.raises(AlstmError, match="it has features by flashdigits and flashdigits; take the same --backbone"):
+    with pytest.raises(AlstmError, match="it has features by flashdigits and flashdigits; pass the same --backbone"):
         extract(clips, tmp_path / "out", audio="logmel")
 
 
 def test_labels_of_other_videos(clips, tmp_path):
     (tmp_path / "l.csv").write_text("video,labels\nelse.mp4,cat\n", encoding="utf-8")
     import_labels([tmp_path / "l.csv"], tmp_path / "labels")
-    with pytest.raises(AlstmError, match="none of the labelled videos is there; name the folder with the videos"):
-        extract_features([clips / "clips"], tmp_path / "out", labels=tmp_path / "labels")
+    with pytest.raises(AlstmError, match="none of the labelled videos was found; name the folder with the videos"):
+        extract_features([clips / "clips"], tmp_path / "out", FeatureOptions(labels=tmp_path / "labels"))
     assert not (tmp_path / "out").exists()
 
 
@@ -300,7 +303,7 @@ def test_logmel_is_fitted_on_the_training_clips_alone(clips, tmp_path):
     """Centre and scale are those of the training seconds; a fit on all would let validation leak in."""
     extract(clips, tmp_path / "out", audio="logmel")
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
-    raw = {row["video"]: module._load_raw(tmp_path / "out", row["video"])["audio"] for row in rows}
+    raw = {row["video"]: RawFolder(tmp_path / "out" / "raw").load(row["video"])["audio"] for row in rows}
     train = np.concatenate([raw[row["video"]] for row in rows if row["split"] == "train"])
     every = np.concatenate(list(raw.values()))
     mean = Extractor.load(tmp_path / "out").projections["audio"].mean
@@ -334,7 +337,7 @@ def test_any_network_as_onnx_with_its_pca(clips, tmp_path):
     values = dequantize(np.concatenate([video.rgb for video in train]))
     assert np.abs(values[:, 3:]).max() < 0.01 and values[:, 0].std() == pytest.approx(0.5, abs=0.02)
     extractor = Extractor.load(tmp_path / "out")
-    again = extractor.video(Clip(clips / "clips" / f"{train[0].id.decode()}.mp4"))
+    again, _ = extractor.video(Clip(clips / "clips" / f"{train[0].id.decode()}.mp4"))
     assert np.array_equal(again.rgb, train[0].rgb) and np.array_equal(again.audio, train[0].audio)
 
 
@@ -373,12 +376,12 @@ def test_new_videos_like_those_of_a_trained_model(own, tmp_path):
     extract(own, tmp_path / "old", audio="logmel")
     (tmp_path / "new").mkdir()
     shutil.copy(own / "clips" / "c3.mp4", tmp_path / "new" / "c3.mp4")
-    extract_features([tmp_path / "new"], tmp_path / "like", like=tmp_path / "old", workers=1)
+    extract_features([tmp_path / "new"], tmp_path / "like", FeatureOptions(like=tmp_path / "old"), workers=1)
     [shard] = read_filelist(tmp_path / "like" / "infer.list")
     [video] = read_videos(shard)
     assert np.array_equal(video.audio, records(tmp_path / "old")["c3"].audio)
     assert (tmp_path / "like" / "projection.pkl").read_bytes() == (tmp_path / "old" / "projection.pkl").read_bytes()
-    alone = extract_features([tmp_path / "new"], tmp_path / "alone", audio="logmel", workers=1)
+    alone = extract_features([tmp_path / "new"], tmp_path / "alone", FeatureOptions(audio="logmel"), workers=1)
     assert alone.notes == ["audio: scaled by these clips; for a trained model pass --like its features"]
 
 
@@ -391,5 +394,5 @@ def test_a_projection_of_unlabelled_clips_is_not_kept_for_training(clips, tmp_pa
 
 
 def test_one_clip_alone(clips):
-    video = Extractor("flashdigits", "flashdigits").video(Clip(clips / "clips" / "c0.mp4"))
+    video, _ = Extractor("flashdigits", "flashdigits").video(Clip(clips / "clips" / "c0.mp4"))
     assert video.id == b"c0" and video.rgb.shape[1:] == (1024,) and video.audio.shape[1:] == (128,)

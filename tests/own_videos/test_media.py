@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.flashdigits_clips import write_video
-from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, find_videos, read_frames, read_sound
+from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_video
+from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, find_video_files, read_frames, read_sound
 
 RATE = 16_000
 
@@ -34,8 +34,14 @@ def pitch(second):
     return int(np.abs(np.fft.rfft(second)).argmax() * RATE / len(second))
 
 
+def levels_and_notes(clip, size=16):
+    """The grey level of each second, and notes on the file."""
+    frames = read_frames(clip, size)
+    return [int(frame[4:-4, 4:-4].mean().round()) for frame in frames], frames.notes
+
+
 def levels(clip, size=16):
-    return [int(frame[4:-4, 4:-4].mean().round()) for frame in read_frames(clip, size)]
+    return levels_and_notes(clip, size)[0]
 
 
 LEVELS = [20, 60, 100, 140, 180, 220]
@@ -58,13 +64,14 @@ def test_every_container_gives_the_seconds_that_were_put_in(tmp_path, suffix, co
     path = tmp_path / f"片段 a{suffix}"
     rate = 48_000 if audio_codec == "libopus" else RATE
     options = {"x265-params": "log-level=none"} if codec == "libx265" else None
-    write_video(path, grey(LEVELS), tones(PITCHES, rate), codec=codec, audio_codec=audio_codec, options=options)
-    clip = Clip(path)
-    assert np.abs(np.array(levels(clip)) - LEVELS).max() <= 3
-    sound = read_sound(clip, 6, RATE)
+    encoding = Encoding(codec=codec, audio_codec=audio_codec, options=options)
+    write_video(path, grey(LEVELS), tones(PITCHES, rate), encoding)
+    found, notes = levels_and_notes(Clip(path))
+    assert np.abs(np.array(found) - LEVELS).max() <= 3
+    sound, notes_on_sound = read_sound(Clip(path), 6, RATE)
     assert sound.shape == (6, RATE) and sound.dtype == np.float32
     assert [pitch(second[RATE // 4 : -RATE // 4]) for second in sound] == pytest.approx(PITCHES, abs=3)
-    assert clip.notes == []
+    assert notes == notes_on_sound == []
 
 
 def test_the_frames_are_squares_of_the_middle(tmp_path):
@@ -123,7 +130,7 @@ def test_a_variable_frame_rate(tmp_path):
 
 def test_sound_that_begins_later_stands_where_it_sounds(tmp_path):
     encode(tmp_path / "late.mp4", [(i / 5, 99) for i in range(25)], step=0.2, start_sound=2.0, sound=tones([700, 900]))
-    sound = read_sound(Clip(tmp_path / "late.mp4"), 5, RATE)
+    sound = read_sound(Clip(tmp_path / "late.mp4"), 5, RATE).samples
     loud = [float(np.abs(second).max()) > 0.2 for second in sound]
     assert loud == [False, False, True, True, False]
     assert pitch(sound[2][4000:12000]) == pytest.approx(700, abs=4)
@@ -148,7 +155,7 @@ def test_rotation_flags_are_followed(tmp_path, quarter):
     frames[:, :20] = 230  # bright on top, as stored
     write_video(tmp_path / "a.mp4", frames, None)
     rotated(tmp_path / "a.mp4", tmp_path / "b.mp4", quarter)
-    found = next(read_frames(Clip(tmp_path / "b.mp4"), 48))
+    found = next(iter(read_frames(Clip(tmp_path / "b.mp4"), 48)))
     edges = {"right": found[:, -6:], "bottom": found[-6:], "left": found[:, :6], "top": found[:6]}
     brightest = max(edges, key=lambda edge: edges[edge].mean())
     assert brightest == {1: "right", 2: "bottom", 3: "left"}[quarter]
@@ -156,9 +163,9 @@ def test_rotation_flags_are_followed(tmp_path, quarter):
 
 def test_no_sound_is_silence_and_said(tmp_path):
     write_video(tmp_path / "mute.mp4", grey(LEVELS), None)
-    clip = Clip(tmp_path / "mute.mp4")
-    assert not read_sound(clip, 6, RATE).any()
-    assert clip.notes == ["no sound: silence takes its place"]
+    sound, notes = read_sound(Clip(tmp_path / "mute.mp4"), 6, RATE)
+    assert not sound.any()
+    assert notes == ["no sound: silence takes its place"]
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".avi"])
@@ -166,16 +173,15 @@ def test_a_broken_tail_gives_what_is_there_and_says_so(tmp_path, suffix):
     rng = np.random.default_rng(0)  # pictures that take room, so that half of the bytes is half of the time
     frames = np.concatenate([rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)])
     path = tmp_path / f"a{suffix}"
-    codec = {"codec": "mpeg4", "audio_codec": "libmp3lame"} if suffix == ".avi" else {}
-    write_video(path, frames, tones([500] * 12), **codec)
+    encoding = Encoding(codec="mpeg4", audio_codec="libmp3lame") if suffix == ".avi" else Encoding()
+    write_video(path, frames, tones([500] * 12), encoding)
     broken = tmp_path / f"broken{suffix}"
     broken.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    clip = Clip(broken)
-    found = levels(clip)
+    found, notes = levels_and_notes(Clip(broken))
     assert 3 <= len(found) <= 9
-    assert read_sound(clip, len(found), RATE).any()
+    assert read_sound(Clip(broken), len(found), RATE).samples.any()
     if suffix == ".mkv":  # it says at its beginning how long it is
-        assert any("breaks off after" in note for note in clip.notes), clip.notes
+        assert any("breaks off after" in note for note in notes), notes
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
@@ -183,15 +189,15 @@ def test_damage_in_the_middle_costs_only_that(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)
-    write_video(path, frames, tones([500] * 12), options={"g": "5", "preset": "veryfast"})
+    write_video(path, frames, tones([500] * 12), Encoding(options={"g": "5", "preset": "veryfast"}))
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 4000] = rng.integers(0, 255, 4000).astype(np.uint8).tobytes()
     path.write_bytes(content)
-    clip = Clip(path)
-    assert len(levels(clip)) in (11, 12, 13)
-    if suffix != ".ts":  # there FFmpeg mends what it can, and says nothing
-        assert any(note.endswith("damaged pieces of its video") for note in clip.notes), clip.notes
+    found, notes = levels_and_notes(Clip(path))
+    assert len(found) in (11, 12, 13)
+    if suffix != ".ts":  # there FFmpeg repairs what it can, and says nothing
+        assert any(note.endswith("damaged pieces of its video") for note in notes), notes
 
 
 @pytest.mark.parametrize(
@@ -238,16 +244,16 @@ def test_a_part_of_a_video(tmp_path):
     write_video(tmp_path / "a.mp4", grey(LEVELS), tones(PITCHES))
     clip = Clip(tmp_path / "a.mp4", 2, 5)
     assert np.abs(np.array(levels(clip)) - LEVELS[2:5]).max() <= 3
-    sound = read_sound(clip, 3, RATE)
+    sound = read_sound(clip, 3, RATE).samples
     assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
 
 
 @pytest.mark.parametrize("start, stop, expected", [(0.5, 1.0, 1), (4.0, 60.0, 2), (5.8, 6.0, 1), (1.5, 3.5, 2)])
 def test_parts_at_the_edges(tmp_path, start, stop, expected):
     write_video(tmp_path / "a.mp4", grey(LEVELS), None)
-    clip = Clip(tmp_path / "a.mp4", start, stop)
-    assert len(levels(clip)) == expected
-    assert clip.notes == (["the label ends at 60 s, the file at 6"] if stop == 60 else [])
+    found, notes = levels_and_notes(Clip(tmp_path / "a.mp4", start, stop))
+    assert len(found) == expected
+    assert notes == (["the label ends at 60 s, the file at 6"] if stop == 60 else [])
 
 
 def test_a_part_beyond_the_end(tmp_path):
@@ -257,14 +263,15 @@ def test_a_part_beyond_the_end(tmp_path):
 
 
 def test_no_more_than_three_hundred_seconds(tmp_path):
-    write_video(tmp_path / "long.mp4", grey([100] * 310, 16, 16), None, fps=1)
-    clip, part = Clip(tmp_path / "long.mp4"), Clip(tmp_path / "long.mp4", 305, 310)
-    assert len(levels(clip)) == MAX_SECONDS and clip.notes == ["only the first 300 of its 310 seconds are used"]
-    assert len(levels(part)) == 5 and part.notes == []
+    write_video(tmp_path / "long.mp4", grey([100] * 310, 16, 16), None, Encoding(fps=1))
+    found, notes = levels_and_notes(Clip(tmp_path / "long.mp4"))
+    assert len(found) == MAX_SECONDS and notes == ["only the first 300 of its 310 seconds are used"]
+    found, notes = levels_and_notes(Clip(tmp_path / "long.mp4", 305, 310))
+    assert len(found) == 5 and notes == []
 
 
 def test_4k(tmp_path):
-    write_video(tmp_path / "4k.mp4", grey([50, 200], 2160, 3840), None, fps=2)
+    write_video(tmp_path / "4k.mp4", grey([50, 200], 2160, 3840), None, Encoding(fps=2))
     assert np.abs(np.array(levels(Clip(tmp_path / "4k.mp4"), 299)) - [50, 200]).max() <= 3
 
 
@@ -293,7 +300,7 @@ def test_six_channels_become_one(tmp_path):
             container.mux(voice.encode(frame))
         container.mux(stream.encode(None))
         container.mux(voice.encode(None))
-    sound = read_sound(Clip(tmp_path / "surround.mp4"), 2, RATE)
+    sound = read_sound(Clip(tmp_path / "surround.mp4"), 2, RATE).samples
     assert pitch(sound[1][4000:12000]) == pytest.approx(600, abs=4) and np.abs(sound).max() > 0.2
 
 
@@ -318,7 +325,7 @@ def test_a_recording_whose_end_was_never_written(tmp_path):
 def test_pictures_without_times(tmp_path):
     """A bare H.264 stream, as some cameras store it: its rate is taken from its header."""
     path = tmp_path / "bare.avi"
-    write_video(tmp_path / "a.mp4", grey(LEVELS), None, fps=25)
+    write_video(tmp_path / "a.mp4", grey(LEVELS), None, Encoding(fps=25))
     with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(path), "w", format="h264") as target:
         stream = target.add_stream_from_template(source.streams.video[0])
         for packet in source.demux(source.streams.video[0]):
@@ -353,7 +360,7 @@ def test_pixels_that_are_not_square(tmp_path):
         for _ in range(2):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
-    found = next(read_frames(Clip(path), 64)).mean((0, 2))
+    found = next(iter(read_frames(Clip(path), 64))).mean((0, 2))
     assert int((found > 120).sum()) == pytest.approx(48, abs=3)
 
 
@@ -365,7 +372,7 @@ def test_times_that_do_not_begin_with_zero(tmp_path, suffix):
     encode(path, shown, step=0.2, start_sound=9.0, sound=tones([700, 900]))
     clip = Clip(path)
     assert np.abs(np.array(levels(clip)) - LEVELS).max() <= 3
-    sound = read_sound(clip, 6, RATE)
+    sound = read_sound(clip, 6, RATE).samples
     assert [float(np.abs(second).max()) > 0.2 for second in sound] == [False, False, True, True, False, False]
 
 
@@ -385,7 +392,7 @@ def test_a_gap_in_the_sound(tmp_path):
                 frame = av.AudioFrame.from_ndarray(part[None, place : place + 1000], format="s16", layout="mono")
                 frame.sample_rate, frame.pts, frame.time_base = RATE, start * RATE + place, Fraction(1, RATE)
                 container.mux(voice.encode(frame))
-    sound = read_sound(Clip(path), 5, RATE)
+    sound = read_sound(Clip(path), 5, RATE).samples
     assert [float(np.abs(second[2000:-2000]).max()) > 0.2 for second in sound] == [True, False, False, True, False]
     assert pitch(sound[3][4000:12000]) == pytest.approx(900, abs=4)
 
@@ -433,7 +440,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.
 def test_memory_does_not_grow_with_the_file(tmp_path):
     """An hour of pictures and sound: its end takes no more than its beginning."""
     sound = np.tile(tones([440], 8000), (3600, 1))
-    write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, fps=1)
+    write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, Encoding(fps=1))
     found = []
     for start, stop in ((0, 60), (3500, 3600)):
         command = [sys.executable, "-c", MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
@@ -443,14 +450,14 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     assert after - before < 60, (before, after)  # MiB; the whole hour of sound alone would be 230
 
 
-def test_find_videos(tmp_path):
+def test_find_video_files(tmp_path):
     for name in ("b.MP4", "a.mkv", "sub/c.webm", "notes.txt", "sub/d.srt"):
         (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "v" / name).touch()
-    found = find_videos([tmp_path / "v", tmp_path / "v" / "a.mkv"])
+    found = find_video_files([tmp_path / "v", tmp_path / "v" / "a.mkv"])
     assert [path.name for path in found] == ["a.mkv", "b.MP4", "c.webm"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(AlstmError, match="no video in this folder"):
-        find_videos([tmp_path / "empty"])
+        find_video_files([tmp_path / "empty"])
     with pytest.raises(AlstmError, match=r"none\.mp4"):
-        find_videos([tmp_path / "none.mp4"])
+        find_video_files([tmp_path / "none.mp4"])

@@ -15,13 +15,13 @@ from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.explain import explain
 from alstm_helpers.model.build import build_model
-from alstm_helpers.own_videos.features import Extractor
+from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.watch import WINDOW, find_extractor, score_around, thumbnails, watch
 from alstm_helpers.runtime import seed_everything
 from alstm_helpers.tfrecord import Video
-from alstm_helpers.training.train import train
+from alstm_helpers.training.train import TrainOptions, train
 
 FLASH = Extractor("flashdigits", "flashdigits")
 FLASHDIGITS = ("--backbone", "flashdigits")
@@ -31,7 +31,7 @@ FLASHDIGITS = ("--backbone", "flashdigits")
 def trained(tiny_config, tmp_path_factory):
     """The folder of a short training on FlashDigits, with its configuration beside its weights."""
     folder = tmp_path_factory.mktemp("run") / "lauf 训练"
-    return folder, train(tiny_config, folder, seed=0, log_interval=0, visualdl=False).net
+    return folder, train(tiny_config, folder, TrainOptions(seed=0, log_interval=0, visualdl=False)).net
 
 
 def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):  # noqa: F811
@@ -44,7 +44,8 @@ def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):  # 
         pairs = list(zip(found["labels"], right["labels"], strict=True))
         assert all(abs(a["score"] - b["score"]) < 0.02 for a, b in pairs)
         assert found["seconds"] == right["seconds"] == len(found["over_time"])
-        around = score_around(net, FLASH.video(Clip(clips / "clips" / f"c{index}.mp4")), WINDOW)
+        video, _ = FLASH.video(Clip(clips / "clips" / f"c{index}.mp4"))
+        around = score_around(net, video, WINDOW)
         assert found["over_time"] == pytest.approx(around[:, found["labels"][0]["index"]].tolist())
         assert np.abs(np.array(found["attention"]["rgb"]) - right["attention"]["rgb"]).max() < 0.02
 
@@ -130,8 +131,8 @@ def test_without_a_configuration(alstm, arguments, said):
         ("--group", "(", "--group (: not a regular expression"),
         ("--group", "^x", "--group ^x finds nothing in it"),
         ("--val_share", 5, "5.0 is out of range"),
-        ("--backbone", "vgg", "there is none of that name; choose flashdigits"),
-        ("--audio", "vgg", "there is none of that name; choose flashdigits, logmel"),
+        ("--backbone", "vgg", "unknown backbone; choose flashdigits"),
+        ("--audio", "vgg", "unknown backbone; choose flashdigits, logmel"),
         ("--workers", 0, "0 processes cannot work"),
         ("--labels", "nowhere", "labels.csv: no such file"),
     ],
@@ -146,7 +147,7 @@ def test_features_with_what_cannot_be(alstm, clips, tmp_path, option, value, sai
 def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):  # noqa: F811
     """Any default would be wrong for somebody's clips, and nobody would see it."""
     result = alstm("features", clips / "clips", "--out", tmp_path / "o")
-    assert result.code == 2 and "Missing option '--backbone': resnet50 for own clips" in result.err
+    assert result.code == 2 and "Missing option '--backbone': resnet50 for your own clips" in result.err
     assert alstm("features", clips / "clips", "--out", tmp_path / "o", *FLASHDIGITS).code == 0
     assert alstm("features", clips / "clips", "--out", tmp_path / "like", "--like", tmp_path / "o").code == 0
 

@@ -1,0 +1,130 @@
+"""The output folder of ``alstm features``: what is in it, and which clips in it are done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from alstm_helpers.data.class_names import write_classes
+from alstm_helpers.data.filelists import write_filelist
+from alstm_helpers.files import atomic_write
+from alstm_helpers.ledger import Ledger, Row
+from alstm_helpers.own_videos.extractor import Extractor
+from alstm_helpers.own_videos.jobs import Job
+from alstm_helpers.paths import project_root
+from alstm_helpers.safe_pickle import load_plain, save_plain
+from alstm_helpers.tfrecord import write_videos
+
+CLIPS_PER_SHARD = 500
+SHARD_NAMES = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
+
+
+@dataclass(frozen=True)
+class RawFolder:
+    """The backbones' numbers of each clip, one pickle per clip, so that a rerun need not decode it again."""
+
+    path: Path
+
+    def file_of(self, video_id: str) -> Path:
+        """Return the file of a clip, named by a hash, as an id may hold what the name of a file may not."""
+        return self.path / f"{hashlib.sha256(video_id.encode()).hexdigest()[:20]}.pkl"
+
+    def save(self, video_id: str, streams: Mapping[str, np.ndarray]) -> None:
+        """Write float32 (T, D) by stream."""
+        save_plain(self.file_of(video_id), dict(streams))
+
+    def load(self, video_id: str) -> dict[str, np.ndarray]:
+        """Return what :meth:`save` wrote.
+
+        Raises:
+            AlstmError: the file is missing or damaged.
+        """
+        streams: dict[str, np.ndarray] = load_plain(self.file_of(video_id), "delete it, and run again")
+        return streams
+
+
+class FeatureFolder:
+    """A folder of features that can be trained on.
+
+    Args:
+        path: need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.raw = RawFolder(path / "raw")
+        self.ledger = Ledger(path / "manifest.jsonl", "video")
+
+    def has(self, job: Job) -> bool:
+        """Return whether the raw numbers of a clip are here, made from its file as it is now."""
+        row = self.ledger.rows.get(job.id)
+        if row is None or not self.raw.file_of(job.id).exists():
+            return False
+        about = job.path.stat()
+        return (row["bytes"], row["modified"]) == (about.st_size, about.st_mtime_ns)
+
+    def notes(self, jobs: Sequence[Job]) -> list[str]:
+        """Return what was odd about the files of clips."""
+        return [f"{job.id}: {note}" for job in jobs for note in self.ledger.rows[job.id]["notes"]]
+
+    def write(self, jobs: Sequence[Job], extractor: Extractor, classes: Mapping[str, int] | None) -> None:
+        """Write the data set.
+
+        Args:
+            jobs: clips whose raw numbers are here.
+            extractor: with all projections that it needs.
+            classes: indices by name; None for clips without labels.
+        """
+        extractor.save(self.path)
+        self._write_shards(jobs, extractor)
+        self._keep_only(jobs)
+        if classes is None:
+            write_filelist(self.path / "infer.list", sorted((self.path / "tf" / "infer").glob("*.tfrecord")))
+        else:
+            write_classes(self.path / "labels.csv", classes)
+            self._write_own_config(max(classes.values(), default=0) + 1)
+
+    def _keep_only(self, jobs: Sequence[Job]) -> None:
+        """Drop the rows of other clips; update labels and splits, which change without a new extraction."""
+        rows = self.ledger.rows
+        self.ledger.rows = {job.id: {**rows[job.id], **labels_and_split(job)} for job in jobs}
+
+    def _write_shards(self, jobs: Sequence[Job], extractor: Extractor) -> None:
+        """Write the clips of each split as TFRecords, and remove shards of an earlier run."""
+        for split, name in SHARD_NAMES.items():
+            chosen = [job for job in jobs if job.split == split]
+            folder = self.path / "tf" / split
+            written = set()
+            for number, first in enumerate(range(0, len(chosen), CLIPS_PER_SHARD)):
+                shard = chosen[first : first + CLIPS_PER_SHARD]
+                path = folder / (name % number)
+                write_videos(path, (extractor.record(job.id, job.labels, self.raw.load(job.id)) for job in shard))
+                written.add(path)
+            for path in set(folder.glob("*.tfrecord")) - written:
+                path.unlink()
+
+    def _write_own_config(self, num_classes: int) -> None:
+        """Write a configuration for few clips to begin with, unless there is one."""
+        path = self.path / "own.yaml"
+        if path.exists():  # it may hold the user's own settings
+            return
+        settings = yaml.safe_load((project_root() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
+        settings["MODEL"] |= {"dataset": "own videos", "drop_rate": 0.5, "num_classes": num_classes}
+        settings["TRAIN"] |= {"weight_decay": 0.0008, "warmup_iters": 10, "schedule": "step", "decay_epochs": []}
+        settings["TRAIN"] |= {"epoch": 40, "patience": 8, "filelist": "train.list"}
+        for section, name in (("VALID", "val"), ("TEST", "test"), ("INFER", "infer")):
+            settings[section]["filelist"] = f"{name}.list"
+        settings["INFER"]["class_names"] = "labels.csv"
+        with atomic_write(path, "w") as file:
+            file.write("# To begin with: few clips, small layers, stop when validation no longer improves.\n")
+            yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
+
+
+def labels_and_split(job: Job) -> Row:
+    """Return the part of a clip's row in the manifest that comes from its labels."""
+    return {"labels": list(job.labels), "split": job.split}
