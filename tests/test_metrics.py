@@ -45,7 +45,7 @@ def slow_ap(pairs, num_positives):
 def slow_metrics(scores, labels, num_classes, top_k):
     scores = [[float(score) for score in row] for row in scores]
     hits, shares, pool = 0, 0.0, []
-    by_class = {index: [] for index in range(num_classes)}
+    by_class: dict[int, list[tuple[float, bool]]] = {index: [] for index in range(num_classes)}
     for row, truth in zip(scores, labels, strict=True):
         hits += best_classes(row, 1)[0] in truth
         if truth:

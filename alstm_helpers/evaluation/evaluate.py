@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -16,13 +16,15 @@ from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.ranks import ALONE, Ranks
 from alstm_helpers.runtime import paddle
 
+Scored: TypeAlias = tuple[Batch, np.ndarray, float]  # a batch, its scores (B, C), and its summed loss
 Observer: TypeAlias = Callable[[Batch, np.ndarray], None]  # receives a batch and its scores (B, C)
 
 
-def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Iterator[tuple[Batch, np.ndarray, float]]:
+def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Generator[Scored, None, None]:
     """Yield each batch with its scores, float32 (B, C) in [0, 1], and its loss summed over classes and videos.
 
-    The network scores in evaluation mode (no dropout) and returns to its own mode afterwards.
+    The network scores in evaluation mode (no dropout) and returns to its own mode when the iterator ends or
+    is closed.
     """
     with evaluating(net):
         for batch in batches:

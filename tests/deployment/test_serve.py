@@ -178,9 +178,9 @@ def test_a_damaged_archive_is_refused_or_read(place, value):
     assert arrays["rgb"].shape == (3, 1024)
 
 
-def test_an_internal_error_reveals_no_details(folder):
+def test_an_internal_error_reveals_no_details(folder, monkeypatch):
     predictor = Predictor(folder)
-    predictor._run = lambda arrays: 1 / 0
+    monkeypatch.setattr(predictor, "_run", lambda arrays: 1 / 0)
     client = TestClient(create_app(predictor), raise_server_exceptions=False)
     answer = client.post("/predict", content=npz(**PAYLOAD))
     assert answer.status_code == 500 and answer.json() == {"error": "internal error: ZeroDivisionError"}
@@ -197,15 +197,14 @@ def served(folder):
 
 def test_many_clients_at_once(served, net):
     """Each of eight clients gets the answers for its own videos."""
-    wrong = []
+    wrong: list[tuple[int, int]] = []
 
     def client(seed):
         for number in range(5):
             payload = a_payload(5 + seed + number, seed=seed)
             found = requests.post(f"{served}/predict", data=npz(**payload), timeout=20).json()
-            batch = payload["rgb"][None], payload["audio"][None], np.array([len(payload["rgb"])])
             if abs(found["labels"][0]["score"] - expected[seed, number]) > 1e-5 or len(found["labels"]) != 3:
-                wrong.append((seed, number, batch, found))
+                wrong.append((seed, number))
 
     expected = {}
     for seed in range(8):

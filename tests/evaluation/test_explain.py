@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support import a_net, a_video, score_all, write_shards
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.explain import explain, strongest_second, videos_with_ids, write_explanation
+from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.runtime import paddle
 
 
@@ -38,6 +40,8 @@ def test_contributions_are_the_slope_of_the_logit(net, video):
     """By finite differences: change the attention weight of one second, and nothing else."""
     report = explain(net, video, top_k=1)
     label = report["labels"][0]
+    contributions = {"rgb": label["rgb"], "audio": label["audio"]}
+    attention = {"rgb": report["attention"]["rgb"], "audio": report["attention"]["audio"]}
     inputs = [paddle.to_tensor(array) for array in (video.rgb[None], video.audio[None], np.array([12]))]
     original = type(net)._stream
     step = 1e-2
@@ -64,8 +68,8 @@ def test_contributions_are_the_slope_of_the_logit(net, video):
     for stream, name in enumerate(("rgb", "audio")):
         for second in (0, 5, 11):
             slope = (logit(stream, second, step) - logit(stream, second, -step)) / (2 * step)
-            expected = report["attention"][name][second] * slope
-            assert label[name][second] == pytest.approx(expected, rel=0.02, abs=2e-5)
+            expected = attention[name][second] * slope
+            assert contributions[name][second] == pytest.approx(expected, rel=0.02, abs=2e-5)
 
 
 def test_mode_and_gradients_of_the_network_stay_as_they_were(net, video):
@@ -132,7 +136,7 @@ def test_each_label_is_due_to_its_own_seconds():
     rgb, audio = np.zeros((3, 1024), np.uint8), np.zeros((3, 128), np.uint8)
     rgb[:, :3], audio[0, 1] = np.diag([1, 2, 3]), 5
     video = a_video("r", 3)._replace(rgb=rgb, audio=audio)
-    labels = {label["index"]: label for label in explain(Readable(), video, top_k=3)["labels"]}
+    labels = {label["index"]: label for label in explain(cast(AttentionLSTM, Readable()), video, top_k=3)["labels"]}
     assert labels[0]["rgb"] == pytest.approx([0.2, 0, 0]) and labels[0]["audio"] == pytest.approx([0, 0, 0])
     assert labels[1]["rgb"] == pytest.approx([0, 0.6, 0]) and labels[1]["audio"] == pytest.approx([6, 0, 0])
     assert labels[2]["rgb"] == pytest.approx([0, 0, 1.5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,9 +15,10 @@ from alstm_helpers.data.dataset import collate, read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
-from alstm_helpers.evaluation.predict import predict, read_thresholds, write_predictions
+from alstm_helpers.evaluation.predict import PredictionRow, predict, read_thresholds, write_predictions
 from alstm_helpers.evaluation.report import ReportOptions, write_report
 from alstm_helpers.metrics import YouTube8MMetrics, best_classes
+from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import build_model
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import write_videos
@@ -46,6 +48,10 @@ class FixedNet:
 
     def __call__(self, rgb, audio, lengths):
         return paddle.to_tensor(self.logits[rgb.numpy()[:, 0, 0]])
+
+
+def fixed_net(logits: list[list[float]]) -> AttentionLSTM:
+    return cast(AttentionLSTM, FixedNet(logits))
 
 
 def looked_up(count, *, num_classes):
@@ -87,14 +93,14 @@ def test_labels_are_the_best_scores_best_first(net, shards):
 
 def test_scores_are_sigmoids_of_each_class_alone():
     """Unlike PaddleVideo's softmax of sigmoids: two classes can both get nearly 1."""
-    (row,) = predict(FixedNet([[10.0, 10.0, 0.0]]), looked_up(1, num_classes=3), top_k=3)
+    (row,) = predict(fixed_net([[10.0, 10.0, 0.0]]), looked_up(1, num_classes=3), top_k=3)
     found = [(label["index"], label["score"]) for label in row["labels"]]
     assert found == [(0, 0.999955), (1, 0.999955), (2, 0.5)]
 
 
 def test_equal_scores_give_the_smaller_class_first():
     logits = [[1.0, 2.0, 1.0, 2.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0]]
-    rows = list(predict(FixedNet(logits), looked_up(2, num_classes=5), top_k=4))
+    rows = list(predict(fixed_net(logits), looked_up(2, num_classes=5), top_k=4))
     assert [[label["index"] for label in row["labels"]] for row in rows] == [[1, 3, 0, 2], [0, 1, 2, 3]]
 
 
@@ -105,20 +111,20 @@ def test_best_classes_with_equal_scores_at_the_cut():
 
 
 def test_more_labels_requested_than_classes():
-    (row,) = predict(FixedNet([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=20)
+    (row,) = predict(fixed_net([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=20)
     assert [label["index"] for label in row["labels"]] == [1, 2, 0]
 
 
 def test_names_are_given_where_known():
     names = {1: "Game", 2: "Vehicle"}
-    (row,) = predict(FixedNet([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=3, class_names=names)
+    (row,) = predict(fixed_net([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=3, class_names=names)
     assert [label["name"] for label in row["labels"]] == ["Game", "Vehicle", None]
 
 
 def test_an_id_that_is_not_utf_8_is_escaped():
     video = a_video("x", 1)._replace(id=b"a\xffb")
     video.rgb[0, 0] = 0
-    (row,) = predict(FixedNet([[1.0, 0.0]]), [collate([video], 2)], top_k=1)
+    (row,) = predict(fixed_net([[1.0, 0.0]]), [collate([video], 2)], top_k=1)
     assert row["video"] == "a\\xffb"
 
 
@@ -132,7 +138,7 @@ def test_the_network_stays_in_training_mode(net, shards):
 
 
 def test_write_predictions(tmp_path):
-    rows = [
+    rows: list[PredictionRow] = [
         {
             "video": "a,b",
             "labels": [{"index": 3, "name": "看 3", "score": 0.75}, {"index": 0, "name": None, "score": 0}],
@@ -163,7 +169,7 @@ def test_csv_and_json_lines_agree(net, shards, tmp_path):
 
 
 def test_a_failure_midway_leaves_the_old_files(tmp_path):
-    rows = [{"video": "v", "labels": []}]
+    rows: list[PredictionRow] = [{"video": "v", "labels": []}]
     write_predictions(rows, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 

@@ -100,10 +100,12 @@ def test_files(tmp_path):
     done = write_report(metrics, 2.5, path, ReportOptions(16, names={1: "eins, zwei"}, resamples=10))
     result = json.loads(path.read_text(encoding="utf-8"))
     assert result == {**metrics.result(), "loss": 2.5}
-    assert done == (result, json.loads((path.parent / "report.json").read_text(encoding="utf-8")))
+    assert done.metrics == result
+    assert done.details == json.loads((path.parent / "report.json").read_text(encoding="utf-8"))
     assert done.details["batch_averaged_gap"]["value"] == batch_averaged_gap(metrics, 16)
     assert done.details["batch_averaged_gap"]["batch_size"] == 16
-    assert done.details["best_f1"]["threshold"] == best_f1(*metrics.pool(), int(metrics.positives().sum()))[0]
+    scores, hits = metrics.pool()
+    assert done.details["best_f1"]["threshold"] == best_f1(scores, hits, int(metrics.positives().sum()))[0]
     assert sum(band["classes"] for band in done.details["frequency_bands"]) == 6
     names = ["classes.csv", "classes.png", "m.json", "precision_recall.png", "report.json"]
     assert sorted(item.name for item in path.parent.iterdir()) == names
