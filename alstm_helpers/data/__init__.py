@@ -1,1 +1,1 @@
-"""From shards to batches (chapter 3)."""
+"""Data (chapter 3): download, convert, split and list shards, read them as batches; the built-in FlashDigits."""

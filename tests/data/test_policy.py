@@ -1,4 +1,4 @@
-"""The table of odd and broken shards in data/README.md, row by row: each is made, converted among good ones, read."""
+"""The table of odd and broken shards in data/README.md: each row is made, converted with good shards, and read."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def no_frames(example):
         del example.feature_lists.feature_list[name].feature[:]
 
 
-def further(example):
+def additional(example):
     example.context.feature["mean_rgb"].float_list.value.extend([0.5] * 1024)
     example.context.feature["segment_labels"].int64_list.value.append(7)
     example.feature_lists.feature_list["flow"].feature.add().bytes_list.value.append(b"x")
@@ -130,10 +130,10 @@ MAKERS = {
     "zero records (an empty file)": raw(lambda _: b""),
     "a gzip file": raw(gzip.compress),
     "a CSV named .tfrecord": raw(lambda _: "video,labels\nclip.mp4,烹饪;music\n".encode()),
-    "a payload that is no SequenceExample": record(lambda _: b"\xff" * 40),
+    "a payload that is not a SequenceExample": record(lambda _: b"\xff" * 40),
     "a video-level shard": record(video_level),
     "features under other names": record(renamed),
-    "no sound at all": record(without("feature_lists", "feature_list", "audio")),
+    "no audio": record(without("feature_lists", "feature_list", "audio")),
     "rgb and audio of different lengths": record(
         lambda e: e.feature_lists.feature_list["audio"].feature.pop() and None
     ),
@@ -148,8 +148,8 @@ MAKERS = {
     "a label ≥ num_classes": record(labels(3862)),
     "more than 300 frames": record(lambda _: encode_video(LONG)),
     "no frames": record(no_frames),
-    "further features, in the context or by the second": record(further),
-    "video_id in place of id (2017)": record(id_of_2017),
+    "additional features, per video or per second": record(additional),
+    "video_id instead of id (2017)": record(id_of_2017),
     "another valid encoding of the same message": record(in_two_parts),
 }
 KEPT = {
@@ -201,7 +201,7 @@ def test_nframes_is_cut_at_300_and_so_are_batches(tmp_path):
 
 
 @pytest.mark.parametrize("shard", ["odd.tfrecord", "odd.pkl"])
-def test_a_label_beyond_the_classes_is_refused_by_the_reader(tmp_path, shard):
+def test_a_label_out_of_range_is_refused_by_the_reader(tmp_path, shard):
     MAKERS["a label ≥ num_classes"](tmp_path / "odd.tfrecord")
     convert(tmp_path, tmp_path, ConvertOptions(workers=1))
     list(read_batches([tmp_path / shard], 2, 3863))
