@@ -29,10 +29,10 @@ course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
 
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest -q
 
 coverage: setup
-	$(RUN) -m pytest --cov
+	$(RUN) -m pytest -q --cov
 
 lab: setup
 	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1 $(QUIET)
@@ -49,10 +49,10 @@ $(READY): requirements.lock pyproject.toml
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(GPU),)
-	$(PIP) --require-hashes -r requirements.lock
+	$(PIP) --no-deps --require-hashes -r requirements.lock
 else
 	sed '/^paddlepaddle==/,/^    # /d' requirements.lock > $(VENV)/without-paddle.lock
-	$(PIP) --require-hashes -r $(VENV)/without-paddle.lock
+	$(PIP) --no-deps --require-hashes -r $(VENV)/without-paddle.lock
 	$(PIP) "paddlepaddle-gpu==$(PADDLE_VERSION)" --find-links $(PADDLE_WHEELS)
 endif
 	$(PIP) --no-deps --no-build-isolation --editable .
@@ -88,7 +88,7 @@ BUNDLE = attention-lstm-course
 bundle: setup
 	rm -rf build/bundle && mkdir -p build/bundle
 	git archive --prefix=$(BUNDLE)/ HEAD | tar x -C build/bundle
-	$(RUN) -m pip download --quiet --disable-pip-version-check --require-hashes -r requirements.lock --dest build/bundle/$(BUNDLE)/wheels
+	$(RUN) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock --dest build/bundle/$(BUNDLE)/wheels
 	$(RUN) -c "from alstm_helpers.course.lab import Lab; Lab('bundle', profile='tiny', seed=0, data_dir='build/bundle/$(BUNDLE)/data/course/tiny').ensure_data()"
 	tar cf build/$(BUNDLE).tar -C build/bundle $(BUNDLE)
 

@@ -74,7 +74,7 @@ def test_every_locked_package_has_hashes_and_names_its_notebooks():
     blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK)[1:]
     assert len(blocks) > 100
     for block in blocks:
-        assert re.match(r"[A-Za-z0-9_.-]+==\S+", block), block.splitlines()[0]
+        assert re.match(r"[A-Za-z0-9_.-]+(\[[a-z0-9,-]+\])?==\S+", block), block.splitlines()[0]
         assert "--hash=sha256:" in block, block.splitlines()[0]
         assert re.search(r"# notebooks 0\d", block), block.splitlines()[0]
 

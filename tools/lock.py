@@ -21,9 +21,10 @@ HEADER = """\
 # Made by `make lock` from pyproject.toml; do not edit. Every package carries the notebooks that need it.
 # Installed by `make course`, `make test` and `make lab` with hashes checked. Linux and macOS, Python 3.10 to 3.12.
 """
+# Extras stay: before 23.3, pip does not see that `coverage==…` pins `coverage[toml]`, and refuses the hashes.
 COMPILE = (
     "uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.10 --fork-strategy fewest "
-    "--generate-hashes --no-header --no-emit-index-url --annotation-style line --output-file"
+    "--generate-hashes --no-header --no-emit-index-url --annotation-style line --no-strip-extras --output-file"
 )
 
 
@@ -42,12 +43,12 @@ def direct_notebooks(pyproject: str) -> dict[str, set[int]]:
 
 
 def name_of(block: str) -> str:
-    """Return the package that a block of the lock pins.
+    """Return the package that a block of the lock pins, without its extras.
 
     Raises:
-        ValueError: the block does not begin with ``name==``.
+        ValueError: the block does not begin with ``name==`` or ``name[extra]==``.
     """
-    pinned = re.match(r"([A-Za-z0-9_.-]+)==", block)
+    pinned = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^]]+\])?==", block)
     if not pinned:
         raise ValueError(f"not a pinned package: {block.splitlines()[0]}")
     return pinned[1]

@@ -39,7 +39,7 @@ class Check(NamedTuple):
 
 def locked_versions(lock: Path) -> dict[str, str]:
     """Return the version of each package in a lock file; none if there is no such file."""
-    pattern = re.compile(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", re.MULTILINE)
+    pattern = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]+\])?==([^\s;\\]+)", re.MULTILINE)
     return dict(pattern.findall(lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
 
 
@@ -73,7 +73,7 @@ def check_paddle() -> Iterator[Check]:
     try:
         paddle = runtime.paddle
     except Exception as error:  # a broken wheel can raise any error; this check must report it
-        yield Check("paddle import", FAIL, f"{error or type(error).__name__}; reinstall with `make lab`")
+        yield Check("paddle import", FAIL, f"{str(error) or type(error).__name__}; reinstall with `make lab`")
         return
     a = paddle.to_tensor([[1.0, 2.0]], stop_gradient=False)
     (a * a).sum().backward()
