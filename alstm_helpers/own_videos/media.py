@@ -264,8 +264,10 @@ class _OpenClip:
 
     def sound(self) -> AudioStream | None:
         """Return the first stream of sound that can be decoded."""
-        # Phones also write tracks that only their maker's software can decode, such as Apple's spatial sound.
-        return next((stream for stream in self.container.streams.audio if stream.codec_context is not None), None)
+        # Phones also write tracks that only their maker's software can decode, such as Apple's spatial sound. They have no
+        # codec context, though PyAV's types say otherwise.
+        streams = self.container.streams.audio
+        return next((found for found in streams if found.codec_context is not None), None)  # type: ignore[redundant-expr]
 
     def stated_duration(self) -> float | None:
         """Return the duration that the file states, in seconds."""
