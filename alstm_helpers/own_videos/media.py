@@ -264,8 +264,8 @@ class _OpenClip:
 
     def sound(self) -> AudioStream | None:
         """Return the first stream of sound that can be decoded."""
-        # Phones also write tracks that only their maker's software can decode, such as Apple's spatial sound. They have no
-        # codec context, though PyAV's types say otherwise.
+        # Phones also write tracks that only their maker's software can decode, such as Apple's spatial sound.
+        # These have no codec context, though PyAV's types say otherwise.
         streams = self.container.streams.audio
         return next((found for found in streams if found.codec_context is not None), None)  # type: ignore[redundant-expr]
 
