@@ -86,7 +86,7 @@ def convert(
     *,
     progress: ProgressBar = no_progress,
 ) -> Conversion:
-    """Convert every ``*.tfrecord`` below ``source`` to ``target/<name>.pkl``; a rerun converts what is missing.
+    """Convert every ``*.tfrecord`` below ``source`` to ``target/<name>.pkl``; a rerun converts the missing ones.
 
     ``target/manifest.jsonl`` gets one object per shard: ``shard, videos, frames, bytes, sha256, seconds``, where
     bytes and sha256 are the pickle's. A shard is done when it has a row, and its pickle has that size and is not

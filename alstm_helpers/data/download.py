@@ -15,6 +15,7 @@ import shutil
 import string
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def download(
     report: Callable[[str], None] = lambda line: None,
     progress: ProgressBar = no_progress,
 ) -> Downloads:
-    """Fetch a partition, or part of it, into ``out``; a rerun fetches what is missing.
+    """Fetch a partition, or part of it, into ``out``; a rerun fetches the missing files.
 
     ``out/downloads.jsonl`` records the verified files, so that a rerun need not read them again.
 
@@ -156,9 +157,9 @@ def download(
     with ledger.claimed():
         todo = [remote for remote in wanted if not _is_done(remote, files.out, ledger)]
         total = _check_space(files, todo, report) if todo else 0
-        outcomes = files.fetch_all(todo, options.workers)
-        bar = progress(outcomes, total=len(todo), desc="downloading", size=_bytes_of, total_size=total)
-        done, failed = ledger.add_all(bar)
+        with closing(files.fetch_all(todo, options.workers)) as outcomes:  # an error here must stop the transfers
+            bar = progress(outcomes, total=len(todo), desc="downloading", size=_bytes_of, total_size=total)
+            done, failed = ledger.add_all(bar)
     return Downloads(len(done), sum(map(_bytes_of, done)), len(wanted) - len(todo), failed)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,7 +88,7 @@ class Files:
         except (requests.RequestException, ValueError):
             return None
 
-    def fetch_all(self, remotes: Iterable[Remote], workers: int) -> Iterator[Row | AlstmError]:
+    def fetch_all(self, remotes: Iterable[Remote], workers: int) -> Generator[Row | AlstmError, None, None]:
         """Fetch files, ``workers`` at a time; yield the outcome of :meth:`fetch` for each as it finishes.
 
         If the caller's loop ends early (Ctrl-C, a full disk), stop the files in transfer; a later run resumes them.
@@ -117,7 +117,7 @@ class Files:
         return AlstmError(f"{url} → {remote.local_name}", f"{problems[-1]}, {len(problems)} times", AGAIN)
 
     def _fetch_rest(self, url: str, part: Path) -> str:
-        """Append what is missing of a file; return what went wrong, or "" if the file is complete."""
+        """Append the missing rest of a file; return "" if it is complete, otherwise the problem."""
         have = part.stat().st_size if part.exists() else 0
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
         try:

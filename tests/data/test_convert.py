@@ -1,4 +1,4 @@
-"""Conversion: pickles equal their TFRecords, a rerun does what is missing, a bad shard does not spoil the others."""
+"""Conversion: pickles equal their TFRecords, a rerun converts the missing ones, a bad shard does not affect others."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def hashes(folder):
 
 @pytest.fixture
 def source(tmp_path):
-    """Shards of 2, 1 and 3 videos, of which one lies in a folder below."""
+    """Shards of 2, 1 and 3 videos, one of them in a subfolder."""
     root = tmp_path / "tf 数据"
     for name, number in (("train0000", 2), ("train0001", 1), ("more/train0002", 3)):
         path = root / f"{name}.tfrecord"
@@ -107,24 +107,24 @@ def test_the_pickle_is_named_up_to_the_first_dot(tmp_path, target):
 
 
 def test_progress_sees_every_finished_shard(source, target):
-    seen = []
+    asked, seen = [], []
 
-    def progress(items, *, total, desc, size, total_size):
-        seen.append((total, desc, total_size))
+    def progress(items, *, total=None, desc="", size=None, total_size=None):
+        asked.append((total, desc, total_size))
         for item in items:
             seen.append((item["shard"], size(item)))
             yield item
 
     convert(source, target, ConvertOptions(workers=1), progress=progress)
     sizes = {path.name: path.stat().st_size for path in source.rglob("*.tfrecord")}
-    assert seen[0] == (3, "converting", sum(sizes.values()))
-    assert sorted(seen[1:]) == sorted(sizes.items())
+    assert asked == [(3, "converting", sum(sizes.values()))]
+    assert sorted(seen) == sorted(sizes.items())
 
 
 # --- a rerun ----------------------------------------------------------------------------------------------------
 
 
-def test_a_rerun_skips_what_is_done(source, target):
+def test_a_rerun_skips_finished_shards(source, target):
     convert(source, target, ConvertOptions(workers=1))
     before = {path: path.stat().st_mtime_ns for path in target.iterdir()}
     assert counts(convert(source, target, ConvertOptions(workers=1))) == (0, 0, 0, 3, 0)

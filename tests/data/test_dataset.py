@@ -39,6 +39,18 @@ def shuffled(shards, batch_size=8, *, seed=0, epoch=0, shuffle_shards=4):
     return list(shuffled_batches(shards, batch_size, CLASSES, Shuffle(seed, epoch, shuffle_shards)))
 
 
+def calls_of(name, monkeypatch):
+    """The first argument of each call of a function of the module, from now on."""
+    seen, function = [], getattr(dataset, name)
+
+    def watched(first, *rest):
+        seen.append(first)
+        return function(first, *rest)
+
+    monkeypatch.setattr(dataset, name, watched)
+    return seen
+
+
 # --- one batch --------------------------------------------------------------------------------------------------
 
 
@@ -154,9 +166,7 @@ def test_shards_are_mixed(four_shards):
 
 
 def test_only_as_many_shards_as_asked_for_are_read_ahead(four_shards, monkeypatch):
-    read = []
-    original = dataset.load_shard
-    monkeypatch.setattr(dataset, "load_shard", lambda path: read.append(path) or original(path))
+    read = calls_of("load_shard", monkeypatch)
     batches = shuffled_batches(four_shards, 8, CLASSES, Shuffle(0, 0, 2))
     first = next(batches)
     assert len(read) == 2
@@ -239,9 +249,7 @@ def test_an_epoch_can_be_resumed_at_any_batch(four_shards, start):
 
 
 def test_skipped_batches_are_not_collated(four_shards, monkeypatch):
-    collated = []
-    original = dataset.collate
-    monkeypatch.setattr(dataset, "collate", lambda videos, classes: collated.append(1) or original(videos, classes))
+    collated = calls_of("collate", monkeypatch)
     order = Shuffle(seed=0, epoch=0, shuffle_shards=4, start=6)
     assert len(list(shuffled_batches(four_shards, 8, CLASSES, order))) == len(collated) == 2
 

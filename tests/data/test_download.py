@@ -82,7 +82,7 @@ def test_a_fault_is_retried_until_the_file_is_right(server, tmp_path, fault):
     assert server.gets.count(name) == 2
 
 
-def test_what_was_cut_off_is_resumed_not_fetched_again(server, tmp_path):
+def test_a_file_that_was_cut_off_is_resumed_not_fetched_again(server, tmp_path):
     server.faults["trainab.tfrecord"] = ["cuts off"]
     fetch(server, tmp_path)
     assert server.ranges == ["bytes=16384-"]  # of 20,000 bytes, the whole chunks
@@ -126,7 +126,7 @@ def test_a_damaged_local_file_is_fetched_again(server, tmp_path):
 
 def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path):
     server.announced_size = 10**15
-    lines = []
+    lines: list[str] = []
     with pytest.raises(AlstmError, match="GB to fetch"):
         fetch(server, tmp_path, report=lines.append)
     assert server.gets == []
@@ -169,18 +169,18 @@ def test_a_file_in_transfer_is_stopped_in_its_middle(server, tmp_path):
 
 
 def test_progress_counts_bytes(server, tmp_path):
-    seen = []
+    asked, sizes = [], []
 
-    def progress(items, *, total, desc, size, total_size):
-        seen.append((total, desc, total_size))
+    def progress(items, *, total=None, desc="", size=None, total_size=None):
+        asked.append((total, desc, total_size))
         for item in items:
-            seen.append(size(item))
+            sizes.append(size(item))
             yield item
 
     server.faults["trainab.tfrecord"] = ["wrong file"] * 5
     fetch(server, tmp_path, progress=progress)
-    assert seen[0] == (6, "downloading", 300_000)
-    assert sorted(seen[1:]) == [0, *[50_000] * 5]
+    assert asked == [(6, "downloading", 300_000)]
+    assert sorted(sizes) == [0, *[50_000] * 5]
 
 
 def test_a_server_that_denies_the_range_of_a_whole_file(server, tmp_path):

@@ -30,7 +30,7 @@ from alstm_helpers.pickles import load_videos
 from alstm_helpers.tfrecord import read_videos
 
 # ITU-T Recommendation Q.23, the keys 0 to 9: frequencies in Hz.
-KEYS = {
+KEYS: dict[tuple[int, ...], int] = {
     (941, 1336): 0,
     (697, 1209): 1,
     (697, 1336): 2,
@@ -166,7 +166,13 @@ def test_labels_csv(tiny_data):
 
 def test_progress_sees_every_shard(tmp_path):
     seen = []
-    make_data(tmp_path, SMALL, workers=1, progress=lambda items, **_: (seen.append(item) or item for item in items))
+
+    def progress(items, **_):
+        for item in items:
+            seen.append(item)
+            yield item
+
+    make_data(tmp_path, SMALL, workers=1, progress=progress)
     assert len(seen) == 4
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: download, convert and make-data, run again, end as if nothing had happened."""
+"""SIGKILL at random moments: download, convert and make-data, run again, end as if they had not been killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -36,7 +36,7 @@ DOWNLOAD += "download('2/frame/train', 'us', {!r}, DownloadOptions(base_url={!r}
 
 
 def results(folder: Path) -> dict[str, object]:
-    """Every file below a folder, hidden ones too; the records without seconds, which no two runs share."""
+    """Every file below a folder, hidden ones too; rows of records without their seconds, which differ in every run."""
     found: dict[str, object] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content: object = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -47,42 +47,42 @@ def results(folder: Path) -> dict[str, object]:
     return found
 
 
-def started(code: str) -> subprocess.Popen[str]:
-    """A Python that has come to its work, in a process group of its own."""
-    run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, start_new_session=True)
-    assert run.stdout is not None and run.stdout.readline() == "go\n"
-    return run
+@contextlib.contextmanager
+def started(code: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a Python in its own process group, and wait until its work begins."""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert run.stdout is not None and run.stdout.readline() == "go\n"
+        yield run
 
 
 def killed_and_run_again(
     tmp_path: Path, code: Callable[[Path, int], str], again: Callable[[Path], object], workers: int
 ) -> None:
-    """Kill ``code`` in a new folder each time, once it is somewhere in its work; then ``again`` must mend it all.
+    """Kill ``code`` at a random moment of its work, in a new folder each time; ``again`` must then complete it.
 
     Half of the kills hit the parent alone, so that with several workers orphans may still be writing meanwhile.
     """
     again(tmp_path / "whole")
-    run = started(code(tmp_path / "timed", workers))
-    start = time.perf_counter()
-    assert run.wait(timeout=60) == 0
-    run.stdout.close()
-    seconds = time.perf_counter() - start
+    with started(code(tmp_path / "timed", workers)) as run:
+        start = time.perf_counter()
+        assert run.wait(timeout=60) == 0
+        seconds = time.perf_counter() - start
     expected = results(tmp_path / "whole")
     assert results(tmp_path / "timed") == expected
     rng = random.Random(workers)
     interrupted = 0
     for number in range(KILLS):
         folder = tmp_path / f"killed {number}"
-        run = started(code(folder, workers))
-        time.sleep(rng.uniform(0, seconds))
-        (os.kill if number % 2 else os.killpg)(run.pid, signal.SIGKILL)
-        interrupted += run.wait() == -signal.SIGKILL
-        again(folder)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # there were no orphans
-            os.killpg(run.pid, signal.SIGKILL)
-            again(folder)  # what they were at
-        assert results(folder) == expected, f"kill {number}"
-        run.stdout.close()
+        with started(code(folder, workers)) as run:
+            time.sleep(rng.uniform(0, seconds))
+            (os.kill if number % 2 else os.killpg)(run.pid, signal.SIGKILL)
+            interrupted += run.wait() == -signal.SIGKILL
+            again(folder)
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # there were no orphans
+                os.killpg(run.pid, signal.SIGKILL)
+                again(folder)  # they may have been writing
+            assert results(folder) == expected, f"kill {number}"
     assert interrupted > KILLS / 2  # else most kills came too late to test anything
 
 
@@ -146,11 +146,16 @@ class SlowMirror(BaseHTTPRequestHandler):
             time.sleep(0.005)
 
 
+class QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_):
+        """Say nothing: a client that is killed breaks its connection."""
+
+
 @pytest.fixture
 def mirror():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), SlowMirror)
-    server.daemon_threads = True
-    server.handle_error = lambda *_: None  # a client that is killed breaks its connection
+    server = QuietServer(("127.0.0.1", 0), SlowMirror)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
