@@ -127,7 +127,7 @@ def test_gpu(monkeypatch, built, gpus, driver, status, part):
     monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: built)
     monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(paddle.device.cuda, "get_device_name", lambda index: "Tesla")
-    monkeypatch.setattr(doctor.shutil, "which", lambda name: driver)
+    monkeypatch.setattr("alstm_helpers.machine.doctor.shutil.which", lambda name: driver)
     row = rows_of(doctor.check_paddle)["gpu"]
     assert row.status == status and part in row.detail
 
@@ -155,7 +155,7 @@ def test_speed_is_compared_with_the_recommended_settings(monkeypatch, here, fres
         return SimpleNamespace(returncode=0, stdout=f"a banner\n{fresh}\n" if fresh else "")
 
     monkeypatch.setattr(runtime, "matmul_gflops", lambda: here)
-    monkeypatch.setattr(doctor.subprocess, "run", run)
+    monkeypatch.setattr("alstm_helpers.machine.doctor.subprocess.run", run)
     (row,) = doctor.check_speed()
     assert row.status == status and f"{here:.0f} GFLOP/s" in row.detail
     assert ("102 with the recommended" in row.detail) == (status == WARN)
@@ -164,7 +164,8 @@ def test_speed_is_compared_with_the_recommended_settings(monkeypatch, here, fres
 
 @pytest.mark.parametrize("free, status", [(50, OK), (1, WARN)])
 def test_disk(monkeypatch, free, status):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=free * 10**9))
+    usage = SimpleNamespace(free=free * 10**9)
+    monkeypatch.setattr("alstm_helpers.machine.doctor.shutil.disk_usage", lambda path: usage)
     (row,) = doctor.check_disk()
     assert row.status == status and f"{free}.0 GB" in row.detail
 
