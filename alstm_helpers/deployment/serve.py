@@ -157,7 +157,7 @@ def _to_uint8(numbers: np.ndarray) -> np.ndarray:
 
 
 def _from_npz(body: bytes) -> dict[str, np.ndarray]:
-    """Return both arrays; at most 300 seconds and a header are unpacked, whatever the archive holds."""
+    """Return both arrays; at most 300 seconds and a header are unpacked from any archive."""
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         for name, dim in DIMS.items():

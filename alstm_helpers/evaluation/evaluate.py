@@ -33,7 +33,7 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Generator[Sco
                 logits = net(rgb, audio, lengths)  # (B, C)
                 scores = paddle.nn.functional.sigmoid(logits).numpy()
                 loss = float(summed_loss(logits, labels))
-            yield batch, scores, loss  # outside no_grad, which holds for the whole process: the caller keeps gradients
+            yield batch, scores, loss  # outside no_grad, which is global: the caller keeps its gradients
 
 
 def collect(
