@@ -43,8 +43,8 @@ def launch(tmp_path, config, folder, *pids, **how):
     launcher = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2"]
     arguments = [f"--log_dir={tmp_path / 'logs'}", str(script), config.model_dump_json(), str(folder), json.dumps(how)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*launcher, *arguments, *map(str, pids)], env=environment, **streams)
+    command, silent = [*launcher, *arguments, *map(str, pids)], subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdout=silent, stderr=silent)
 
 
 def logs(tmp_path):
@@ -119,18 +119,18 @@ def test_two_can_go_on_with_a_batch_of_one_video(config, tmp_path):
     batches = shuffled_batches(read_filelist(section.filelist), section.batch_size, config.MODEL.num_classes, order)
     small = [len(batch.ids) for batch in batches].index(1)
 
-    def stop(items, *, total, desc):
+    def stop(items, *, total=None, desc="", size=None, total_size=None):
         for number, item in enumerate(items):
             if desc == "epoch 2/2" and number == small:
                 raise KeyboardInterrupt
             yield item
 
-    how = {"log_interval": 0, "save_interval": 1}
+    options = TrainOptions(log_interval=0, save_interval=1, seed=5, visualdl=False)
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "cut", TrainOptions(seed=5, visualdl=False, **how), progress=stop)
-    job = launch(tmp_path, config, tmp_path / "two", resume=str(tmp_path / "cut"), **how)
+        train(config, tmp_path / "cut", options, progress=stop)
+    job = launch(tmp_path, config, tmp_path / "two", resume=str(tmp_path / "cut"), log_interval=0, save_interval=1)
     assert job.wait(timeout=120) == 0, logs(tmp_path)
-    train(config, tmp_path / "one", TrainOptions(seed=5, visualdl=False, **how))
+    train(config, tmp_path / "one", options)
     close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
 
 

@@ -111,7 +111,14 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class Training:
-    """The result of :func:`train`: the network, the rows of the log, and the seconds spent in training steps."""
+    """The result of :func:`train`.
+
+    Args:
+        net: the trained network, with its last weights.
+        rows: of the log.
+        best_gap: of the validations; -1 without any.
+        train_seconds: time spent in training steps.
+    """
 
     net: AttentionLSTM
     rows: list[Row]
@@ -191,7 +198,7 @@ class _Plan:
         folder: its save_dir.
         options: the caller's options.
         ranks: the processes that train together.
-        train_shards, valid_shards: the files of the lists; without validation none of the latter.
+        train_shards, valid_shards: the files in the lists; without validation the second is empty.
         steps_per_epoch: for the schedule.
         positive_weights: float32 (C,), see :func:`alstm_helpers.model.loss.summed_loss`.
     """
@@ -254,9 +261,11 @@ def _make_plan(config: Config, folder: RunFolder, options: TrainOptions, ranks: 
 
 @dataclass(frozen=True)
 class _Start:
-    """What a training starts with: new, from pretrained weights, or from a checkpoint.
+    """What a training starts with.
 
-    ``earlier_curves`` is the VisualDL folder of the run that is resumed.
+    Args:
+        net, optimizer, precision, state: from scratch, or as a checkpoint has them; they change from step to step.
+        earlier_curves: the VisualDL folder of the run that is resumed.
     """
 
     net: AttentionLSTM
@@ -319,8 +328,8 @@ class _Run:
     """A training in progress.
 
     Args:
-        plan: what does not change.
-        start: network, optimiser, precision and position, which do.
+        plan: what is fixed.
+        start: what changes from step to step.
         report: receives the lines of the log.
         progress: wraps the batches of an epoch.
     """
@@ -328,7 +337,7 @@ class _Run:
     def __init__(self, plan: _Plan, start: _Start, report: Report, progress: ProgressBar) -> None:
         self.plan, self.report, self.progress = plan, report, progress
         self.net, self.optimizer, self.precision, self.state = start.net, start.optimizer, start.precision, start.state
-        self.config = plan.config.model_copy(deep=True)  # with how it started, so that it repeats the run
+        self.config = plan.config.model_copy(deep=True)  # with the seed and weights of the start: it repeats the run
         self.config.TRAIN.seed, self.config.TRAIN.pretrain_base = self.state.seed, self.state.pretrain_base
         if plan.writes:
             _describe(plan, self.config)
@@ -344,9 +353,9 @@ class _Run:
         return self.state.epoch < self.config.TRAIN.epoch
 
     def is_out_of_patience(self) -> bool:
-        """Return whether the last ``patience`` validations brought no better GAP; report it.
+        """Return whether the last ``patience`` validations brought no better GAP, and report it.
 
-        The log tells, also after a resume.
+        The log is counted, so a resume continues to count.
         """
         gaps = numbers_of(self.state.rows, "valid", "gap")
         since_best = len(gaps) - 1 - gaps.index(max(gaps)) if gaps else 0
@@ -463,7 +472,7 @@ class _Run:
 
 
 class _Seen:
-    """What VisualDL shows of a validation: how many scores are where in [0, 1], and the first batch."""
+    """What VisualDL shows of a validation: a histogram of the scores, and the first batch."""
 
     def __init__(self) -> None:
         self.counts = ScoreCounts()
@@ -476,7 +485,7 @@ class _Seen:
 
 
 def _describe(plan: _Plan, config: Config) -> None:
-    """Write the settings of a run, and how it is run."""
+    """Write ``config.yaml`` and ``run.json``."""
     save_config(plan.folder.config, config)
     shards = {
         key: {"number": len(found), "sha256": fingerprint(found)}
@@ -486,13 +495,17 @@ def _describe(plan: _Plan, config: Config) -> None:
 
 
 def _freeze(net: AttentionLSTM, frozen: bool) -> None:
-    """Let only the last layers learn, so that pretrained layers below them stay; or all layers."""
+    """Freeze the layers up to the attention, so that pretrained ones stay as they are; or unfreeze them."""
     for name, parameter in net.named_parameters():
         parameter.stop_gradient = frozen and not name.startswith(LAST_LAYERS)
 
 
 def _check_loss(step: Step, epoch: int) -> None:
-    """Stop a training whose loss is no longer finite."""
+    """Require a finite loss.
+
+    Raises:
+        AlstmError: it is infinite or not a number.
+    """
     if not math.isfinite(step.loss):
         raise AlstmError(
             f"epoch {epoch + 1}, the batch that starts with video {printable(step.batch.ids[0])}",

@@ -77,7 +77,8 @@ def lstm_states(inputs, w_ih, w_hh, b_ih, b_hh):
 def numpy_network(net, rgb, audio, lengths):
     """Compute logits and attention weights of each video, from its own seconds alone."""
     p = {name: array.astype(np.float64) for name, array in state_of(net).items()}
-    logits, weights = [], ([], [])
+    logits: list[np.ndarray] = []
+    weights: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for row, length in enumerate(lengths):
         pooled = []
         for stream, frames in enumerate((rgb, audio)):
@@ -141,7 +142,7 @@ def softmax_of(scores, mask):
 def test_masked_softmax_by_hand():
     """Three videos of two seconds: odds of 1 to 3; one second of padding; only padding."""
     found = softmax_of([[0.0, np.log(3)], [5.0, 99.0], [7.0, 8.0]], [[1, 1], [1, 0], [0, 0]])
-    np.testing.assert_allclose(found, [[0.25, 0.75], [1, 0], [0, 0]], atol=1e-7)
+    np.testing.assert_allclose(found, np.array([[0.25, 0.75], [1, 0], [0, 0]]), atol=1e-7)
 
 
 @pytest.mark.parametrize("padding_score", [0.0, 50.0, 10000.0, -10000.0])

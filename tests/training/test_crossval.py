@@ -14,7 +14,7 @@ from alstm_helpers.training.crossval import CrossValidation, cross_validate, fol
 IDS = [f"{name}@{part}".encode() for name in "abcdefg" for part in range(3)]
 
 
-def test_every_video_is_judged_once_and_parts_of_one_stay_together():
+def test_every_video_is_judged_once_and_its_parts_stay_together():
     folds = folds_of(IDS, 3, seed=0)
     assert sorted(np.concatenate(folds).tolist()) == list(range(len(IDS)))
     for judged in folds:
@@ -22,14 +22,14 @@ def test_every_video_is_judged_once_and_parts_of_one_stay_together():
         assert all((IDS[index][:1] in names) == (index in judged) for index in range(len(IDS)))
 
 
-def test_the_draw_depends_on_the_seed_alone():
+def test_the_folds_depend_on_the_seed_alone():
     same = [folds_of(IDS, 3, seed=1) for _ in range(2)]
     assert all(np.array_equal(a, b) for a, b in zip(*same, strict=True))
     assert any(not np.array_equal(a, b) for a, b in zip(same[0], folds_of(IDS, 3, seed=2), strict=True))
 
 
 @pytest.mark.parametrize("folds", [0, 1, 8])
-def test_numbers_that_cannot_be(folds):
+def test_impossible_numbers_of_folds(folds):
     with pytest.raises(AlstmError, match=r"--folds: 7 independent videos cannot be divided into .; pass 2 to 7"):
         folds_of(IDS, folds, seed=0)
 
@@ -42,14 +42,14 @@ def test_a_group_that_finds_nothing():
 def test_cross_validate(tiny_config, tmp_path):
     config = tiny_config.model_copy(deep=True)
     config.TRAIN.epoch = 1
-    lines = []
+    lines: list[str] = []
     found = cross_validate(config, tmp_path / "折", CrossValidation(folds=3), report=lines.append)
     assert json.loads((tmp_path / "折" / "crossval.json").read_text("utf-8")) == found
     assert sum(row["num_videos"] for row in found["folds"]) == found["pooled"]["num_videos"] == 80
     gaps = [row["gap"] for row in found["folds"]]
     assert found["gap_mean"] == pytest.approx(np.mean(gaps)) and found["gap_std"] == pytest.approx(np.std(gaps, ddof=1))
     assert lines[0].startswith(f"fold 1/3: GAP {gaps[0]:.4f} on ")
-    judged = []
+    judged: list[bytes] = []
     for number in (1, 2, 3):
         train, val = ({video.id for video in load_videos(tmp_path / "折" / f"fold{number}" / "pkl" / split / "own.pkl")}
                       for split in ("train", "val"))  # fmt: skip

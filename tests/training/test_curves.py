@@ -1,4 +1,4 @@
-"""VisualDL's files: what is in them, also after a kill and a resume; and its pages, drawn by a browser."""
+"""VisualDL's files, also after a kill and a resume, and its pages in a browser."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,11 +31,11 @@ LENGTHS = np.array([3, 2])
 COUNTS = np.arange(100), np.arange(100)[::-1]
 
 
-def read(folder: Path) -> dict[str, dict[int, object]]:
-    """What VisualDL's own reader finds in the folder's only file: by tag, then by step, each step once."""
+def read(folder: Path) -> dict[str, dict[int, Any]]:
+    """Read the only file of a folder with VisualDL's own reader: values by tag, then by step, each step once."""
     (log,) = folder.iterdir()
     reader = LogReader(file_path=str(log))
-    found: dict[str, dict[int, object]] = {}
+    found: dict[str, dict[int, Any]] = {}
     for component, tags in reader.get_tags().items():
         for tag in tags if component != "meta_data" else ():
             values = reader.get_data(component, tag)
@@ -55,13 +56,13 @@ def write(curves: Curves, numbers: range, seed: int = 0) -> None:
 
 
 def each(numbers: list[int]) -> dict[str, list[int]]:
-    """These steps under every tag that :func:`write` draws."""
+    """Return these steps under every tag that :func:`write` draws."""
     return {tag: numbers for tag in ("train/loss", "valid/attention", "valid/scores")}
 
 
 @pytest.fixture
 def killed(tmp_path):
-    """The folder of a run that drew 4 steps and was killed in the midst of a record; its checkpoint lies at 2."""
+    """Make the folder of a run that drew 4 steps and was killed within a record; its checkpoint is at step 2."""
     folder = tmp_path / "killed"
     curves = Curves(folder)
     curves.add_text("config", "first", 0)
@@ -95,12 +96,12 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
 
 
 def test_precision_and_recall_by_hand(tmp_path):
-    """Scores of true labels: one below 1/4, two in the third quarter; of false ones: three, and one in the second."""
+    """True labels: one score below 1/4, two in the third quarter; false ones: three below 1/4, one in the second."""
     positives, negatives = np.array([1, 0, 2, 0]), np.array([3, 1, 0, 0])
     curve = {key: values.tolist() for key, values in pr_curve(positives, negatives).items()}
     assert curve["tp"] == [3, 2, 2, 0] and curve["fp"] == [4, 1, 0, 0]
     assert curve["fn"] == [0, 1, 1, 3] and curve["tn"] == [0, 3, 4, 4]
-    assert curve["precision"] == pytest.approx([3 / 7, 2 / 3, 1, 1])  # of no score: as one threshold below
+    assert curve["precision"] == pytest.approx([3 / 7, 2 / 3, 1, 1])  # without a score: as at the threshold below
     assert curve["recall"] == pytest.approx([1, 2 / 3, 2 / 3, 0])
     curves = Curves(tmp_path)
     curves.add_scores(7, positives, negatives)
@@ -124,7 +125,7 @@ def test_no_scores_at_all():
 
 
 def test_counts_of_the_full_split_fit(tmp_path):
-    """1.1 million videos have four thousand million scores."""
+    """1.1 million videos have more than four billion scores."""
     curves = Curves(tmp_path)
     curves.add_scores(1, np.array([0, 3_000_000]), np.array([4_300_000_000, 0]))
     curves.close()
@@ -133,7 +134,7 @@ def test_counts_of_the_full_split_fit(tmp_path):
 
 @pytest.mark.filterwarnings("error")
 def test_attention_image():
-    """Each band by its own largest weight, rgb above audio; padding and gaps."""
+    """Each band is scaled by its own largest weight, rgb above audio; padding and gaps."""
     image = attention_image(RGB, AUDIO, LENGTHS)
     assert image.shape == (60, 480, 3) and image.dtype == np.uint8
     cells = image[6::12, 80::160][[0, 1, 2, 3]]  # the middles of the first video's bands, then gap and first band
@@ -152,7 +153,7 @@ def test_long_videos_make_no_huge_images():
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
-def test_what_was_flushed_outlives_a_kill(tmp_path):
+def test_flushed_points_survive_a_kill(tmp_path):
     code = "import os, signal, sys; from pathlib import Path; from alstm_helpers.training.curves import Curves; "
     code += "curves = Curves(Path(sys.argv[1])); "
     code += "[curves.add('train', step, {'loss': 0.5}) for step in range(100)]; "
@@ -165,7 +166,7 @@ def test_what_was_flushed_outlives_a_kill(tmp_path):
 # --- a resume ---------------------------------------------------------------------------------------------------
 
 
-def test_a_resume_carries_over_what_the_checkpoint_knows(killed):
+def test_a_resume_carries_over_the_points_up_to_its_checkpoint(killed):
     curves = Curves(killed, earlier=killed, step=2)
     write(curves, range(3, 6), seed=1)
     curves.close()
@@ -173,13 +174,13 @@ def test_a_resume_carries_over_what_the_checkpoint_knows(killed):
     assert steps(killed) == {"config": [0], **each([1, 2, 3, 4, 5])}
     assert found["train/loss"] == pytest.approx({1: 1, 2: 1 / 2, 3: 4 / 3, 4: 5 / 4, 5: 6 / 5})
     image = Image.open(io.BytesIO(found["valid/attention"][2].encoded_image_string))
-    assert np.array_equal(image, attention_image(RGB, AUDIO, LENGTHS))
+    assert np.array_equal(np.asarray(image), attention_image(RGB, AUDIO, LENGTHS))
     assert found["config"][0].encoded_text_string == "first"
 
 
 def test_a_resume_into_another_folder(killed, tmp_path):
     content, other = next(killed.iterdir()).read_bytes(), tmp_path / "other"
-    for step in (1, 2):  # what the other folder held is replaced
+    for step in (1, 2):  # the content of the other folder is replaced
         curves = Curves(other, earlier=killed, step=step)
         curves.close()
     assert next(killed.iterdir()).read_bytes() == content
@@ -194,8 +195,8 @@ def test_a_new_run_replaces_what_was_there(killed, earlier):
     assert steps(killed) == each([1])
 
 
-def test_a_run_says_its_settings_once(killed):
-    """Also if it is the second that starts from this checkpoint; those of other starts stay."""
+def test_a_run_adds_its_settings_once(killed):
+    """Even if it is the second run from this checkpoint; the settings of other starts stay."""
     for text in ("second", "third"):
         curves = Curves(killed, earlier=killed, step=2)
         curves.add_text("config", text, 2)
@@ -205,7 +206,7 @@ def test_a_run_says_its_settings_once(killed):
 
 
 def test_old_files_go_when_all_is_in_the_new_one(killed, tmp_path, monkeypatch):
-    """A kill just before: the new file holds all, and is the one that VisualDL shows, the last by name."""
+    """After a kill just before, the new file has everything, and VisualDL shows it, as the last by name."""
     old = {path.name for path in killed.iterdir()}
 
     def kill(path):
@@ -280,13 +281,13 @@ def test_a_server_that_is_too_slow_is_stopped(tmp_path, monkeypatch):
 
 
 def test_serve_answers_on_this_machine_only(tmp_path):
-    """And though another connection is open and asks for nothing, as browsers make them."""
+    """Even while another connection is open and requests nothing, as browsers do."""
     with served(tmp_path) as url:
         port = int(url.rpartition(":")[2])
         request = urllib.request.Request(f"{url}/app/scalar", headers={"Accept-Language": "en"})
         with socket.create_connection((HOST, port)), urllib.request.urlopen(request, timeout=20) as page:
             assert b"VisualDL" in page.read()
-        with pytest.raises(OSError):  # a server for every network would answer on this name of this machine too
+        with pytest.raises(OSError):  # a server for all networks would answer at this address of the machine, too
             socket.create_connection(("127.0.0.2", port), timeout=2)
 
 
@@ -294,12 +295,12 @@ def test_serve_answers_on_this_machine_only(tmp_path):
 
 
 def falls(pixels: np.ndarray) -> bool:
-    """Whether a blue line falls from left to right without a gap, as wide as a chart.
+    """Return whether a blue line falls from left to right without a gap, as wide as a chart.
 
-    The bar above and the settings on the right, which are blue too, are cut off.
+    The bar at the top and the settings on the right, which are blue, too, are cut off.
     """
     area = pixels[150:, :1100].astype(int)
-    rows, columns = np.nonzero(area[..., 2] - area[..., 0] > 80)  # that blue, also half of it on white
+    rows, columns = np.nonzero(area[..., 2] - area[..., 0] > 80)  # that blue, also at half opacity on white
     places = np.unique(columns)
     if len(places) < 300 or len(places) < 0.95 * (places[-1] - places[0]):
         return False

@@ -12,20 +12,22 @@ from alstm_helpers.data.dataset import Batch
 from alstm_helpers.metrics import LOGGED, METRICS
 from alstm_helpers.runtime import paddle
 from alstm_helpers.training import log
-from alstm_helpers.training.log import Column, Log, Meter, Step, numbers_of
+from alstm_helpers.training.curves import Curves
+from alstm_helpers.training.log import Column, Log, Meter, Row, Step, numbers_of
 
 
-class Drawn:
-    """Stands in for the curves: records the points."""
+class Drawn(Curves):
+    """Curves that record their points."""
 
     def __init__(self):
-        self.points = []
+        super().__init__(None)
+        self.points: list[tuple[str, int, dict[str, float]]] = []
 
     def add(self, kind, step, numbers):
         self.points.append((kind, step, dict(numbers)))
 
 
-TRAIN_ROW = {
+TRAIN_ROW: dict[str, float] = {
     "epoch": 0.5,
     "step": 12,
     "loss": 2.5,
@@ -38,14 +40,26 @@ TRAIN_ROW = {
     "videos_per_second": 80.4,
     "seconds_left": 61.2,
 }
-VALID_ROW = {"epoch": 1.0, "step": 24, **{metric.key: 0.5 for metric in METRICS}, "num_videos": 60, "loss": 3.0}
+VALID_ROW: dict[str, float] = {
+    "epoch": 1.0,
+    "step": 24,
+    **{metric.key: 0.5 for metric in METRICS},
+    "num_videos": 60,
+    "loss": 3.0,
+}
+
+
+def a_batch(size):
+    """Videos without frames, each with a label."""
+    frames, lengths = np.zeros((size, 0, 0), np.uint8), np.zeros(size, np.int64)
+    return Batch([b"a"] * size, frames, frames, lengths, np.eye(size, 20, dtype=np.float32))
 
 
 def test_a_row_by_hand(tiny_config, monkeypatch):
     """Steps of 3 s, 1 s of it reading, on the first of four ranks: a row after two steps, then one after one."""
     now = [0.0]
     monkeypatch.setattr(log, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    batch = Batch([b"a", b"b"], None, None, None, np.eye(2, 20, dtype=np.float32))
+    batch = a_batch(2)
 
     def read():
         for _ in range(3):
@@ -65,7 +79,8 @@ def test_a_row_by_hand(tiny_config, monkeypatch):
 
 
 def test_a_row_goes_to_the_checkpoint_the_file_the_curves_and_the_line(tmp_path):
-    earlier, drawn, lines = {"kind": "train", "epoch": 0.25, "step": 6, "name": "é"}, Drawn(), []
+    earlier: Row = {"kind": "train", "epoch": 0.25, "step": 6}
+    drawn, lines = Drawn(), list[str]()
     path = tmp_path / "train.jsonl"
     path.write_text("of a run that got further\n", encoding="utf-8")
     rows = [earlier]
@@ -95,10 +110,10 @@ def test_without_a_path_no_file_is_written(tmp_path, monkeypatch):
 def test_a_new_column_is_one_entry(tiny_config, monkeypatch):
     column = Column("videos", lambda lap: lap.videos, lambda row: f"{row['videos']} videos")
     monkeypatch.setattr(log, "COLUMNS", (*log.COLUMNS, column))
-    meter, drawn, lines = Meter(tiny_config, 4, 1), Drawn(), []
-    batch = Batch([b"a"], None, None, None, np.zeros((1, 20), dtype=np.float32))
+    meter, drawn, lines = Meter(tiny_config, 4, 1), Drawn(), list[str]()
+    batch = a_batch(1)
     meter.add(Step(1, batch, paddle.zeros([1, 20]), 1.0, 0.5))
-    rows = []
+    rows: list[Row] = []
     Log(rows, None, drawn, lines.append).add("train", "here", meter.row())
     assert rows[0]["videos"] == drawn.points[0][2]["videos"] == 1 and lines[0].endswith("  1 videos")
 
@@ -109,5 +124,5 @@ def test_the_columns_have_the_logged_metrics():
 
 
 def test_numbers_of_a_kind():
-    rows = [{"kind": "valid", "gap": 0.5}, {"kind": "train", "gap": 0.1}, {"kind": "valid", "gap": 0.75}]
+    rows: list[Row] = [{"kind": "valid", "gap": 0.5}, {"kind": "train", "gap": 0.1}, {"kind": "valid", "gap": 0.75}]
     assert numbers_of(rows, "valid", "gap") == [0.5, 0.75]

@@ -1,9 +1,10 @@
-"""Mixed precision: refused where it would do nothing, and its scaling by hand, with a stand-in for Paddle's scaler."""
+"""Mixed precision: refused where it has no effect; its scaling by hand, with a stand-in for Paddle's scaler."""
 
 from __future__ import annotations
 
 import contextlib
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from alstm_helpers.training.train import TrainOptions, train
 
 
 class Scaler:
-    """Records what is asked of it."""
+    """Record the calls."""
 
     def __init__(self, init_loss_scaling):
         self.scale_now, self.seen = init_loss_scaling, []
@@ -41,7 +42,7 @@ class Scaler:
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """A Paddle that says it is on a GPU; returns the settings with which its autocast was entered."""
+    """Stand in for Paddle on a GPU; return the settings with which its autocast is entered."""
     entered = []
 
     @contextlib.contextmanager
@@ -63,7 +64,7 @@ def test_on_a_cpu_it_is_refused(tiny_config, tmp_path, amp):
 
 
 def test_float16_scales_the_loss_and_lets_the_scaler_step(gpu):
-    chosen = Precision("float16")
+    chosen: Any = Precision("float16")
     with chosen.autocast():
         chosen.backward("loss")
     chosen.step("optimizer")
@@ -72,7 +73,8 @@ def test_float16_scales_the_loss_and_lets_the_scaler_step(gpu):
 
 
 def test_bfloat16_needs_no_scaling(gpu):
-    chosen, seen = Precision("bfloat16"), []
+    chosen: Any = Precision("bfloat16")
+    seen: list[str] = []
     with chosen.autocast():
         chosen.backward(SimpleNamespace(backward=lambda: seen.append("backward")))
     chosen.step(SimpleNamespace(step=lambda: seen.append("step")))
@@ -86,7 +88,8 @@ def test_off_casts_nothing(gpu):
 
 
 def test_a_resume_restores_the_scale(gpu, tmp_path):
-    first, second = Precision("float16"), Precision("float16")
+    first: Any = Precision("float16")
+    second: Any = Precision("float16")
     first._scaler.scale_now = 64.0
     save_plain(tmp_path / "state", first.state())
     second.restore(load_plain(tmp_path / "state", ""))
@@ -97,7 +100,7 @@ def test_a_resume_restores_the_scale(gpu, tmp_path):
 
 
 class WorkingScaler(Scaler):
-    """Scales for real, twice as much after each step; powers of two, so that no bit changes."""
+    """Scale, twice as much after each step; by powers of two, so that no bit changes."""
 
     def scale(self, loss):
         return loss * self.scale_now
@@ -111,7 +114,7 @@ class WorkingScaler(Scaler):
         self.scale_now *= 2
 
 
-def test_a_training_uses_it_and_a_resume_goes_on_with_its_scale(gpu, tiny_config, tmp_path, monkeypatch):
+def test_a_training_uses_it_and_a_resume_restores_its_scale(gpu, tiny_config, tmp_path, monkeypatch):
     monkeypatch.setattr(precision.paddle.amp, "GradScaler", WorkingScaler)
     config = changed(tiny_config, TRAIN__schedule="step")  # two epochs of four steps
     train(config, tmp_path / "off", TrainOptions(seed=5, visualdl=False))

@@ -1,6 +1,8 @@
-"""What few videos need: patience, frozen layers, class weights. Each goes on exactly after a resume."""
+"""Settings for small data sets: patience, frozen layers, class weights. All resume exactly."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,9 +40,9 @@ def epochs(done):
     ],
 )
 def test_it_stops_when_nothing_gets_better(config, tmp_path, monkeypatch, patience, values, expected):
-    """An equal GAP is no better one."""
+    """An equal GAP is not a better one."""
     gaps(monkeypatch, values)
-    lines = []
+    lines: list[str] = []
     own = changed(config, TRAIN__patience=patience)
     done = train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False), report=lines.append)
     assert epochs(done) == expected and done.best_gap == max(values[:expected])
@@ -51,8 +53,8 @@ def test_it_stops_when_nothing_gets_better(config, tmp_path, monkeypatch, patien
         assert not stopped
 
 
-def test_what_was_stopped_is_finished(config, tmp_path, monkeypatch):
-    """A resume of it does not train on."""
+def test_a_training_that_stopped_is_finished(config, tmp_path, monkeypatch):
+    """A resume does not continue it."""
     gaps(monkeypatch, [0.5, 0.4])
     own = changed(config, TRAIN__patience=1)
     train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False))
@@ -69,10 +71,10 @@ def test_only_the_last_layers_learn_at_first_and_then_all(config, tmp_path):
         changed(config, TRAIN__epoch=1), tmp_path / "start", TrainOptions(seed=5, log_interval=0, visualdl=False)
     ).net
     save_weights(start, tmp_path / "start.pdparams")
-    quiet = {"log_interval": 0, "visualdl": False, "pretrain": tmp_path / "start.pdparams", "seed": 5}
+    quiet = TrainOptions(log_interval=0, seed=5, pretrain=tmp_path / "start.pdparams", visualdl=False)
     own = changed(config, TRAIN__epoch=1, TRAIN__freeze_epochs=1, TRAIN__weight_decay=0.01)
-    train(own, tmp_path / "frozen", TrainOptions(**quiet))
-    train(changed(own, TRAIN__epoch=2), tmp_path / "then", TrainOptions(**quiet))
+    train(own, tmp_path / "frozen", quiet)
+    train(changed(own, TRAIN__epoch=2), tmp_path / "then", quiet)
     before, frozen, then = latest(tmp_path / "start"), latest(tmp_path / "frozen"), latest(tmp_path / "then")
     last = {name for name in before if name.startswith(("fc_out", "fc_logit"))}
     assert last and {name for name in before if not np.array_equal(before[name], frozen[name])} == last
@@ -91,11 +93,11 @@ def test_what_was_trained_frozen_can_be_trained_on(config, tmp_path):
 @pytest.mark.parametrize("epoch", [1, 2, 3])
 def test_a_resume_is_exact_before_at_and_after_the_thaw(config, tmp_path, epoch):
     own = changed(config, TRAIN__epoch=3, TRAIN__freeze_epochs=1, TRAIN__weight_decay=0.001)
-    quiet = {"log_interval": 0, "visualdl": False}
-    train(own, tmp_path / "whole", TrainOptions(seed=5, **quiet))
+    quiet = TrainOptions(log_interval=0, seed=5, visualdl=False)
+    train(own, tmp_path / "whole", quiet)
     with pytest.raises(KeyboardInterrupt):
-        train(own, tmp_path / "cut", TrainOptions(seed=5, save_interval=1, **quiet), progress=Interrupt(epoch))
-    train(own, tmp_path / "cut", TrainOptions(resume=tmp_path / "cut", **quiet))
+        train(own, tmp_path / "cut", replace(quiet, save_interval=1), progress=Interrupt(epoch))
+    train(own, tmp_path / "cut", replace(quiet, resume=tmp_path / "cut"))
     assert same(latest(tmp_path / "cut"), latest(tmp_path / "whole"))
     assert same(best(tmp_path / "cut"), best(tmp_path / "whole"))
 
@@ -131,14 +133,14 @@ def test_count_labels(tmp_path):
 
 
 def test_balanced_weights_help_the_rare_class(config, tmp_path):
-    """One video in twelve has class 1. After the same steps its score is higher with weights than without."""
+    """One video in twelve has class 1. After the same number of steps its score is higher with weights than without."""
     videos = [a_video(f"v{index}", 4, [1] if index % 12 == 0 else [0], seed=index) for index in range(48)]
     path = str(write_list(tmp_path / "train.list", write_shards(tmp_path, [videos])))
     own = changed(config, TRAIN__filelist=path, TRAIN__epoch=2, TRAIN__batch_size=8, MODEL__drop_rate=0.0)
     found = {}
     for kind in ("none", "balanced"):
-        settings = {"log_interval": 0, "valid_interval": 0, "visualdl": False, "seed": 1}
-        net = train(changed(own, TRAIN__class_weights=kind), tmp_path / kind, TrainOptions(**settings)).net
+        options = TrainOptions(log_interval=0, valid_interval=0, seed=1, visualdl=False)
+        net = train(changed(own, TRAIN__class_weights=kind), tmp_path / kind, options).net
         net.eval()
         inputs = [
             paddle.to_tensor(np.stack(arrays)) for arrays in zip(*((v.rgb, v.audio) for v in videos), strict=True)

@@ -1,4 +1,4 @@
-"""Training: the schedule and the optimiser by hand, repeatable to the bit, and a resume that goes on exactly."""
+"""Training: schedule and optimiser by hand, repeatable to the bit, and a resume that continues exactly."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,17 +53,17 @@ MEASURED = {"videos_per_second", "batch_cost", "reader_cost", "seconds_left"}
 
 
 def timeless(rows):
-    """The rows of the log without the times."""
+    """Return the rows of the log without the times."""
     return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
 
 
 class Interrupt:
-    """A progress wrapper that is stopped in the middle of an epoch, as by Ctrl-C."""
+    """A progress wrapper that stops in the middle of an epoch, as Ctrl-C does."""
 
     def __init__(self, epoch, batch=2):
         self.epoch, self.batch = epoch, batch
 
-    def __call__(self, items, *, total, desc):
+    def __call__(self, items, *, total=None, desc="", size=None, total_size=None):
         for number, item in enumerate(items):
             if desc.startswith(f"epoch {self.epoch}/") and number == self.batch:
                 raise KeyboardInterrupt
@@ -81,7 +82,7 @@ def section(**settings):
     [(0, 1e-3), (499, 1e-3), (500, 1e-4), (799, 1e-4), (800, 1e-5), (5000, 1e-5)],
 )
 def test_learning_rate_in_steps(step, expected):
-    """100 steps an epoch, a tenth at epochs 5 and 8."""
+    """100 steps per epoch; a tenth from epoch 5 on, and again from epoch 8 on."""
     found = learning_rate_at(step, 100, section(epoch=10, decay_epochs=(5, 8), decay_gamma=0.1))
     assert found == pytest.approx(expected, rel=1e-9)
 
@@ -172,7 +173,7 @@ def config(tiny_config):
 
 @pytest.fixture(scope="module")
 def whole(config, tmp_path_factory):
-    """The folder and the result of a training that was never interrupted."""
+    """Return the folder and the result of a training that was never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(config, folder, TrainOptions(seed=5, log_interval=2, visualdl=False))
 
@@ -187,7 +188,7 @@ def test_files_of_a_training(whole, config):
 
 
 def test_the_run_folder_repeats_the_run(whole, config, tmp_path, monkeypatch):
-    """Its config.yaml, from another folder, is all that it takes; the caller's settings are left as they were."""
+    """Its config.yaml is enough, in any folder; the caller's settings are unchanged."""
     assert config.TRAIN.seed == 0
     monkeypatch.chdir(tmp_path)
     again = load_config(whole[0] / "config.yaml")
@@ -215,8 +216,8 @@ def test_a_fingerprint_depends_on_names_sizes_and_order_not_on_the_folder(tmp_pa
 
 
 def test_the_log_can_be_followed(config, tmp_path):
-    """Each row is in train.jsonl when its line is printed, and a resume takes back what lies beyond its checkpoint."""
-    seen = []
+    """A row is in train.jsonl when its line is printed; a resume removes the rows after its checkpoint."""
+    seen: list[tuple[int, int]] = []
 
     def follow(line):
         seen.append((len(read_rows(tmp_path)), len(seen)))
@@ -247,7 +248,7 @@ def test_rows_of_a_training(whole, config):
         assert row["videos_per_second"] > 0
         assert 0 < row["reader_cost"] < row["batch_cost"]
         assert row["seconds_left"] == pytest.approx(row["batch_cost"] * (12 - row["step"]))
-    assert valid[0]["loss"] == pytest.approx(20 * math.log(2), rel=0.5)  # summed over 20 classes, a video's mean
+    assert valid[0]["loss"] == pytest.approx(20 * math.log(2), rel=0.5)  # summed over 20 classes, mean over the videos
     assert done.best_gap == max(row["gap"] for row in valid)
     assert done.curve("valid", "gap") == ([1, 2, 3], [row["gap"] for row in valid])
     assert done.train_seconds > 0.9 * sum(2 * row["batch_cost"] for row in trained)
@@ -259,7 +260,7 @@ def test_the_network_learns(whole):
 
 
 def test_overfits_one_batch(tiny_config, tmp_path):
-    """Eight videos whose label can only be told from their frames: the loss goes to nothing."""
+    """Eight videos whose labels depend on their frames: the loss approaches 0."""
     videos = [a_video(f"v{index}", 4 + index, [index % 4, 4 + index // 4]) for index in range(8)]
     shards = write_list(tmp_path / "train.list", write_shards(tmp_path, [videos]))
     config = changed(
@@ -272,17 +273,17 @@ def test_overfits_one_batch(tiny_config, tmp_path):
         TRAIN__learning_rate=0.01,
         TRAIN__warmup_iters=0,
     )
-    done = train(config, tmp_path / "out", TrainOptions(seed=0, log_interval=1, valid_interval=0, visualdl=False))
-    first, last = done.rows[0], done.rows[-1]
+    train(config, tmp_path / "out", TrainOptions(seed=0, log_interval=1, valid_interval=0, visualdl=False))
+    first, *_, last = read_rows(tmp_path / "out")
     assert first["loss"] > 2
     assert last["loss"] < 0.1
     assert last["gap"] > 0.99 and last["hit_at_1"] == 1
 
 
 def test_every_training_video_is_used_once_an_epoch(config, tmp_path):
-    epochs = []
+    epochs: list[list[list[bytes]]] = []
 
-    def watch(items, *, total, desc):
+    def watch(items, *, total=None, desc="", size=None, total_size=None):
         epochs.append([])
         for batch in items:
             epochs[-1].append(batch.ids)
@@ -327,11 +328,11 @@ def test_a_seed_that_was_drawn_is_stored(config, tmp_path):
     [(2, "save_dir"), (3, "prefix"), (3, "pdstate"), (2, "pdparams")],
 )
 def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
-    """Stopped in the middle of an epoch: the resumed run ends in the same bits as the uninterrupted one."""
+    """Stopped in the middle of an epoch, a resumed run ends with the same bits as an uninterrupted one."""
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path, TrainOptions(seed=5, log_interval=2, visualdl=False), progress=Interrupt(epoch))
     assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["epoch"] == epoch - 1
-    paddle.seed(987)  # nothing may hang on the state of this process
+    paddle.seed(987)  # nothing may depend on the state of this process
     np.random.seed(987)
     prefix = tmp_path / "AttentionLSTM_latest"
     resume = {
@@ -340,7 +341,7 @@ def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
         "pdstate": prefix.with_suffix(".pdstate"),
         "pdparams": prefix.with_suffix(".pdparams"),
     }[kind]
-    lines = []
+    lines: list[str] = []
     done = train(config, tmp_path, TrainOptions(resume=resume, log_interval=2, visualdl=False), report=lines.append)
     assert lines[0] == f"resumed after epoch {epoch - 1} of 3"
     folder, uninterrupted = whole
@@ -355,12 +356,12 @@ def test_resume_is_exact(whole, config, tmp_path, epoch, kind):
 
 @pytest.mark.parametrize("batch", [0, 1, 2, 3])
 def test_resume_inside_an_epoch_is_exact(whole, config, tmp_path, batch):
-    """From the last checkpoint before the interruption, whichever step that was."""
+    """From the last checkpoint before the interruption, at any step."""
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path, TrainOptions(seed=5, save_interval=1, visualdl=False), progress=Interrupt(2, batch))
     found = load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]
     assert (found["epoch"], found["batch"], found["step"]) == (1, batch, 4 + batch)
-    lines = []
+    lines: list[str] = []
     paddle.seed(987)
     train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False), report=lines.append)
     assert lines[0] == "resumed after epoch 1 of 3" + (f" and {batch} of 4 steps" if batch else "")
@@ -379,7 +380,7 @@ def test_inside_an_epoch_the_batches_must_be_the_same(config, tmp_path, key, val
 
 @pytest.mark.parametrize("inside", [True, False])
 def test_inside_an_epoch_the_shards_must_be_the_same(config, tmp_path, inside):
-    """Between epochs, others may be taken up."""
+    """Between epochs, other shards are allowed."""
     with pytest.raises(KeyboardInterrupt):
         interval = 1 if inside else 0
         train(config, tmp_path, TrainOptions(seed=5, save_interval=interval, visualdl=False), progress=Interrupt(2, 2))
@@ -409,18 +410,19 @@ print("done", flush=True)
 
 
 def test_killed_ten_times_at_any_step_the_weights_are_the_same_bits(config, tmp_path):
-    """SIGKILL, between steps, in one, or while a checkpoint is written; each run goes on from where the last was."""
+    """SIGKILL between steps, within one, or while a checkpoint is written; each run resumes the one before."""
     config = changed(config, TRAIN__epoch=8)
     whole, folder = tmp_path / "whole", tmp_path / "killed"
-    # In a process of its own, too: an earlier test may have changed the number of threads in this one.
-    subprocess.run([sys.executable, "-c", TRAIN, config.model_dump_json(), str(whole), "anew"], check=True)
+    # In its own process, too: an earlier test may have changed the number of threads in this one.
+    subprocess.run([sys.executable, "-c", TRAIN, config.model_dump_json(), str(whole), "start"], check=True)
     rng = random.Random(0)
     kills = 0
     for _ in range(40):
-        how = "resume" if (folder / "AttentionLSTM_latest.pdstate").exists() else "anew"
+        how = "resume" if (folder / "AttentionLSTM_latest.pdstate").exists() else "start"
         command = [sys.executable, "-c", TRAIN, config.model_dump_json(), str(folder), how]
         run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         with run:
+            assert run.stdout
             seen = [run.stdout.readline() for _ in range(rng.randint(1, 2))]
             if kills < 10 and seen[-1] == "step\n":
                 time.sleep(rng.uniform(0, 0.03))
@@ -436,7 +438,7 @@ def test_killed_ten_times_at_any_step_the_weights_are_the_same_bits(config, tmp_
 
 
 def test_the_optimizer_s_state_matters(whole, config, tmp_path):
-    """Otherwise the test above could not see a resume that forgets it."""
+    """Otherwise the tests above would not notice a resume that forgets it."""
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=Interrupt(3))
     state = tmp_path / "AttentionLSTM_latest.pdstate"
@@ -450,7 +452,7 @@ def test_the_optimizer_s_state_matters(whole, config, tmp_path):
 
 @pytest.mark.parametrize("accumulate", [2, 3, 16, 99])
 def test_gradients_of_parts_add_up_to_those_of_the_batch(config, tmp_path, monkeypatch, accumulate):
-    """The same weights as from whole batches, but for rounding; without dropout, which draws anew for each part."""
+    """The same weights as from whole batches, up to rounding; without dropout, which draws for each part."""
     settings = {"MODEL__drop_rate": 0.0, "TRAIN__epoch": 1, "TRAIN__clip_norm": 25.0}
     ends, sizes, original = [], [], AttentionLSTM.forward
 
@@ -498,13 +500,13 @@ def test_resume_from_the_current_folder(config, tmp_path, monkeypatch):
     config = changed(config, TRAIN__epoch=1)
     train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
     monkeypatch.chdir(tmp_path)
-    lines = []
+    lines: list[str] = []
     train(config, tmp_path, TrainOptions(resume=".", valid_interval=0, visualdl=False), report=lines.append)
     assert lines == ["resumed after epoch 1 of 1"]
 
 
 def gaps(monkeypatch, values):
-    """Let the validations give these GAPs."""
+    """Make the validations return these GAPs."""
     given = iter(values)
 
     def fake(net, batches, *, top_k, ranks):
@@ -517,13 +519,13 @@ def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
     gaps(monkeypatch, [0.3, 0.5, 0.5])
     kept = []
 
-    def watch(items, *, total, desc):
+    def watch(items, *, total=None, desc="", size=None, total_size=None):
         kept.append(latest(tmp_path) if (tmp_path / "AttentionLSTM_latest.pdparams").exists() else None)
         return items
 
     done = train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=watch)
     assert done.best_gap == 0.5
-    assert same(best(tmp_path), kept[2])  # the weights after epoch 2, when epoch 3 began
+    assert same(best(tmp_path), kept[2])  # the weights after epoch 2, at the start of epoch 3
     assert not same(best(tmp_path), latest(tmp_path))
 
 
@@ -538,7 +540,7 @@ def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
 
 
 def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monkeypatch):
-    """Every save_dir holds <model>_best.pdparams, also when the best epoch lies before the resume."""
+    """Every save_dir holds <model>_best.pdparams, even if the best epoch came before the resume."""
     gaps(monkeypatch, [0.5, 0.4, 0.3])
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "old", TrainOptions(seed=5, visualdl=False), progress=Interrupt(2))
@@ -551,7 +553,7 @@ def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monke
     [
         ({"MODEL__lstm_size": 8}, "shape"),
         ({"MODEL__num_classes": 21}, r"fc_logit\.weight: shape"),
-        ({"MODEL__pooling": "mean"}, "att_fc"),  # the checkpoint has arrays that this model has not
+        ({"MODEL__pooling": "mean"}, "att_fc"),  # the checkpoint has arrays that this model does not
     ],
 )
 def test_a_checkpoint_of_another_model_is_refused(whole, config, tmp_path, settings, problem):
@@ -581,10 +583,10 @@ def test_resume_and_pretrain_exclude_each_other(whole, config, tmp_path):
 
 
 def test_pretrain_takes_what_fits(whole, config, tmp_path):
-    """Fine-tuning to another number of classes: all but the last layer is taken over, and said."""
+    """Fine-tuning for another number of classes takes all but the last layer, and reports it."""
     weights = whole[0] / "AttentionLSTM_best.pdparams"
     still = changed(config, MODEL__num_classes=25, TRAIN__epoch=1, TRAIN__learning_rate=1e-30, TRAIN__weight_decay=0.0)
-    lines = []
+    lines: list[str] = []
     train(
         still, tmp_path, TrainOptions(seed=1, pretrain=weights, valid_interval=0, visualdl=False), report=lines.append
     )
@@ -600,14 +602,14 @@ def test_pretrain_takes_what_fits(whole, config, tmp_path):
 
 def test_pretrain_base_of_the_file_works_as_the_flag(whole, config, tmp_path):
     weights = whole[0] / "AttentionLSTM_best.pdparams"
-    lines = []
+    lines: list[str] = []
     config = changed(config, TRAIN__epoch=1, TRAIN__pretrain_base=str(weights))
     train(config, tmp_path, TrainOptions(seed=1, valid_interval=0, visualdl=False), report=lines.append)
     assert lines[0] == f"started from {weights}; all of it fits"
 
 
 def test_pretrain_starts_a_training_afresh(whole, config, tmp_path):
-    """Weights only: the epochs, the log and the best GAP begin anew."""
+    """Only the weights are taken: epochs, log and best GAP start from scratch."""
     weights = whole[0] / "AttentionLSTM_latest.pdparams"
     done = train(
         changed(config, TRAIN__epoch=1),
@@ -618,7 +620,7 @@ def test_pretrain_starts_a_training_afresh(whole, config, tmp_path):
 
 
 def test_no_validation(config, tmp_path):
-    """valid_interval=0: the list is not even read, and the last weights are the best."""
+    """With valid_interval=0 the list is not even read, and the last weights are the best."""
     config = changed(config, TRAIN__epoch=2, VALID__filelist=str(tmp_path / "none.list"))
     done = train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, log_interval=1, visualdl=False))
     assert {row["kind"] for row in done.rows} == {"train"}
@@ -638,7 +640,7 @@ def test_validation_does_not_disturb_the_training(whole, config, tmp_path):
 
 
 def test_num_samples_sets_the_schedule(config, tmp_path):
-    """The step schedule falls at epoch 1: after num_samples / batch_size steps, here 2 of the 4."""
+    """The step schedule falls at epoch 1, after num_samples / batch_size steps, here after 2 of 4."""
     config = changed(
         config,
         TRAIN__epoch=1,
@@ -659,7 +661,7 @@ def test_model_name_is_the_prefix_of_the_files(config, tmp_path):
         "Other_latest.pdparams",
         "Other_latest.pdstate",
     }
-    lines = []
+    lines: list[str] = []
     train(config, tmp_path, TrainOptions(resume=tmp_path, valid_interval=0, visualdl=False), report=lines.append)
     assert lines[0] == "resumed after epoch 1 of 1"
 
@@ -679,7 +681,7 @@ def test_curves_for_visualdl(config, tmp_path):
 
 
 def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
-    """Also those that a killed run drew beyond its last checkpoint."""
+    """Including those that a killed run drew after its last checkpoint."""
     from visualdl import LogReader
 
     with pytest.raises(KeyboardInterrupt):
@@ -693,7 +695,7 @@ def test_after_a_resume_every_point_is_drawn_once(config, tmp_path):
 
 
 class Slow:
-    """Batches that take their time, to see whose it is said to be."""
+    """Batches that arrive late, to see which cost counts the delay."""
 
     def __init__(self, seconds):
         self.seconds = seconds
@@ -704,12 +706,12 @@ class Slow:
             yield batch
 
 
-def test_the_reader_s_time_is_told_apart(config, tmp_path, monkeypatch):
+def test_the_reader_s_time_is_measured_apart(config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "shuffled_batches", Slow(0.05))
     config = changed(config, TRAIN__epoch=1)
-    done = train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, log_interval=2, visualdl=False))
-    for row in done.rows:
-        assert row["reader_cost"] >= 0.05
+    train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, log_interval=2, visualdl=False))
+    rows = read_rows(tmp_path)
+    assert len(rows) == 2 and all(row["reader_cost"] >= 0.05 for row in rows)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
@@ -766,7 +768,7 @@ def test_intervals_count_the_steps_of_an_epoch(config, tmp_path):
 
 @pytest.fixture
 def as_rank(monkeypatch):
-    """Let this process be one of two, whose other one has and sends the same."""
+    """Let this process be one of two; the other one has and sends the same values."""
 
     def become(rank):
         monkeypatch.setattr(training, "join_ranks", lambda: Ranks(rank, 2))
@@ -777,7 +779,7 @@ def as_rank(monkeypatch):
 
 
 def test_dropout_differs_from_step_to_step_and_from_rank_to_rank(config, tmp_path, monkeypatch, as_rank):
-    seeds = []
+    seeds: list[int] = []
     monkeypatch.setattr(training, "seed_everything", seeds.append)
     for rank in (0, 1):
         as_rank(rank)
@@ -788,7 +790,7 @@ def test_dropout_differs_from_step_to_step_and_from_rank_to_rank(config, tmp_pat
 
 def test_the_other_ranks_write_nothing(whole, config, tmp_path, as_rank):
     as_rank(1)
-    lines = []
+    lines: list[str] = []
     config = changed(config, TRAIN__epoch=4)
     train(config, tmp_path / "out", TrainOptions(resume=whole[0], log_interval=1), report=lines.append)
     assert lines == [] and not (tmp_path / "out").exists()
@@ -834,9 +836,9 @@ def test_the_attention_is_drawn_without_dropout(config, tmp_path, monkeypatch):
     modes = []
     original = AttentionLSTM.forward
 
-    def forward(self, *args, return_attention=False):
+    def forward(self, rgb, audio, lengths, return_attention=False):
         modes.extend([self.training] if return_attention else [])
-        return original(self, *args, return_attention=return_attention)
+        return original(self, rgb, audio, lengths, return_attention)
 
     monkeypatch.setattr(AttentionLSTM, "forward", forward)
     train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5))
@@ -851,7 +853,7 @@ def test_writing_checkpoints_is_no_training_time(config, tmp_path, monkeypatch):
 
 
 def test_the_curves_are_flushed_before_a_checkpoint_is_written(config, tmp_path, monkeypatch):
-    """Else a kill right after it loses points that no resume draws again."""
+    """Otherwise a kill right after it would lose points that no resume draws again."""
     calls = []
     monkeypatch.setattr(training.Curves, "flush", lambda self: calls.append("flush"))
     monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: calls.append("save"))
@@ -860,12 +862,12 @@ def test_the_curves_are_flushed_before_a_checkpoint_is_written(config, tmp_path,
 
 
 def test_a_resumed_log_is_that_of_an_uninterrupted_run(config, tmp_path):
-    """Also where a checkpoint lies between two lines: a row ends there."""
-    how = {"log_interval": 4, "save_interval": 3, "valid_interval": 0, "visualdl": False}
-    train(config, tmp_path / "whole", TrainOptions(seed=5, **how))
+    """Even if a checkpoint comes between two rows: a row ends there."""
+    how = TrainOptions(log_interval=4, save_interval=3, valid_interval=0, visualdl=False)
+    train(config, tmp_path / "whole", replace(how, seed=5))
     with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "cut", TrainOptions(seed=5, **how), progress=Interrupt(1, 3))
-    train(config, tmp_path / "cut", TrainOptions(resume=tmp_path / "cut", **how))
+        train(config, tmp_path / "cut", replace(how, seed=5), progress=Interrupt(1, 3))
+    train(config, tmp_path / "cut", replace(how, resume=tmp_path / "cut"))
     rows = [
         [{key: row[key] for key in ("step", "loss", "gap", "learning_rate")} for row in read_rows(tmp_path / name)]
         for name in ("whole", "cut")
@@ -873,22 +875,22 @@ def test_a_resumed_log_is_that_of_an_uninterrupted_run(config, tmp_path):
     assert rows[0] == rows[1] and [row["step"] for row in rows[0]][:2] == [3, 4]
 
 
-def test_a_resumed_run_still_says_what_it_started_from(whole, config, tmp_path):
+def test_a_resumed_run_still_tells_what_it_started_from(whole, config, tmp_path):
     weights = whole[0] / "AttentionLSTM_best.pdparams"
-    how = {"valid_interval": 0, "visualdl": False}
+    how = TrainOptions(valid_interval=0, visualdl=False)
     config = changed(config, TRAIN__schedule="step")  # which does not depend on the number of epochs
-    train(changed(config, TRAIN__epoch=1), tmp_path / "a", TrainOptions(seed=1, pretrain=weights, **how))
-    train(changed(config, TRAIN__epoch=2), tmp_path / "a", TrainOptions(resume=tmp_path / "a", **how))
+    train(changed(config, TRAIN__epoch=1), tmp_path / "a", replace(how, seed=1, pretrain=weights))
+    train(changed(config, TRAIN__epoch=2), tmp_path / "a", replace(how, resume=tmp_path / "a"))
     again = load_config(tmp_path / "a" / "config.yaml")
     assert again.TRAIN.pretrain_base == str(weights)
-    train(again, tmp_path / "b", TrainOptions(seed=again.TRAIN.seed, **how))
+    train(again, tmp_path / "b", replace(how, seed=again.TRAIN.seed))
     assert same(latest(tmp_path / "a"), latest(tmp_path / "b"))
 
 
 def test_a_log_line_costs_no_checkpoint(config, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: time.sleep(1))
-    how = {"log_interval": 2, "save_interval": 1, "valid_interval": 0, "visualdl": False}
-    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, **how))
+    how = TrainOptions(log_interval=2, save_interval=1, valid_interval=0, seed=5, visualdl=False)
+    train(changed(config, TRAIN__epoch=1), tmp_path, how)
     assert all(row["batch_cost"] < 0.9 for row in read_rows(tmp_path))
 
 
