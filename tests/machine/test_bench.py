@@ -15,7 +15,7 @@ from support import unequal_videos
 
 from alstm_helpers.deployment.predictor import Prediction
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.machine import bench, bench_deploy, bench_model
+from alstm_helpers.machine import bench, bench_data, bench_deploy, bench_model
 from alstm_helpers.machine.measure import Figure, run_tool
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import state_of
@@ -59,6 +59,24 @@ def fake_python(folder, body):
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{answer}" "$@"\n', encoding="utf-8")
     path.chmod(0o755)
     return str(path)
+
+
+def test_conversion_relative_to_tf2pkl(tmp_path, monkeypatch):
+    """The ratio is that of the times on the same shard; without TensorFlow its rows are left out."""
+    for name, value in (("VIDEOS", 5), ("PAIRS", 2), ("SHARDS", 20)):
+        monkeypatch.setattr(bench_data, name, value)
+    figures = bench_data.bench_data(fake_python(tmp_path, "print(json.dumps({'videos': 5, 'seconds': 100.0}))"))
+    assert figures["convert_per_tf2pkl"].value == pytest.approx(100 * figures["convert_videos"].value / 5)
+    assert all(figure.value > 0 and figure.what for figure in figures.values())
+    ours = ["convert", "convert_videos", "plain_write", "convert_per_write", "convert_memory"]
+    assert list(figures) == [*ours, "tf2pkl", "convert_per_tf2pkl", "convert_last", "read", "read_tfrecord"]
+    assert list(bench_data.bench_data(None)) == [*ours, "convert_last", "read", "read_tfrecord"]
+
+
+def test_metrics_are_measured(monkeypatch):
+    monkeypatch.setattr(bench_data, "SCORED_VIDEOS", 2000)
+    figures = bench_data.bench_metrics()
+    assert figures["metrics"].value > 0 and "2,000 videos" in figures["metrics_result"].what
 
 
 def test_rates_relative_to_pytorch(tmp_path, monkeypatch):
