@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed
 
-Row: TypeAlias = dict[str, Any]  # as json.loads gives it
+LedgerRow: TypeAlias = dict[str, Any]  # as json.loads gives it
 
 
 class Ledger:
@@ -32,7 +32,7 @@ class Ledger:
 
     def __init__(self, path: str | os.PathLike[str], key: str) -> None:
         self.path, self.key = Path(path), key
-        self.rows: dict[str, Row] = {}
+        self.rows: dict[str, LedgerRow] = {}
         self._text = ""
         self.read()
 
@@ -68,7 +68,7 @@ class Ledger:
             yield
             self.settle()
 
-    def add(self, row: Row) -> None:
+    def add(self, row: LedgerRow) -> None:
         """Append a row to the file at once, so that a crash loses no more than the last one."""
         self.rows[row[self.key]] = row
         with self.path.open("a", encoding="utf-8", newline="\n") as file:
@@ -76,15 +76,15 @@ class Ledger:
         self._text += _line(row)
 
     def add_all(
-        self, outcomes: Iterable[Row | AlstmError], *, keep_going: bool = True
-    ) -> tuple[list[Row], list[AlstmError]]:
+        self, outcomes: Iterable[LedgerRow | AlstmError], *, keep_going: bool = True
+    ) -> tuple[list[LedgerRow], list[AlstmError]]:
         """Add the row of each unit of work as it finishes; return the rows, and the errors sorted by message.
 
         Args:
             outcomes: a row, or the error of a unit that failed.
             keep_going: collect errors; otherwise raise the first one.
         """
-        done, failed = list[Row](), list[AlstmError]()
+        done, failed = list[LedgerRow](), list[AlstmError]()
         for outcome in outcomes:
             if not isinstance(outcome, AlstmError):
                 self.add(outcome)
@@ -107,5 +107,5 @@ class Ledger:
         return "".join(_line(self.rows[name]) for name in sorted(self.rows))
 
 
-def _line(row: Row) -> str:
+def _line(row: LedgerRow) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"

@@ -29,7 +29,7 @@ from alstm_helpers.files import atomic_write, require_file
 
 RGB_DIM, AUDIO_DIM = 1024, 128
 MAX_FRAMES = 300  # YouTube-8M keeps the first 300 seconds of a video
-_STREAMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
+STREAM_DIMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
 _HEADER = struct.Struct("<QI")  # the length of the payload and its masked checksum
 _DOWNLOAD_AGAIN = "delete the file and download it again"
 _NEED_FRAME_LEVEL = "this model needs the frame-level data set (partition 2/frame/train)"
@@ -233,7 +233,7 @@ def fast_decode(payload: bytes) -> Video | None:
     try:
         context, feature_lists = _message_fields(payload, 0, len(payload), (1, 2))
         content = _stream_bytes(payload, *feature_lists)
-        rgb, audio = (_frame_matrix(content[name], name) for name in _STREAMS)  # (T, 1024), (T, 128)
+        rgb, audio = (_frame_matrix(content[name], name) for name in STREAM_DIMS)  # (T, 1024), (T, 128)
         video.context.ParseFromString(payload[slice(*context)])
         video_id, labels = _id(video.context.feature, ""), _labels(video.context.feature, "")
     except (ValueError, KeyError, IndexError, DecodeError, CorruptRecord):
@@ -252,7 +252,7 @@ def _stream_bytes(payload: bytes, position: int, end: int) -> dict[str, np.ndarr
         number, start, position = _field(payload, position, end)
         key, value = _message_fields(payload, start, position, (1, 2))
         name = payload[slice(*key)].decode()
-        if number != 1 or name not in _STREAMS or name in found:
+        if number != 1 or name not in STREAM_DIMS or name in found:
             raise ValueError("not the usual feature lists")
         found[name] = np.frombuffer(payload, np.uint8, value[1] - value[0], value[0])
     return found
@@ -265,7 +265,7 @@ def _frame_matrix(encoded: np.ndarray, name: str) -> np.ndarray:
         ValueError: the bytes are not frames of that size.
     """
     head = _HEADS[name]
-    matrix = encoded.reshape(-1, len(head) + _STREAMS[name])
+    matrix = encoded.reshape(-1, len(head) + STREAM_DIMS[name])
     if not (matrix[:, : len(head)] == head).all():
         raise ValueError("not the usual frames")
     return matrix[:, len(head) :]
@@ -277,7 +277,7 @@ def _frame_head(dim: int) -> np.ndarray:
     return np.array([byte for n in lengths for byte in (0x0A, n & 0x7F | 0x80, n >> 7)], dtype=np.uint8)
 
 
-_HEADS = {name: _frame_head(dim) for name, dim in _STREAMS.items()}
+_HEADS = {name: _frame_head(dim) for name, dim in STREAM_DIMS.items()}
 
 
 def _field(data: bytes, position: int, end: int) -> tuple[int, int, int]:
@@ -337,7 +337,7 @@ def general_decode(payload: bytes, where: str) -> Video:
         raise WrongShard(where, "the record has no frames", _NEED_FRAME_LEVEL)
     video_id = _id(context, where)
     where = f"{where} (video {printable(video_id)})"
-    rgb, audio = (_decode_frames(lists, key, dim, where) for key, dim in _STREAMS.items())
+    rgb, audio = (_decode_frames(lists, key, dim, where) for key, dim in STREAM_DIMS.items())
     if len(rgb) != len(audio):
         problem = f"{len(rgb)} rgb frames but {len(audio)} audio frames"
         raise CorruptRecord(where, problem, "extract both features over the same seconds")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from alstm_helpers.errors import AlstmError, FolderInUse
-from alstm_helpers.ledger import Ledger, Row
+from alstm_helpers.ledger import Ledger, LedgerRow
 
-ROWS: list[Row] = [{"shard": "b", "videos": 2}, {"shard": "a", "videos": 1}, {"shard": "类\u2028c", "videos": 3}]
+ROWS: list[LedgerRow] = [{"shard": "b", "videos": 2}, {"shard": "a", "videos": 1}, {"shard": "类\u2028c", "videos": 3}]
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_rows_are_added_and_errors_are_collected(path):
 def test_the_first_error_ends_the_work_where_asked_for(path):
     written(path)
     ledger = Ledger(path, "shard")
-    rest: Iterator[Row | AlstmError] = iter([ROWS[0], BROKEN[0], ROWS[1]])
+    rest: Iterator[LedgerRow | AlstmError] = iter([ROWS[0], BROKEN[0], ROWS[1]])
     with pytest.raises(AlstmError) as caught:
         ledger.add_all(rest, keep_going=False)
     assert caught.value is BROKEN[0] and list(rest) == [ROWS[1]]

@@ -1,1 +1,1 @@
-"""What the notebooks start with, how they are run, and their exercises."""
+"""What every notebook starts with, the exercises, and the command that runs the notebooks."""

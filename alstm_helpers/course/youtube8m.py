@@ -18,7 +18,7 @@ from alstm_helpers.paths import RunFolder
 PART = "1,100"  # about 39 files of 260 MB of train, and as many of validate
 PARTITIONS = {"train": "2/frame/train", "val": "2/frame/validate"}
 SERVER = "ALSTM_YT8M_URL"  # environment variable: another server with the official layout, such as a local mirror
-RECIPE = "attention_lstm-single.yaml"  # of configs/: the full-size network on one GPU
+REAL_RECIPE = "attention_lstm-single.yaml"  # of configs/: the full-size network on one GPU
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class RealSet:
         The schedule of the learning rate counts the videos of this part.
         """
         settings = {"TRAIN.num_samples": None, "TRAIN.use_gpu": self.use_gpu}
-        return load_recipe(RECIPE, self.folder, settings, overrides)
+        return load_recipe(REAL_RECIPE, self.folder, settings, overrides)
 
     def class_names(self) -> dict[int, str]:
         """Return the names in ``vocabulary.csv`` of the folder; none if there is no such file."""

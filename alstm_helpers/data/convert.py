@@ -18,7 +18,7 @@ from joblib import Parallel, delayed, parallel_config
 from alstm_helpers.data.filelists import shards_below
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import leftovers
-from alstm_helpers.ledger import Ledger, Row
+from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.pickles import save_videos
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import read_videos
@@ -62,7 +62,7 @@ class Conversion:
         )
 
 
-def convert_shard(source: Path, target: Path, keys: str = "str") -> Row | AlstmError:
+def convert_shard(source: Path, target: Path, keys: str = "str") -> LedgerRow | AlstmError:
     """Convert one shard and describe the pickle. Return an error instead of raising it, so that others can continue.
 
     Only one video at a time is in memory, whatever the size of the shard.
@@ -114,7 +114,7 @@ def convert(
         todo = _to_do(pickles, ledger.rows, options.keys)
         sizes = {shard.name: shard.stat().st_size for shard in todo}
 
-        def read(outcome: Row | AlstmError) -> int:
+        def read(outcome: LedgerRow | AlstmError) -> int:
             return 0 if isinstance(outcome, AlstmError) else sizes[outcome["shard"]]
 
         with closing(_convert_all(todo, options)) as outcomes:  # an error here must end the workers at once
@@ -124,14 +124,14 @@ def convert(
     return Conversion(len(done), videos, frames, len(shards) - len(todo), failed)
 
 
-def _to_do(pickles: Mapping[Path, Path], rows: Mapping[str, Row], keys: str) -> dict[Path, Path]:
+def _to_do(pickles: Mapping[Path, Path], rows: Mapping[str, LedgerRow], keys: str) -> dict[Path, Path]:
     """Return the shards that are not done, each with its pickle."""
     return {
         shard: pickle for shard, pickle in pickles.items() if not _is_done(rows.get(shard.name), shard, pickle, keys)
     }
 
 
-def _is_done(row: Row | None, shard: Path, pickle: Path, keys: str) -> bool:
+def _is_done(row: LedgerRow | None, shard: Path, pickle: Path, keys: str) -> bool:
     """Return whether a pickle is the one that its row of the manifest describes, and not older than its shard."""
     if row is None or row.get("keys", "str") != keys or not pickle.is_file():
         return False
@@ -139,7 +139,7 @@ def _is_done(row: Row | None, shard: Path, pickle: Path, keys: str) -> bool:
     return bool(found.st_size == row.get("bytes") and shard.stat().st_mtime_ns <= found.st_mtime_ns)
 
 
-def _convert_all(todo: Mapping[Path, Path], options: ConvertOptions) -> Generator[Row | AlstmError, None, None]:
+def _convert_all(todo: Mapping[Path, Path], options: ConvertOptions) -> Generator[LedgerRow | AlstmError, None, None]:
     """Yield the outcome of each shard as it finishes, from processes of this machine or of a Dask cluster.
 
     Raises:

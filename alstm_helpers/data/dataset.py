@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from alstm_helpers.ledger import Ledger, Row
+from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.metrics import require_labels
 from alstm_helpers.pickles import load_shard
 from alstm_helpers.ranks import ALONE, Ranks
@@ -204,7 +204,7 @@ def count_videos(shards: Sequence[Path]) -> int:
     return sum(_count(shard, manifests[shard.parent].get(f"{shard.stem}.tfrecord", {})) for shard in shards)
 
 
-def _count(shard: Path, row: Row) -> int:
+def _count(shard: Path, row: LedgerRow) -> int:
     """Count one shard's videos; ``row`` is its row of the manifest, or empty."""
     if shard.suffix == ".tfrecord":
         return count_records(shard)

@@ -23,7 +23,7 @@ import requests
 
 from alstm_helpers.data.transfer import AGAIN, Files, Remote, Retry, checksum
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.ledger import Ledger, Row
+from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.progress import ProgressBar, no_progress
 
 _ALPHABET = string.ascii_lowercase + string.ascii_uppercase + string.digits
@@ -163,7 +163,7 @@ def download(
     return Downloads(len(done), sum(map(_bytes_of, done)), len(wanted) - len(todo), failed)
 
 
-def _bytes_of(outcome: Row | AlstmError) -> int:
+def _bytes_of(outcome: LedgerRow | AlstmError) -> int:
     return 0 if isinstance(outcome, AlstmError) else int(outcome["bytes"])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.ledger import Row
+from alstm_helpers.ledger import LedgerRow
 
 AGAIN = "run the same command again; it resumes where it stopped"
 _CHUNK = 1 << 20  # bytes read from a file at once
@@ -55,7 +55,7 @@ class Remote:
     local_name: str
     md5: str | None
 
-    def row(self, size: int) -> Row:
+    def row(self, size: int) -> LedgerRow:
         """Return the ledger's row of the verified file of ``size`` bytes."""
         return {"file": self.local_name, "md5": self.md5, "bytes": size}
 
@@ -88,7 +88,7 @@ class Files:
         except (requests.RequestException, ValueError):
             return None
 
-    def fetch_all(self, remotes: Iterable[Remote], workers: int) -> Generator[Row | AlstmError, None, None]:
+    def fetch_all(self, remotes: Iterable[Remote], workers: int) -> Generator[LedgerRow | AlstmError, None, None]:
         """Fetch files, ``workers`` at a time; yield the outcome of :meth:`fetch` for each as it finishes.
 
         If the caller's loop ends early (Ctrl-C, a full disk), stop the files in transfer; a later run resumes them.
@@ -101,7 +101,7 @@ class Files:
             self.stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def fetch(self, remote: Remote) -> Row | AlstmError:
+    def fetch(self, remote: Remote) -> LedgerRow | AlstmError:
         """Fetch one file and return its row; return an error if it is still missing after the last attempt."""
         url, part = f"{self.url}/{remote.name}", self.out / f".{remote.local_name}.part"
         problems = list[str]()

@@ -68,7 +68,7 @@ class Description(Interface, _OptionalInt8):
     files: list[str]
 
 
-class Check(NamedTuple):
+class Expectation(NamedTuple):
     """A batch (rgb, audio, lengths), and the trainer's outputs for it."""
 
     batch: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -142,11 +142,11 @@ def export(
     return description
 
 
-def _check_of(deployed: _Deployed) -> Check:
+def _check_of(deployed: _Deployed) -> Expectation:
     batch = unequal_batch()
     with paddle.no_grad():
         outputs = deployed(*map(paddle.to_tensor, batch))
-    return Check(batch, Prediction(*(output.numpy() for output in outputs)))
+    return Expectation(batch, Prediction(*(output.numpy() for output in outputs)))
 
 
 def _input_specs() -> list[Tensor]:
@@ -158,7 +158,7 @@ def _input_specs() -> list[Tensor]:
     ]
 
 
-def _interface(num_classes: int, class_names: Mapping[int, str] | None, check: Check, onnx: bool) -> Interface:
+def _interface(num_classes: int, class_names: Mapping[int, str] | None, check: Expectation, onnx: bool) -> Interface:
     packages = ("paddlepaddle", "paddle2onnx", "onnx") if onnx else ("paddlepaddle",)
     names = [class_names.get(index, f"class {index}") for index in range(num_classes)] if class_names else None
     return {
@@ -182,7 +182,7 @@ def _write_models(deployed: _Deployed, folder: Path, interface: Interface, onnx:
     return [program, folder / "model.onnx"]
 
 
-def _require_equal(path: Path, check: Check, folder: Path) -> float:
+def _require_equal(path: Path, check: Expectation, folder: Path) -> float:
     """Return how far an exported file is from the trainer.
 
     Raises:
@@ -275,7 +275,7 @@ def _simplified(model: ModelProto, target: Path) -> ModelProto:
     return onnx.load(target)
 
 
-def _write_int8(folder: Path, check: Check, gap: MeasureGap) -> Int8Cost:
+def _write_int8(folder: Path, check: Expectation, gap: MeasureGap) -> Int8Cost:
     """Write ``model.int8.onnx`` beside ``model.onnx``: int8 weights, and activations quantised dynamically."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -31,9 +31,8 @@ from alstm_helpers.deployment.predictor import Predictor
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.figures.parts import Streams
 from alstm_helpers.loopback import HOST, require_free
-from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM
+from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, STREAM_DIMS
 
-DIMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
 MAX_BYTES = 6 * MAX_FRAMES * (RGB_DIM + AUDIO_DIM)  # 300 seconds as JSON: three digits, a comma, a blank, brackets
 
 
@@ -134,7 +133,7 @@ def parse(body: bytes, content_type: str) -> dict[str, np.ndarray]:
         form = 'JSON: {"rgb": [[…]], "audio": [[…]]}' if is_json else "numpy.savez with rgb and audio, or JSON"
         problem = f"it cannot be read ({type(error).__name__}: {str(error)[:100]})"
         raise AlstmError("the payload", problem, f"send {form}") from error
-    for name, dim in DIMS.items():
+    for name, dim in STREAM_DIMS.items():
         if arrays[name].dtype != np.uint8 or arrays[name].ndim != 2 or arrays[name].shape[1] != dim:
             problem = f"it is {arrays[name].dtype} {arrays[name].shape}"
             raise AlstmError(name, problem, f"send uint8 (T, {dim}), one row per second")
@@ -147,7 +146,7 @@ def parse(body: bytes, content_type: str) -> dict[str, np.ndarray]:
 
 def _from_json(body: bytes) -> dict[str, np.ndarray]:
     values = json.loads(body)
-    return {name: _to_uint8(np.array(values[name])) for name in DIMS}
+    return {name: _to_uint8(np.array(values[name])) for name in STREAM_DIMS}
 
 
 def _to_uint8(numbers: np.ndarray) -> np.ndarray:
@@ -160,7 +159,7 @@ def _from_npz(body: bytes) -> dict[str, np.ndarray]:
     """Return both arrays; at most 300 seconds and a header are unpacked from any archive."""
     arrays = {}
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
-        for name, dim in DIMS.items():
+        for name, dim in STREAM_DIMS.items():
             with archive.open(f"{name}.npy") as member:
                 content = io.BytesIO(member.read(MAX_FRAMES * dim + 2**12))
             arrays[name] = np.lib.format.read_array(content, allow_pickle=False)  # type: ignore[no-untyped-call]

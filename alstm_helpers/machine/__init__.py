@@ -1,1 +1,1 @@
-"""Is this machine ready, and how fast is it (chapter 2)?"""
+"""Check whether this machine is ready, and measure how fast it is (chapter 2)."""

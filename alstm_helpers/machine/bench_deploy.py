@@ -28,12 +28,12 @@ BATCHES, SECONDS = (1, 8, 64), (60, 213, 300)  # 213 is the mean of YouTube-8M, 
 REQUESTS, CLIENTS = 400, 8
 
 # Scores a padded batch: rgb uint8 (B, T, 1024), audio uint8 (B, T, 128), lengths integers (B,).
-Engine: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
+Scorer: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
 
 # --- latency ------------------------------------------------------------------------------------------------------
 
 
-def full_size_engines(folder: Path) -> dict[str, Engine]:
+def full_size_engines(folder: Path) -> dict[str, Scorer]:
     """Return the full-size network with random weights in each form that can score a batch.
 
     Args:
@@ -56,7 +56,7 @@ def full_size_engines(folder: Path) -> dict[str, Engine]:
 
 
 def bench_latency(
-    engines: Callable[[Path], dict[str, Engine]] = full_size_engines,
+    engines: Callable[[Path], dict[str, Scorer]] = full_size_engines,
     batches: Sequence[int] = BATCHES,
     seconds: Sequence[int] = SECONDS,
 ) -> Figures:
@@ -84,7 +84,7 @@ def bench_latency(
     return figures
 
 
-def _fastest(run: Engine, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+def _fastest(run: Scorer, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
     """Return the seconds of the fastest of at least two runs; short runs are repeated for a second, 20 at most."""
     times: list[float] = []
     while len(times) < 2 or (sum(times) < 1 and len(times) < 20):

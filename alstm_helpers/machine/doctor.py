@@ -21,10 +21,10 @@ from alstm_helpers.paths import project_root
 # pyproject.toml says what each package is for.
 PACKAGES = ("paddlepaddle", "numpy", "matplotlib", "jupyterlab", "visualdl", "papermill", "scikit-learn")
 TESTED_PYTHONS = ((3, 10), (3, 12))
-Status: TypeAlias = Literal["OK", "WARN", "FAIL"]
-OK: Status = "OK"
-WARN: Status = "WARN"
-FAIL: Status = "FAIL"
+CheckStatus: TypeAlias = Literal["OK", "WARN", "FAIL"]
+OK: CheckStatus = "OK"
+WARN: CheckStatus = "WARN"
+FAIL: CheckStatus = "FAIL"
 SLOW = 0.6  # a speed below this share of the possible one gets a warning
 DISK = 2  # GB that the course needs
 
@@ -33,7 +33,7 @@ class Check(NamedTuple):
     """One line of the report; ``status`` is OK, WARN or FAIL."""
 
     name: str
-    status: Status
+    status: CheckStatus
     detail: str
 
 

@@ -18,10 +18,9 @@ from alstm_helpers.own_videos.backbones import Backbone, picture_backbone, sound
 from alstm_helpers.own_videos.media import Clip, Frames, read_frames, read_sound
 from alstm_helpers.own_videos.projection import Projection, fit_projection
 from alstm_helpers.safe_pickle import load_plain, save_plain
-from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize
+from alstm_helpers.tfrecord import STREAM_DIMS, Video, quantize
 
 BATCH = 32  # pictures that are in memory, and go through a network, at once
-DIMS = {"rgb": RGB_DIM, "audio": AUDIO_DIM}
 REMEDY = "make the features again in an empty folder"
 
 
@@ -63,7 +62,7 @@ class Extractor:
 
     def fitted(self, sample: Callable[[str], np.ndarray]) -> Extractor:
         """Return an extractor with the missing projections, fitted on ``sample(stream)``, float32 (N, D)."""
-        missing = {stream: fit_projection(sample(stream), DIMS[stream]) for stream in self.unfitted}
+        missing = {stream: fit_projection(sample(stream), STREAM_DIMS[stream]) for stream in self.unfitted}
         return dataclasses.replace(self, projections={**self.projections, **missing})
 
     def raw(self, clip: Clip) -> RawFeatures:
@@ -81,7 +80,9 @@ class Extractor:
     def finish(self, streams: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return features, uint8 (T, 1024) and (T, 128), from the backbones' numbers."""
         return {
-            stream: self.projections[stream](values, DIMS[stream]) if stream in self.projections else quantize(values)
+            stream: self.projections[stream](values, STREAM_DIMS[stream])
+            if stream in self.projections
+            else quantize(values)
             for stream, values in streams.items()
         }
 

@@ -13,7 +13,7 @@ import yaml
 from alstm_helpers.data.class_names import write_classes
 from alstm_helpers.data.filelists import write_filelist
 from alstm_helpers.files import atomic_write
-from alstm_helpers.ledger import Ledger, Row
+from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.paths import project_root
@@ -125,6 +125,6 @@ class FeatureFolder:
             yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
 
 
-def labels_and_split(job: Job) -> Row:
+def labels_and_split(job: Job) -> LedgerRow:
     """Return the part of a clip's row in the manifest that comes from its labels."""
     return {"labels": list(job.labels), "split": job.split}

@@ -22,7 +22,7 @@ from joblib import Parallel, delayed
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.lists import ONE_VIDEO, write_lists
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.ledger import Row
+from alstm_helpers.ledger import LedgerRow
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder, labels_and_split
 from alstm_helpers.own_videos.jobs import Job, labelled_jobs, unlabelled_jobs
@@ -162,7 +162,7 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
 
 def _outcomes(
     todo: Sequence[Job], extractor: Extractor, raw: RawFolder, workers: int, progress: ProgressBar
-) -> Iterable[Row | AlstmError]:
+) -> Iterable[LedgerRow | AlstmError]:
     """Extract clips in several processes; return the row or the error of each, in the order in which they finish."""
     names_only = Extractor(extractor.backbone, extractor.audio)  # the projections need not travel to the processes
     raw = RawFolder(raw.path.absolute())
@@ -171,7 +171,7 @@ def _outcomes(
     return progress(finished, total=len(todo), desc="extracting")
 
 
-def _extract_one(extractor: Extractor, job: Job, raw: RawFolder) -> Row | AlstmError:
+def _extract_one(extractor: Extractor, job: Job, raw: RawFolder) -> LedgerRow | AlstmError:
     """Write the raw numbers of one clip; return its row of the manifest, or why it has none."""
     try:
         about = job.path.stat()

@@ -16,7 +16,7 @@ from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain, save_plain
-from alstm_helpers.training.log import Row
+from alstm_helpers.training.log import LogRow
 from alstm_helpers.training.precision import Optimizer
 
 REMEDY = "pass the save_dir of a training, or train without --resume"
@@ -37,7 +37,7 @@ class TrainingState:
     pretrain_base: str | None = None  # weights that the training started from
     best_gap: float = -1.0
     train_seconds: float = 0.0
-    rows: list[Row] = field(default_factory=list)  # the content of train.jsonl
+    rows: list[LogRow] = field(default_factory=list)  # the content of train.jsonl
 
     def must_fit(self, section: TrainSection, shards: Sequence[Path]) -> None:
         """Check that the settings make the batches that the position counts; between epochs any will do.

@@ -20,7 +20,7 @@ from alstm_helpers.files import write_json
 from alstm_helpers.metrics import METRICS, YouTube8MMetrics
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
-from alstm_helpers.training.log import Report
+from alstm_helpers.training.log import LineReport
 from alstm_helpers.training.train import TrainOptions, train
 
 # What crossval.json has for each fold: GAP, by which folds are compared, comes first.
@@ -86,7 +86,7 @@ def cross_validate(
     save_dir: str | os.PathLike[str],
     options: CrossValidation = CrossValidation(),
     *,
-    report: Report = lambda line: None,
+    report: LineReport = lambda line: None,
 ) -> CrossValidated:
     """Train once per fold on the other folds, and judge every video by the network that has not seen it.
 

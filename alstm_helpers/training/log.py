@@ -23,11 +23,11 @@ from alstm_helpers.training.curves import Curves
 
 Kind: TypeAlias = Literal["train", "valid"]
 Numbers: TypeAlias = Mapping[str, float]  # a row without its kind
-Row: TypeAlias = dict[str, float | str]  # "kind" is a Kind, all others are numbers
-Report: TypeAlias = Callable[[str], None]  # receives a line of text
+LogRow: TypeAlias = dict[str, float | str]  # "kind" is a Kind, all others are numbers
+LineReport: TypeAlias = Callable[[str], None]  # receives a line of text
 
 
-def numbers_of(rows: Iterable[Row], kind: Kind, key: str) -> list[float]:
+def numbers_of(rows: Iterable[LogRow], kind: Kind, key: str) -> list[float]:
     """Return one number of every row of a kind."""
     return [cast(float, row[key]) for row in rows if row["kind"] == kind]
 
@@ -174,7 +174,7 @@ class Log:
         report: receives a line of text per row.
     """
 
-    def __init__(self, rows: list[Row], path: Path | None, curves: Curves, report: Report) -> None:
+    def __init__(self, rows: list[LogRow], path: Path | None, curves: Curves, report: LineReport) -> None:
         self.rows, self.curves = rows, curves
         self._path, self._report = path, report
         if path:
@@ -188,7 +188,7 @@ class Log:
             where: the position in the training, for the line of text.
             numbers: with ``epoch`` and ``step``; those of a ``train`` row as :meth:`Meter.row` returns them.
         """
-        row: Row = {"kind": kind, **numbers}
+        row: LogRow = {"kind": kind, **numbers}
         self.rows.append(row)
         self.curves.add(kind, int(numbers["step"]), {key: numbers[key] for key in numbers if key not in NOT_DRAWN})
         if self._path:

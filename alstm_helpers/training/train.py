@@ -44,7 +44,7 @@ from alstm_helpers.training.checkpoint import (
     save_checkpoint,
 )
 from alstm_helpers.training.curves import Curves
-from alstm_helpers.training.log import Kind, Log, Meter, Report, Row, Step, numbers_of
+from alstm_helpers.training.log import Kind, LineReport, Log, LogRow, Meter, Step, numbers_of
 from alstm_helpers.training.precision import Optimizer, Precision
 
 SHOWN_VIDEOS = 8  # whose attention VisualDL shows
@@ -121,7 +121,7 @@ class Training:
     """
 
     net: AttentionLSTM
-    rows: list[Row]
+    rows: list[LogRow]
     best_gap: float
     train_seconds: float
 
@@ -135,7 +135,7 @@ def train(
     save_dir: str | os.PathLike[str],
     options: TrainOptions = TrainOptions(),
     *,
-    report: Report = lambda line: None,
+    report: LineReport = lambda line: None,
     progress: ProgressBar = no_progress,
 ) -> Training:
     """Train a network; keep its best and latest checkpoint.
@@ -275,7 +275,7 @@ class _Start:
     earlier_curves: Path | None = None
 
 
-def _from_scratch(plan: _Plan, precision: Precision, report: Report) -> _Start:
+def _from_scratch(plan: _Plan, precision: Precision, report: LineReport) -> _Start:
     """Start with random weights, or with those of ``pretrain`` that fit."""
     section, options = plan.config.TRAIN, plan.options
     drawn = int.from_bytes(os.urandom(4), "little") if options.seed is None else options.seed
@@ -291,7 +291,7 @@ def _from_scratch(plan: _Plan, precision: Precision, report: Report) -> _Start:
     return _Start(net, optimizer, precision, state)
 
 
-def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLike[str], report: Report) -> _Start:
+def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLike[str], report: LineReport) -> _Start:
     """Start with weights, optimiser and position of a checkpoint."""
     section = plan.config.TRAIN
     path = find_checkpoint(resume, plan.folder.name)
@@ -334,7 +334,7 @@ class _Run:
         progress: wraps the batches of an epoch.
     """
 
-    def __init__(self, plan: _Plan, start: _Start, report: Report, progress: ProgressBar) -> None:
+    def __init__(self, plan: _Plan, start: _Start, report: LineReport, progress: ProgressBar) -> None:
         self.plan, self.report, self.progress = plan, report, progress
         self.net, self.optimizer, self.precision, self.state = start.net, start.optimizer, start.precision, start.state
         self.config = plan.config.model_copy(deep=True)  # with the seed and weights of the start: it repeats the run

@@ -40,12 +40,12 @@ def mirror(server, tmp_path, monkeypatch):
             write_videos(shard, [make_video(0, kind, 6 * index + number) for number in range(6)])
             server.files[name] = shard.read_bytes()
     server.plan = {name: hashlib.md5(data).hexdigest() for name, data in server.files.items()}
-    recipe = yaml.safe_load((project_root() / "configs" / youtube8m.RECIPE).read_text(encoding="utf-8"))
+    recipe = yaml.safe_load((project_root() / "configs" / youtube8m.REAL_RECIPE).read_text(encoding="utf-8"))
     recipe["MODEL"] |= {"embedding_size": 8, "lstm_size": 8, "fc_sizes": [16, 8]}
     recipe["TRAIN"] |= {"epoch": 2, "batch_size": 4}
     small = tmp_path / "small.yaml"
     small.write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    monkeypatch.setattr(youtube8m, "RECIPE", str(small))
+    monkeypatch.setattr(youtube8m, "REAL_RECIPE", str(small))
     monkeypatch.setenv(youtube8m.SERVER, server.url)
     return server
 
@@ -139,5 +139,5 @@ def test_names_come_from_the_vocabulary(mirror, lab):
 
 def test_the_recipe_is_the_full_size_network():
     folder = project_root() / "configs"
-    assert yaml.safe_load(Path(folder, youtube8m.RECIPE).read_text(encoding="utf-8"))["MODEL"]["lstm_size"] == 1024
+    assert yaml.safe_load(Path(folder, youtube8m.REAL_RECIPE).read_text(encoding="utf-8"))["MODEL"]["lstm_size"] == 1024
     assert json.dumps(youtube8m.PARTITIONS) == '{"train": "2/frame/train", "val": "2/frame/validate"}'

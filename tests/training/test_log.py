@@ -13,7 +13,7 @@ from alstm_helpers.metrics import LOGGED, METRICS
 from alstm_helpers.runtime import paddle
 from alstm_helpers.training import log
 from alstm_helpers.training.curves import Curves
-from alstm_helpers.training.log import Column, Log, Meter, Row, Step, numbers_of
+from alstm_helpers.training.log import Column, Log, LogRow, Meter, Step, numbers_of
 
 
 class Drawn(Curves):
@@ -79,7 +79,7 @@ def test_a_row_by_hand(tiny_config, monkeypatch):
 
 
 def test_a_row_goes_to_the_checkpoint_the_file_the_curves_and_the_line(tmp_path):
-    earlier: Row = {"kind": "train", "epoch": 0.25, "step": 6}
+    earlier: LogRow = {"kind": "train", "epoch": 0.25, "step": 6}
     drawn, lines = Drawn(), list[str]()
     path = tmp_path / "train.jsonl"
     path.write_text("of a run that got further\n", encoding="utf-8")
@@ -113,7 +113,7 @@ def test_a_new_column_is_one_entry(tiny_config, monkeypatch):
     meter, drawn, lines = Meter(tiny_config, 4, 1), Drawn(), list[str]()
     batch = a_batch(1)
     meter.add(Step(1, batch, paddle.zeros([1, 20]), 1.0, 0.5))
-    rows: list[Row] = []
+    rows: list[LogRow] = []
     Log(rows, None, drawn, lines.append).add("train", "here", meter.row())
     assert rows[0]["videos"] == drawn.points[0][2]["videos"] == 1 and lines[0].endswith("  1 videos")
 
@@ -124,5 +124,5 @@ def test_the_columns_have_the_logged_metrics():
 
 
 def test_numbers_of_a_kind():
-    rows: list[Row] = [{"kind": "valid", "gap": 0.5}, {"kind": "train", "gap": 0.1}, {"kind": "valid", "gap": 0.75}]
+    rows: list[LogRow] = [{"kind": "valid", "gap": 0.5}, {"kind": "train", "gap": 0.1}, {"kind": "valid", "gap": 0.75}]
     assert numbers_of(rows, "valid", "gap") == [0.5, 0.75]
