@@ -1,13 +1,11 @@
-"""Backbones: VGGish's front end against its formula, ONNX files, paddle.vision's weights from a local server."""
+"""Test backbones: VGGish's front end against its formula, ONNX files, paddle.vision's weights from a local server."""
 
 from __future__ import annotations
 
 import hashlib
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos import backbones
@@ -28,7 +26,7 @@ def forget():
 
 
 def test_log_mel_is_the_documented_front_end():
-    """Sample by sample from the parameters: 25 ms, 10 ms, periodic Hann, 512 points, 64 bands 125–7500 Hz, + 0.01."""
+    """Compute it from its parameters: 25 ms, 10 ms, periodic Hann, 512 points, 64 bands 125–7500 Hz, + 0.01."""
     sound = np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32) / 8
     found = log_mel(sound)
     assert found.shape == (2, 96, 64) and found.dtype == np.float32
@@ -50,7 +48,7 @@ def test_log_mel_is_the_documented_front_end():
         assert found[second, frame, band] == pytest.approx(np.log(total + 0.01), abs=1e-4)
 
 
-def test_a_tone_lies_in_its_band():
+def test_a_tone_is_in_its_band():
     times = np.arange(16_000) / 16_000
     for hertz in (250, 1000, 4000):
         picture = log_mel(np.sin(2 * np.pi * hertz * times)[None].astype(np.float32))[0]
@@ -59,7 +57,7 @@ def test_a_tone_lies_in_its_band():
         assert abs(edges[loudest + 1] - hertz) <= edges[loudest + 2] - edges[loudest]
 
 
-def test_logmel_is_mean_and_deviation_of_the_bands():
+def test_logmel_is_mean_and_standard_deviation_of_the_bands():
     sound = np.random.default_rng(0).standard_normal((3, 16_000)).astype(np.float32)
     found = sound_backbone("logmel").call(sound)
     picture = log_mel(sound)
@@ -75,37 +73,26 @@ def test_silence_has_finite_numbers():
 # --- ONNX ---------------------------------------------------------------------------------------------------------
 
 
-def onnx_file(path, shape, axes, count=1):
-    """A network that gives the mean over some axes of what it takes."""
-    inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i in range(count)]
-    node = helper.make_node("ReduceMean", ["x0"], ["y"], axes=axes, keepdims=0)
-    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph([node], "mean", inputs, [output])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, str(path))
-    return f"onnx:{path}"
-
-
-def test_an_onnx_file_for_pictures(tmp_path):
-    """It gets normalised pictures of its own size."""
+def test_an_onnx_file_for_pictures(onnx_file, tmp_path):
+    """The network gets normalised pictures of the size that it asks for."""
     backbone = picture_backbone(onnx_file(tmp_path / "网 络.onnx", ["N", 3, 32, 32], [2, 3]))
     found = backbone.call(PICTURES)
     right = (PICTURES.astype(float).mean((1, 2)) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     assert backbone.unit == 32 and found == pytest.approx(right, abs=1e-4) and not backbone.finished
 
 
-def test_many_pictures_are_as_each_alone(tmp_path):
+def test_many_pictures_are_as_each_alone(onnx_file, tmp_path):
     backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3]))
     many = np.concatenate([PICTURES] * 30)
     assert np.array_equal(backbone.call(many), np.concatenate([backbone.call(PICTURES)] * 30))
 
 
-def test_an_open_size_is_224(tmp_path):
+def test_an_open_size_is_224(onnx_file, tmp_path):
     assert picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, "H", "W"], [2, 3])).unit == 224
 
 
 @pytest.mark.parametrize("shape, axes", [(["N", 1, 96, 64], [1, 2]), (["N", 96, 64], [1])])
-def test_an_onnx_file_for_sound(tmp_path, shape, axes):
+def test_an_onnx_file_for_sound(onnx_file, tmp_path, shape, axes):
     sound = np.random.default_rng(0).standard_normal((2, 16_000)).astype(np.float32)
     found = sound_backbone(onnx_file(tmp_path / "a.onnx", shape, axes)).call(sound)
     assert found == pytest.approx(log_mel(sound).mean(1), abs=1e-4)
@@ -115,25 +102,25 @@ def test_an_onnx_file_for_sound(tmp_path, shape, axes):
     "make, said",
     [
         (
-            lambda path: onnx_file(path, ["N", 1, 32, 32], [2]),
+            lambda onnx_file, path: onnx_file(path, ["N", 1, 32, 32], [2]),
             "shape .*; export a network that takes pictures",
         ),
         (
-            lambda path: onnx_file(path, ["N", 3], [1]),
+            lambda onnx_file, path: onnx_file(path, ["N", 3], [1]),
             "shape .*; export a network that takes pictures",
         ),
-        (lambda path: onnx_file(path, ["N", 3, 32, 32], [2], count=2), "it takes 2 inputs"),
-        (lambda path: path.write_bytes(b"none") and f"onnx:{path}", "not readable as ONNX"),
-        (lambda path: f"onnx:{path}", "no such file"),
+        (lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 32], [2], count=2), "it takes 2 inputs"),
+        (lambda onnx_file, path: path.write_bytes(b"none") and f"onnx:{path}", "not readable as ONNX"),
+        (lambda onnx_file, path: f"onnx:{path}", "no such file"),
     ],
 )
-def test_files_that_are_no_backbone(tmp_path, make, said):
+def test_files_that_are_not_backbones(onnx_file, tmp_path, make, said):
     with pytest.raises(AlstmError, match=said) as caught:
-        picture_backbone(make(tmp_path / "a.onnx"))
+        picture_backbone(make(onnx_file, tmp_path / "a.onnx"))
     assert "\n" not in str(caught.value)
 
 
-def test_a_fixed_batch_is_one_sentence(tmp_path):
+def test_a_fixed_batch_is_one_sentence(onnx_file, tmp_path):
     backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", [1, 3, 32, 32], [2, 3]))
     with pytest.raises(AlstmError, match="leave its first dimension open"):
         backbone.call(PICTURES)
@@ -151,7 +138,7 @@ def test_unknown_names():
 
 @pytest.fixture
 def published(server, tmp_path, monkeypatch):
-    """MobileNet's weights on a server of this machine, instead of Paddle's."""
+    """Serve MobileNet's weights from this machine instead of Paddle's server."""
     from paddle.vision.models import mobilenetv2
 
     seed_everything(0)
@@ -165,7 +152,7 @@ def published(server, tmp_path, monkeypatch):
 
 
 def test_a_network_of_paddle_vision(published):
-    """The numbers before its last layer, from weights that are fetched once."""
+    """The backbone returns the numbers before the last layer; its weights are fetched once."""
     server, net = published
     frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
     backbone = picture_backbone("mobilenet_v2")
@@ -189,7 +176,7 @@ def test_weights_that_are_not_the_published_ones_are_refused(published, monkeypa
     assert not list((tmp_path / "cache").rglob("*.pdparams"))
 
 
-def test_without_a_network_the_way_out_is_named(monkeypatch, tmp_path):
+def test_without_a_network_the_error_names_the_way_out(monkeypatch, tmp_path):
     from paddle.vision.models import resnet
 
     monkeypatch.setitem(resnet.model_urls, "resnet50", ("http://127.0.0.1:9/resnet50.pdparams", "0" * 32))

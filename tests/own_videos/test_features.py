@@ -1,4 +1,4 @@
-"""Own videos into TFRecords: the features of a file are those of the generator, and nothing odd stops the others."""
+"""Test features of your own videos: a file has the features of the generator, and a broken file stops no other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from test_backbones import onnx_file
 
 from alstm_helpers.config import load_config
 from alstm_helpers.data.filelists import read_filelist
@@ -25,27 +24,12 @@ from alstm_helpers.own_videos.projection import Projection, fit_projection
 from alstm_helpers.progress import no_progress
 from alstm_helpers.tfrecord import dequantize, read_videos
 
-CLIPS = 8
-
-
-@pytest.fixture(scope="session")
-def clips(tmp_path_factory):
-    """Eight FlashDigits videos as mp4 files, and their labels; read only."""
-    root = tmp_path_factory.mktemp("own") / "eigene 视频"
-    (root / "clips").mkdir(parents=True)
-    rows = ["video,labels"]
-    for index in range(CLIPS):
-        clip = render(0, "val", index)
-        write_mp4(root / "clips" / f"c{index}.mp4", clip)
-        rows.append(f"c{index}.mp4," + ";".join(CLASS_NAMES[event.label] for event in clip.events))
-    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    import_labels([root / "labels.csv"], root / "labels")
-    return root
+CLIPS = 8  # in the fixture
 
 
 @pytest.fixture
 def own(clips, tmp_path):
-    """A copy that a test may change."""
+    """Return a copy that a test may change."""
     return shutil.copytree(clips, tmp_path / "own 自己")
 
 
@@ -64,7 +48,7 @@ def everything(out):
 
 
 def test_a_file_has_the_features_of_the_generator(clips, tmp_path):
-    """H.264 and AAC in between: rgb correlates to 0.999, audio to 0.99."""
+    """Through H.264 and AAC, rgb keeps a correlation of 0.999 and audio one of 0.99."""
     extract(clips, tmp_path / "out")
     found = records(tmp_path / "out")
     assert len(found) == CLIPS
@@ -114,7 +98,7 @@ def test_a_fresh_folder_gives_the_same_bytes(clips, tmp_path):
     extract(clips, tmp_path / "one")
     extract(clips, tmp_path / "two", workers=2)
     one, two = everything(tmp_path / "one"), everything(tmp_path / "two")
-    lists = {path for path in one if path.suffix == ".list"}  # they hold the folder's name
+    lists = {path for path in one if path.suffix == ".list"}  # they hold the name of the folder
     assert set(one) == set(two) and [path for path in set(one) - lists if one[path] != two[path]] == []
 
 
@@ -125,7 +109,7 @@ def test_a_clip_that_changed_is_read_again(own, tmp_path):
     assert records(tmp_path / "out")["c0"].num_frames == len(render(0, "val", 60).frames)
 
 
-def test_new_labels_need_no_new_look(own, tmp_path):
+def test_new_labels_need_no_new_extraction(own, tmp_path):
     extract(own, tmp_path / "out")
     text = (own / "labels.csv").read_text("utf-8").replace("c0.mp4,", "c0.mp4,cat;")
     (own / "labels.csv").write_text(text, encoding="utf-8")
@@ -138,7 +122,7 @@ def test_new_labels_need_no_new_look(own, tmp_path):
     assert names.index("cat") in next(row["labels"] for row in rows if row["video"] == "c0")
 
 
-def test_broken_clips_are_named_and_the_others_go_on(own, tmp_path):
+def test_broken_clips_are_named_and_the_others_are_extracted(own, tmp_path):
     rows = (own / "labels.csv").read_text("utf-8")
     for index in range(3):
         (own / "clips" / f"bad{index}.mp4").write_bytes(b"x" * 100 * index)
@@ -169,9 +153,9 @@ def test_parts_of_a_video_are_records_on_one_side(own, tmp_path):
     part = found["c0@6-11"]
     assert np.corrcoef(part.rgb.ravel(), extract_rgb(whole.frames[6:11]).ravel())[0, 1] > 0.999
     assert len(part.labels) == 2
-    rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
-    sides = {}
-    for row in rows:
+    sides: dict[str, set[str]] = {}
+    for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
         sides.setdefault(row["file"], set()).add(row["split"])
     assert all(len(side) == 1 for side in sides.values()) and done.splits.total() == 2 * CLIPS
 
@@ -187,7 +171,7 @@ def test_silence_and_short_clips(own, tmp_path):
     assert video.num_frames == 4 and video.labels == ()
 
 
-def test_two_videos_of_one_name(own, tmp_path):
+def test_two_videos_with_the_same_name(own, tmp_path):
     shutil.copy(own / "clips" / "c0.mp4", own / "clips" / "c0.mkv")
     with pytest.raises(AlstmError, match=r"c0\.mp4: .*c0\.mkv has the same name; give each video"):
         extract(own, tmp_path / "out")
@@ -233,7 +217,7 @@ def test_a_projection_of_the_same_size_only_centres_and_scales():
 
 
 def test_a_larger_size_is_whitened_by_pca():
-    """As scikit-learn's own whitening: uncorrelated, each with a deviation of one half."""
+    """As in scikit-learn's own whitening, the numbers are uncorrelated; their standard deviation is 0.5."""
     from sklearn.decomposition import PCA
 
     rng = np.random.default_rng(0)
@@ -255,14 +239,14 @@ def test_too_little_for_the_size_is_filled_with_zeros(count, size):
 
 
 def test_directions_that_hardly_vary_are_not_blown_up():
-    """Whitened in earnest they would be noise as loud as everything else."""
+    """Fully whitened, they would be noise as loud as everything else."""
     raw = np.random.default_rng(0).normal(0, [10, 1e-3], (500, 2)).astype(np.float32)
     for dim in (2, 5):
         deviation = dequantize(fit_projection(raw, dim)(raw, dim)).std(0)
         assert sorted(deviation)[-1] == pytest.approx(0.5, abs=0.01) and sorted(deviation)[-2] < 0.02
 
 
-def test_a_constant_number_is_no_danger():
+def test_a_constant_number_does_no_harm():
     raw = np.ones((50, 3), np.float32)
     assert np.abs(dequantize(fit_projection(raw, 3)(raw, 3))).max() < 0.01
     raw[:, 1] = np.linspace(-1, 1, 50)
@@ -276,12 +260,13 @@ def test_an_extractor_is_saved_and_loaded(tmp_path):
     extractor.save(tmp_path)
     found = Extractor.load(tmp_path)
     assert (found.backbone, found.audio, list(found.projections)) == ("flashdigits", "logmel", ["audio"])
-    assert all(np.array_equal(a, b) for a, b in zip(found.projections["audio"], arrays, strict=True))
+    for read, written in zip(found.projections["audio"], arrays, strict=True):
+        assert read is not None and np.array_equal(read, written)
     assert found.unfitted == []
 
 
 @pytest.mark.parametrize("spoil", [b"{", b'{"backbone": 1}', b"[]"])
-def test_a_damaged_account_is_one_sentence(tmp_path, spoil):
+def test_a_damaged_description_is_one_sentence(tmp_path, spoil):
     (tmp_path / "features.json").write_bytes(spoil)
     with pytest.raises(AlstmError, match="not readable"):
         Extractor.load(tmp_path)
@@ -300,7 +285,7 @@ def test_a_projection_file_cannot_run_code(tmp_path):
 
 
 def test_logmel_is_fitted_on_the_training_clips_alone(clips, tmp_path):
-    """Centre and scale are those of the training seconds; a fit on all would let validation leak in."""
+    """Centre and scale come from the training seconds; a fit on all seconds would leak validation."""
     extract(clips, tmp_path / "out", audio="logmel")
     rows = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text("utf-8").splitlines()]
     raw = {row["video"]: RawFolder(tmp_path / "out" / "raw").load(row["video"])["audio"] for row in rows}
@@ -313,7 +298,7 @@ def test_logmel_is_fitted_on_the_training_clips_alone(clips, tmp_path):
 
 
 def test_the_projection_stays_when_clips_are_added(own, tmp_path):
-    """A model was trained on it."""
+    """A model may have been trained on it."""
     extract(own, tmp_path / "out", audio="logmel")
     before = (tmp_path / "out" / "projection.pkl").read_bytes()
     for index in range(3):
@@ -325,8 +310,8 @@ def test_the_projection_stays_when_clips_are_added(own, tmp_path):
     assert (tmp_path / "out" / "projection.pkl").read_bytes() == before
 
 
-def test_any_network_as_onnx_with_its_pca(clips, tmp_path):
-    """Three numbers a picture become three directions of deviation one half, and 1021 zeros."""
+def test_any_network_as_onnx_with_its_pca(clips, onnx_file, tmp_path):
+    """Three numbers per picture become three directions of standard deviation 0.5, and 1021 zeros."""
     network = onnx_file(tmp_path / "mean.onnx", ["N", 3, 32, 32], [2, 3])
     done = extract(clips, tmp_path / "out", backbone=network, workers=2)
     assert (
@@ -359,7 +344,7 @@ def test_interrupted_and_run_again_it_ends_in_the_same_bytes(clips, tmp_path):
 
 
 def test_videos_without_labels(clips, tmp_path):
-    """For prediction: one list, no labels; and later, in the same folder, with labels after all."""
+    """There is one list, for prediction; later the same folder takes the same clips with labels."""
     done = extract(clips, tmp_path / "out", labels=None)
     assert done.splits == {"infer": CLIPS} and not done.notes
     found = [video for path in read_filelist(tmp_path / "out" / "infer.list") for video in read_videos(path)]
@@ -372,7 +357,7 @@ def test_videos_without_labels(clips, tmp_path):
 
 
 def test_new_videos_like_those_of_a_trained_model(own, tmp_path):
-    """The same projection, not one of their own: the same clip has the same features."""
+    """They get the projection of the model, not their own, so the same clip has the same features."""
     extract(own, tmp_path / "old", audio="logmel")
     (tmp_path / "new").mkdir()
     shutil.copy(own / "clips" / "c3.mp4", tmp_path / "new" / "c3.mp4")
@@ -386,7 +371,7 @@ def test_new_videos_like_those_of_a_trained_model(own, tmp_path):
 
 
 def test_a_projection_of_unlabelled_clips_is_not_kept_for_training(clips, tmp_path):
-    """It was fitted on what will be validation clips, too."""
+    """It was fitted on future validation clips, too."""
     extract(clips, tmp_path / "out", labels=None, audio="logmel")
     extract(clips, tmp_path / "out", audio="logmel")
     extract(clips, tmp_path / "fresh", audio="logmel")

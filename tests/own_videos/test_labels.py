@@ -1,4 +1,4 @@
-"""Labels from what people label with: every form gives the same annotations, and errors name file and row."""
+"""Test readers of labels: every format gives the same annotations, and errors name the file and the row."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_csv_of_parts(tmp_path):
         ("video,labels\na.mp4,c\x07t\n", r"row 2: .* is not a class name"),
     ],
 )
-def test_csv_that_cannot_be_used(tmp_path, text, said):
+def test_unusable_csv(tmp_path, text, said):
     path = write(tmp_path / "l.csv", text)
     with pytest.raises(AlstmError, match=said) as caught:
         read_annotations(path)
@@ -115,7 +115,7 @@ def test_label_studio_cancelled_and_several_people(tmp_path):
 
 
 def test_label_studio_timeline_and_regions(tmp_path):
-    """Pictures count from 1; a tracked box labels the whole video; a region of sound has seconds."""
+    """Frames count from 1; a tracked box labels the whole video; a region of sound has seconds."""
     value = {"ranges": [{"start": 26, "end": 75}, {"start": 101, "end": 125}], "timelinelabels": ["cat"]}
     timeline = {"type": "timelinelabels", "value": value}
     sound = {"type": "labels", "value": {"start": 1.5, "end": 2.5, "channel": 0, "labels": ["bark"]}}
@@ -158,7 +158,7 @@ def test_label_studio_min(tmp_path):
         ("[" * 100_000, "not readable as JSON"),
     ],
 )
-def test_json_that_cannot_be_used(tmp_path, document, said):
+def test_unusable_json(tmp_path, document, said):
     path = write(tmp_path / "p.json", document)
     with pytest.raises(AlstmError, match=said) as caught:
         read_annotations(path)
@@ -194,7 +194,7 @@ def test_colabeler_s_export_as_pascal_voc(tmp_path):
 
 
 def test_colabeler_s_folder(tmp_path):
-    """A file each; one that nobody labelled is left out, one with nothing in it is kept."""
+    """There is one file per video; unlabelled ones are left out, those without an object are kept."""
     folder = tmp_path / "outputs"
     write(folder / "a.json", COLABELER)
     write(folder / "b.json", {"path": "b.mp4", "outputs": {}, "labeled": False})
@@ -213,7 +213,7 @@ FILE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><doc><path>&a;</pa
 
 
 @pytest.mark.parametrize("text", ["<doc>", "", "no xml", "<other/>", BOMB, FILE])
-def test_xml_that_cannot_be_used(tmp_path, text):
+def test_unusable_xml(tmp_path, text):
     path = write(tmp_path / "a.xml", text)
     with pytest.raises(AlstmError, match=r"a\.xml: (not readable as XML|it has no path)"):
         read_annotations(path)
@@ -222,7 +222,7 @@ def test_xml_that_cannot_be_used(tmp_path, text):
 # --- import -------------------------------------------------------------------------------------------------------
 
 
-def test_classes_keep_their_index_for_ever(tmp_path):
+def test_classes_keep_their_index(tmp_path):
     out = tmp_path / "labels 标签"
     first = write(tmp_path / "1.csv", "video,labels\na.mp4,dog;ant\n")
     second = write(tmp_path / "2.csv", "video,labels\nb.mp4,bee;dog\nc.mp4,ape\n")
@@ -233,8 +233,8 @@ def test_classes_keep_their_index_for_ever(tmp_path):
     assert read_classes(out / "labels.csv") == {"ant": 0, "dog": 1, "ape": 2, "bee": 3}
 
 
-def test_what_is_written_can_be_imported_again(tmp_path):
-    """And gives the same bytes."""
+def test_the_output_can_be_imported_again(tmp_path):
+    """The second import writes the same bytes."""
     text = "video,start,end,label\na.mp4,3,5.5,cat\nb.mp4,,,烹饪\nb.mp4,,,music\nc.mp4,,,\n"
     import_labels([write(tmp_path / "l.csv", text)], tmp_path / "one")
     import_labels([tmp_path / "one" / "annotations.csv"], tmp_path / "two")

@@ -1,4 +1,4 @@
-"""Video files of all kinds, made here: what is read second by second is what was put in."""
+"""Test reading video files of many kinds, written here: every second that was written is read again."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ RATE = 16_000
 
 
 def grey(levels, height=64, width=64):
-    """Pictures of one grey level each, uint8 (T, h, w, 3)."""
+    """Return pictures of one grey level each, uint8 (T, h, w, 3)."""
     return np.repeat(np.uint8(levels), height * width * 3).reshape(len(levels), height, width, 3)
 
 
 def tones(frequencies, rate=RATE):
-    """A tone for each second, float32 (T, rate)."""
+    """Return one tone per second, float32 (T, rate)."""
     times = np.arange(rate) / rate
     return np.stack([0.5 * np.sin(2 * np.pi * f * times) for f in frequencies]).astype(np.float32)
 
 
 def pitch(second):
-    """The strongest frequency of a second, in Hz."""
+    """Return the strongest frequency of a second, in Hz."""
     return int(np.abs(np.fft.rfft(second)).argmax() * RATE / len(second))
 
 
 def levels_and_notes(clip, size=16):
-    """The grey level of each second, and notes on the file."""
+    """Return the grey level of each second, and notes on the file."""
     frames = read_frames(clip, size)
     return [int(frame[4:-4, 4:-4].mean().round()) for frame in frames], frames.notes
 
@@ -60,7 +60,7 @@ PITCHES = [300, 500, 700, 900, 1100, 1300]
         (".mkv", "libx265", "pcm_s16le"),
     ],
 )
-def test_every_container_gives_the_seconds_that_were_put_in(tmp_path, suffix, codec, audio_codec):
+def test_every_container_gives_the_seconds_that_were_written(tmp_path, suffix, codec, audio_codec):
     path = tmp_path / f"片段 a{suffix}"
     rate = 48_000 if audio_codec == "libopus" else RATE
     options = {"x265-params": "log-level=none"} if codec == "libx265" else None
@@ -75,7 +75,7 @@ def test_every_container_gives_the_seconds_that_were_put_in(tmp_path, suffix, co
 
 
 def test_the_frames_are_squares_of_the_middle(tmp_path):
-    """Wider than high: the left and the right edge are cut off, and nothing is squeezed."""
+    """Of a wide picture the left and right edges are cut off; nothing is squeezed."""
     frames = grey([200] * 2, 64, 192)
     frames[:, :, :64] = 0
     frames[:, :, 128:] = 0
@@ -93,7 +93,7 @@ def test_a_second_counts_when_its_middle_is_there(tmp_path, seconds, expected):
 
 
 def encode(path, shown, *, step=0.04, size=64, start_sound=None, sound=None):
-    """Pictures (time, level) at any times, and sound that may begin later."""
+    """Write pictures (time, level) at any times, and sound that may begin later."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "10", "preset": "ultrafast", "bf": "0"})
         stream.width = stream.height = size
@@ -111,24 +111,23 @@ def encode(path, shown, *, step=0.04, size=64, start_sound=None, sound=None):
             container.mux(packet)
         if voice is not None:
             for place in range(0, sound.size - 1023, 1024):
-                frame = av.AudioFrame.from_ndarray(
-                    sound.ravel()[None, place : place + 1024], format="fltp", layout="mono"
-                )
-                frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
-                frame.pts = round(start_sound * RATE) + place
-                container.mux(voice.encode(frame))
+                samples = sound.ravel()[None, place : place + 1024]
+                part = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+                part.sample_rate, part.time_base = RATE, Fraction(1, RATE)
+                part.pts = round(start_sound * RATE) + place
+                container.mux(voice.encode(part))
             container.mux(voice.encode(None))
 
 
 def test_a_variable_frame_rate(tmp_path):
-    """One picture for two seconds, then many: a picture stays until the next one comes."""
+    """Whether one picture lasts two seconds or many fill one, each is shown until the next one comes."""
     shown = [(0.0, 30), (2.3, 90)] + [(2.4 + index / 50, 150) for index in range(60)] + [(4.2, 210), (6.0, 250)]
     encode(tmp_path / "vfr.mp4", shown, step=0.5)
     found = levels(Clip(tmp_path / "vfr.mp4"))
     assert np.abs(np.array(found) - [30, 30, 150, 150, 210, 210]).max() <= 3
 
 
-def test_sound_that_begins_later_stands_where_it_sounds(tmp_path):
+def test_sound_that_begins_later_is_in_its_own_second(tmp_path):
     encode(tmp_path / "late.mp4", [(i / 5, 99) for i in range(25)], step=0.2, start_sound=2.0, sound=tones([700, 900]))
     sound = read_sound(Clip(tmp_path / "late.mp4"), 5, RATE).samples
     loud = [float(np.abs(second).max()) > 0.2 for second in sound]
@@ -137,7 +136,7 @@ def test_sound_that_begins_later_stands_where_it_sounds(tmp_path):
 
 
 def rotated(path, target, quarter):
-    """A copy whose track header says that the picture is to be turned clockwise by so many quarters."""
+    """Write a copy whose track header asks players to rotate the picture clockwise by quarter turns."""
     matrix = {1: (0, 1, -1, 0), 2: (-1, 0, 0, -1), 3: (0, -1, 1, 0)}[quarter]
     a, b, c, d = (value << 16 for value in matrix)
     content = bytearray(path.read_bytes())
@@ -150,7 +149,7 @@ def rotated(path, target, quarter):
 
 @pytest.mark.parametrize("quarter", [1, 2, 3])
 def test_rotation_flags_are_followed(tmp_path, quarter):
-    """A phone held upright writes lying pictures and a flag. The bright edge is where a player shows it."""
+    """A phone held upright writes landscape pictures and a flag; the bright edge is where a player shows it."""
     frames = grey([20, 20], 64, 96)
     frames[:, :20] = 230  # bright on top, as stored
     write_video(tmp_path / "a.mp4", frames, None)
@@ -161,7 +160,7 @@ def test_rotation_flags_are_followed(tmp_path, quarter):
     assert brightest == {1: "right", 2: "bottom", 3: "left"}[quarter]
 
 
-def test_no_sound_is_silence_and_said(tmp_path):
+def test_no_sound_is_silence_with_a_note(tmp_path):
     write_video(tmp_path / "mute.mp4", grey(LEVELS), None)
     sound, notes = read_sound(Clip(tmp_path / "mute.mp4"), 6, RATE)
     assert not sound.any()
@@ -169,8 +168,8 @@ def test_no_sound_is_silence_and_said(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".avi"])
-def test_a_broken_tail_gives_what_is_there_and_says_so(tmp_path, suffix):
-    rng = np.random.default_rng(0)  # pictures that take room, so that half of the bytes is half of the time
+def test_a_broken_tail_gives_the_rest_and_a_note(tmp_path, suffix):
+    rng = np.random.default_rng(0)  # pictures that compress badly, so that half of the bytes is half of the time
     frames = np.concatenate([rng.integers(0, 255, (12, 64, 64, 3)).astype(np.uint8)])
     path = tmp_path / f"a{suffix}"
     encoding = Encoding(codec="mpeg4", audio_codec="libmp3lame") if suffix == ".avi" else Encoding()
@@ -180,7 +179,7 @@ def test_a_broken_tail_gives_what_is_there_and_says_so(tmp_path, suffix):
     found, notes = levels_and_notes(Clip(broken))
     assert 3 <= len(found) <= 9
     assert read_sound(Clip(broken), len(found), RATE).samples.any()
-    if suffix == ".mkv":  # it says at its beginning how long it is
+    if suffix == ".mkv":  # its header states its duration
         assert any("breaks off after" in note for note in notes), notes
 
 
@@ -212,7 +211,7 @@ def test_damage_in_the_middle_costs_only_that(tmp_path, suffix):
         (lambda path: path.unlink(missing_ok=True), "no such file"),
     ],
 )
-def test_what_is_no_video_is_one_sentence(tmp_path, make, said):
+def test_a_file_that_is_not_a_video_is_one_sentence(tmp_path, make, said):
     path = tmp_path / "a.mp4"
     make(path)
     with pytest.raises(AlstmError, match=said) as caught:
@@ -221,7 +220,7 @@ def test_what_is_no_video_is_one_sentence(tmp_path, make, said):
 
 
 def test_a_truncated_mp4_says_that_it_cannot_be_opened(tmp_path):
-    """Its table of contents stands at the end."""
+    """Its index is at the end."""
     write_video(tmp_path / "a.mp4", grey(LEVELS), None)
     (tmp_path / "b.mp4").write_bytes((tmp_path / "a.mp4").read_bytes()[:-600])
     with pytest.raises(AlstmError, match="cannot be opened as a video"):
@@ -240,7 +239,7 @@ def test_only_sound(tmp_path):
 
 
 def test_a_part_of_a_video(tmp_path):
-    """Seconds 2 to 5, found by seeking; the sound is that of the same seconds."""
+    """Seconds 2 to 5 are found by seeking; the sound is that of the same seconds."""
     write_video(tmp_path / "a.mp4", grey(LEVELS), tones(PITCHES))
     clip = Clip(tmp_path / "a.mp4", 2, 5)
     assert np.abs(np.array(levels(clip)) - LEVELS[2:5]).max() <= 3
@@ -278,6 +277,7 @@ def test_4k(tmp_path):
 def test_ten_bits_a_colour_as_phones_write_them(tmp_path):
     with av.open(str(tmp_path / "hdr.mp4"), "w") as container:
         stream = container.add_stream("libx265", rate=2, options={"x265-params": "log-level=none"})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
         for level in (40, 40, 200, 200):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([level])[0], format="rgb24")))
@@ -305,12 +305,12 @@ def test_six_channels_become_one(tmp_path):
 
 
 def test_a_recording_whose_end_was_never_written(tmp_path):
-    """As browsers and cameras write it in pieces: whatever pieces are there are used, and no duration is known."""
+    """Browsers and cameras write fragments without a duration; all fragments that were written are used."""
     path = tmp_path / "live.mp4"
     with av.open(str(path), "w", options={"movflags": "frag_keyframe+empty_moov"}) as container:
         stream = container.add_stream("libx264", rate=5, options={"g": "5", "preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        noise = np.random.default_rng(0).integers(0, 30, (40, 64, 64, 3))  # so that a piece is not a few bytes
+        noise = np.random.default_rng(0).integers(0, 30, (40, 64, 64, 3))  # so that a fragment is more than a few bytes
         for number in range(40):
             picture = grey([30 + 20 * (number // 5)])[0] + noise[number].astype(np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
@@ -323,7 +323,7 @@ def test_a_recording_whose_end_was_never_written(tmp_path):
 
 
 def test_pictures_without_times(tmp_path):
-    """A bare H.264 stream, as some cameras store it: its rate is taken from its header."""
+    """A bare H.264 stream, as some cameras store it, has its frame rate in its header."""
     path = tmp_path / "bare.avi"
     write_video(tmp_path / "a.mp4", grey(LEVELS), None, Encoding(fps=25))
     with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(path), "w", format="h264") as target:
@@ -337,7 +337,7 @@ def test_pictures_without_times(tmp_path):
 
 
 def test_a_picture_that_changes_its_size(tmp_path):
-    """A browser's recording, when the window is resized: two files put together, as TS allows it."""
+    """A browser's recording changes its size with the window; here two files are joined, as TS allows."""
     parts = []
     for number, size in enumerate((64, 96)):
         part = tmp_path / f"{number}.ts"
@@ -349,7 +349,7 @@ def test_a_picture_that_changes_its_size(tmp_path):
 
 
 def test_pixels_that_are_not_square(tmp_path):
-    """Old television: stored narrow, shown twice as wide; the middle square is half of what is stored."""
+    """Old television stores pictures narrow and shows them twice as wide; the square is half of what is stored."""
     path = tmp_path / "anamorphic.mp4"
     picture = grey([20], 64, 64)[0]
     picture[:, 20:44] = 220  # 24 of 64 stored columns: shown as 48 of 128, of which the middle 64 are cut out
@@ -365,8 +365,8 @@ def test_pixels_that_are_not_square(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mkv"])
-def test_times_that_do_not_begin_with_zero(tmp_path, suffix):
-    """A piece of a broadcast: pictures and sound from 7 s on. The clip begins with its first picture."""
+def test_times_that_do_not_start_at_zero(tmp_path, suffix):
+    """A part of a broadcast starts at 7 s by its clock; the clip starts with its first picture."""
     path = tmp_path / f"piece{suffix}"
     shown = [(7 + n / 5, LEVELS[n // 5]) for n in range(30)]
     encode(path, shown, step=0.2, start_sound=9.0, sound=tones([700, 900]))
@@ -377,7 +377,7 @@ def test_times_that_do_not_begin_with_zero(tmp_path, suffix):
 
 
 def test_a_gap_in_the_sound(tmp_path):
-    """A microphone that was off for two seconds: what follows stands where it sounds."""
+    """After a microphone was off for two seconds, the sound is still in its own second."""
     path = tmp_path / "gap.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=5, options={"preset": "ultrafast"})
@@ -407,10 +407,11 @@ def test_a_playlist_is_refused_even_where_its_files_are_there(tmp_path):
         levels(Clip(tmp_path / "list.m3u8"))
 
 
-def test_the_cover_of_a_song_is_no_video(tmp_path):
+def test_the_cover_of_a_song_is_not_a_video(tmp_path):
     path = tmp_path / "song.m4a"
     with av.open(str(path), "w", format="mp4") as container:
         cover = container.add_stream("mjpeg", rate=1)
+        assert isinstance(cover, av.VideoStream)
         cover.width, cover.height, cover.pix_fmt = 64, 64, "yuvj420p"
         cover.disposition = av.stream.Disposition.attached_pic
         voice = container.add_stream("aac", rate=RATE, layout="mono")
@@ -438,7 +439,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """An hour of pictures and sound: its end takes no more than its beginning."""
+    """Reading the end of an hour-long file takes no more memory than reading its beginning."""
     sound = np.tile(tones([440], 8000), (3600, 1))
     write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, Encoding(fps=1))
     found = []

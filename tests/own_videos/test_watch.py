@@ -1,4 +1,4 @@
-"""From a video file to labels and a picture, as functions and as the command."""
+"""Test labels and timelines of video files, as functions and as the command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from support import changed
-from test_features import clips  # noqa: F401 - a fixture
 
 from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render
 from alstm_helpers.errors import AlstmError
@@ -29,13 +28,13 @@ FLASHDIGITS = ("--backbone", "flashdigits")
 
 @pytest.fixture(scope="module")
 def trained(tiny_config, tmp_path_factory):
-    """The folder of a short training on FlashDigits, with its configuration beside its weights."""
+    """Return the folder of a short training on FlashDigits, and its network."""
     folder = tmp_path_factory.mktemp("run") / "lauf 训练"
     return folder, train(tiny_config, folder, TrainOptions(seed=0, log_interval=0, visualdl=False)).net
 
 
-def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):  # noqa: F811
-    """The same labels in the same order, the scores within two hundredths."""
+def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):
+    """The labels are the same, in the same order, with scores within 0.02."""
     _, net = trained
     names = dict(enumerate(CLASS_NAMES))
     for index in range(4):
@@ -87,8 +86,8 @@ def test_which_extractor(tiny_config, tmp_path):
         find_extractor(other, str(tmp_path / "none"))
 
 
-def test_the_command(alstm, trained, clips, tmp_path):  # noqa: F811
-    """No configuration is named: it lies beside the weights. A file that cannot be read stops no other."""
+def test_the_command(alstm, trained, clips, tmp_path):
+    """Without --config, the configuration beside the weights is used; a broken file stops no other."""
     folder, _ = trained
     videos = tmp_path / "meine 片段"
     shutil.copytree(clips / "clips", videos)
@@ -137,22 +136,22 @@ def test_without_a_configuration(alstm, arguments, said):
         ("--labels", "nowhere", "labels.csv: no such file"),
     ],
 )
-def test_features_with_what_cannot_be(alstm, clips, tmp_path, option, value, said):  # noqa: F811
+def test_features_with_impossible_options(alstm, clips, tmp_path, option, value, said):
     common = ("--labels", clips / "labels", "--out", tmp_path / "o", *FLASHDIGITS)
     result = alstm("features", clips / "clips", *common, option, value)
     assert result.code == 1 and result.err.count("\n") == 1 and said in result.err, result.err
     assert not (tmp_path / "o").exists()
 
 
-def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):  # noqa: F811
-    """Any default would be wrong for somebody's clips, and nobody would see it."""
+def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):
+    """Any default would be silently wrong for somebody's clips."""
     result = alstm("features", clips / "clips", "--out", tmp_path / "o")
     assert result.code == 2 and "Missing option '--backbone': resnet50 for your own clips" in result.err
     assert alstm("features", clips / "clips", "--out", tmp_path / "o", *FLASHDIGITS).code == 0
     assert alstm("features", clips / "clips", "--out", tmp_path / "like", "--like", tmp_path / "o").code == 0
 
 
-def test_two_files_of_one_name(alstm, trained, tmp_path):
+def test_two_files_with_the_same_name(alstm, trained, tmp_path):
     """Their predictions could not be told apart."""
     for name in ("one/a.mp4", "two/a.mp4"):
         (tmp_path / name).parent.mkdir()
@@ -170,8 +169,8 @@ def test_lists_and_files_exclude_each_other(alstm, trained, tmp_path):
     assert result.code == 2 and "--filelist and --threshold are for lists" in result.err
 
 
-def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):  # noqa: F811
-    """The five commands of notebook 09, one after the other."""
+def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
+    """Run the five commands of notebook 09."""
     labels, data, save = tmp_path / "labels", tmp_path / "data", tmp_path / "data" / "run"
     assert alstm("labels", "import", clips / "labels.csv", "--out", labels).code == 0
     options = ("--labels", labels, "--out", data, "--val_share", 0.4, *FLASHDIGITS, "--audio", "logmel")

@@ -1,0 +1,42 @@
+"""Fixtures of several tests of your own videos."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from alstm_helpers.data.flashdigits import CLASS_NAMES, render
+from alstm_helpers.own_videos.flashdigits_clips import write_mp4
+from alstm_helpers.own_videos.labels import import_labels
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory):
+    """Return a folder with eight FlashDigits videos as mp4 files, and their labels; read only."""
+    root = tmp_path_factory.mktemp("own") / "eigene 视频"
+    (root / "clips").mkdir(parents=True)
+    rows = ["video,labels"]
+    for index in range(8):
+        scene = render(0, "val", index)
+        write_mp4(root / "clips" / f"c{index}.mp4", scene)
+        rows.append(f"c{index}.mp4," + ";".join(CLASS_NAMES[event.label] for event in scene.events))
+    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    import_labels([root / "labels.csv"], root / "labels")
+    return root
+
+
+@pytest.fixture(scope="session")
+def onnx_file():
+    """Return a function that writes a network, the mean of its input over some axes, and returns its name."""
+
+    def write(path, shape, axes, count=1):
+        inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i in range(count)]
+        node = helper.make_node("ReduceMean", ["x0"], ["y"], axes=axes, keepdims=0)
+        output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+        graph = helper.make_graph([node], "mean", inputs, [output])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+        onnx.save(model, str(path))
+        return f"onnx:{path}"
+
+    return write
