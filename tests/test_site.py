@@ -98,7 +98,7 @@ def test_a_timetable_has_a_break_before_ninety_minutes_are_over():
 
 
 def test_the_tables_of_the_documents_are_up_to_date():
-    for path, text in site_tool.documents_as_they_should_be().items():
+    for path, text in site_tool.updated_documents().items():
         assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make notebooks`"
 
 

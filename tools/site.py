@@ -131,8 +131,8 @@ def filled(document: Path, found: Mapping[str, str]) -> str:
     return between.sub(lambda match: f"{match[1]}\n{found[match[2]]}\n{match[3]}", text)
 
 
-def documents_as_they_should_be() -> dict[Path, str]:
-    """Return the documents with tables: minutes of the notebooks as they are, seconds of docs/measured.json."""
+def updated_documents() -> dict[Path, str]:
+    """Return the documents that have tables, with current minutes and seconds."""
     notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     found = tables(read_about(notebooks, read_seconds(DOCS / "measured.json")), "../notebooks/")
     return {path: filled(path, found) for path in (DOCS / "index.md", DOCS / "workshop.md")}
@@ -184,7 +184,7 @@ def build(course: Path, site: Path) -> int:
 def main() -> int:
     """Build the site, or refresh the tables in docs/."""
     if sys.argv[1:] == ["--tables"]:
-        for path, text in documents_as_they_should_be().items():
+        for path, text in updated_documents().items():
             path.write_text(text, encoding="utf-8")
         return 0
     course, site = map(Path, sys.argv[1:])
