@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.predict import predict
 from alstm_helpers.machine.bench_model import full_size_batch
+from alstm_helpers.machine.doctor import FAIL, OK, Check
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import load_model, to_tensors
 from alstm_helpers.model.loss import summed_loss
@@ -41,12 +41,9 @@ PRECISIONS = ("off", "bfloat16", "float16")
 BATCH, STEPS, WARM_UP = 128, 5, 2
 
 
-class Check(NamedTuple):
-    """One line of the output."""
-
-    name: str
-    good: bool
-    detail: str
+def verdict(name: str, good: bool, detail: str) -> Check:
+    """Return one line of the output."""
+    return Check(name, OK if good else FAIL, detail)
 
 
 def small_config(data: Path, amp: str) -> Config:
@@ -70,14 +67,14 @@ def check_training(data: Path, folder: Path, amp: str) -> Iterator[Check]:
     whole = train(config, folder / "whole", TrainOptions(seed=0, log_interval=10, visualdl=False))
     losses = whole.curve("train", "loss")[1]
     good = all(map(math.isfinite, losses)) and losses[-1] < losses[0]
-    yield Check(f"train, {amp}", good, f"loss {losses[0]:.2f} → {losses[-1]:.2f}, best GAP {whole.best_gap:.3f}")
+    yield verdict(f"train, {amp}", good, f"loss {losses[0]:.2f} → {losses[-1]:.2f}, best GAP {whole.best_gap:.3f}")
     first = config.model_copy(deep=True)
     first.TRAIN.epoch, first.TRAIN.schedule, config.TRAIN.schedule = 1, "step", "step"
     train(first, folder / "stopped", TrainOptions(seed=0, visualdl=False))
     resumed = train(config, folder / "stopped", TrainOptions(resume=folder / "stopped", visualdl=False))
     losses = resumed.curve("valid", "loss")[1]
     good = len(losses) == 2 and losses[1] < losses[0]
-    yield Check(f"resume, {amp}", good, f"validation loss {losses[0]:.2f} → {losses[-1]:.2f}")
+    yield verdict(f"resume, {amp}", good, f"validation loss {losses[0]:.2f} → {losses[-1]:.2f}")
 
 
 def check_scores(data: Path, weights: Path) -> Iterator[Check]:
@@ -91,10 +88,10 @@ def check_scores(data: Path, weights: Path) -> Iterator[Check]:
         batches = read_batches(shards, 64, config.MODEL.num_classes)
         scores[device] = np.concatenate([found for _, found, _ in score_batches(net, batches)])
     difference = float(np.abs(scores["gpu"] - scores["cpu"]).max())
-    yield Check("scores, GPU − CPU", difference < 1e-3, f"at most {difference:.1e}")
+    yield verdict("scores, GPU − CPU", difference < 1e-3, f"at most {difference:.1e}")
     set_device(True)
     rows = list(predict(load_model(config, str(weights)), read_batches(shards, 64, config.MODEL.num_classes), top_k=5))
-    yield Check("predict", len(rows) == len(scores["gpu"]), f"{len(rows)} videos")
+    yield verdict("predict", len(rows) == len(scores["gpu"]), f"{len(rows)} videos")
 
 
 def check_full_size(batch: Batch, amp: str) -> Check:
@@ -117,7 +114,7 @@ def check_full_size(batch: Batch, amp: str) -> Check:
     paddle.device.synchronize()
     rate = STEPS * BATCH / (time.perf_counter() - start)
     memory = paddle.device.cuda.max_memory_allocated() / 2**30
-    return Check(f"full size, {amp}", math.isfinite(float(loss)), f"{rate:.0f} videos/s, at most {memory:.1f} GiB")
+    return verdict(f"full size, {amp}", math.isfinite(float(loss)), f"{rate:.0f} videos/s, at most {memory:.1f} GiB")
 
 
 def checks(folder: Path) -> Iterator[Check]:
@@ -141,8 +138,8 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for check in checks(Path(folder)):
-            print(f"{'OK' if check.good else 'FAIL':<4}  {check.name:<22} {check.detail}", flush=True)
-            failed += not check.good
+            print(f"{check.status:<4}  {check.name:<22} {check.detail}", flush=True)
+            failed += check.status == FAIL
     return 1 if failed else 0
 
 
