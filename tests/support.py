@@ -1,4 +1,4 @@
-"""What several test files share: small videos, settings changed on a copy, and one run of the command line."""
+"""Helpers that several test files share: small videos, settings changed on a copy, fresh Pythons, trainings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import pytest
 
 from alstm_helpers.config import Config
 from alstm_helpers.deployment.predictor import Prediction
@@ -19,6 +20,9 @@ from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
 
 if TYPE_CHECKING:
     from alstm_helpers.model import AttentionLSTM
+
+
+Item = TypeVar("Item")
 
 
 def a_video(name: str, num_frames: int, labels: Sequence[int] = (), *, seed: int = 0) -> Video:
@@ -110,3 +114,58 @@ def score_all(net: AttentionLSTM, batch: tuple[np.ndarray, np.ndarray, np.ndarra
     with paddle.no_grad():
         logits, weights = net(*map(paddle.to_tensor, batch), return_attention=True)
     return Prediction(paddle.nn.functional.sigmoid(logits).numpy(), *(item.numpy() for item in weights))
+
+
+# --- trainings ----------------------------------------------------------------------------------------------------
+
+
+def best(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the best weights of a training."""
+    return _weights(folder, "best")
+
+
+def latest(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the latest weights of a training."""
+    return _weights(folder, "latest")
+
+
+def _weights(folder: str | os.PathLike[str], which: str) -> dict[str, np.ndarray]:
+    from alstm_helpers.model.weights import load_arrays
+
+    return load_arrays(Path(folder, f"AttentionLSTM_{which}.pdparams"))
+
+
+def same(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]) -> bool:
+    """Whether two sets of weights are equal to the bit."""
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
+
+
+class Interrupt:
+    """A progress wrapper that stops in the middle of an epoch, as Ctrl-C does."""
+
+    def __init__(self, epoch: int, batch: int = 2) -> None:
+        self.epoch, self.batch = epoch, batch
+
+    def __call__(
+        self,
+        items: Iterable[Item],
+        *,
+        total: int | None = None,
+        desc: str = "",
+        size: Callable[[Item], int] | None = None,
+        total_size: int | None = None,
+    ) -> Iterator[Item]:
+        for number, item in enumerate(items):
+            if desc.startswith(f"epoch {self.epoch}/") and number == self.batch:
+                raise KeyboardInterrupt
+            yield item
+
+
+def pretend_gaps(monkeypatch: pytest.MonkeyPatch, values: Iterable[float]) -> None:
+    """Make the validations of a training return these GAPs, one after the other."""
+    given = iter(values)
+
+    def fake(net: object, batches: object, *, top_k: int, ranks: object) -> dict[str, float]:
+        return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
+
+    monkeypatch.setattr("alstm_helpers.training.train.evaluate", fake)

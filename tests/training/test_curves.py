@@ -23,7 +23,8 @@ from PIL import Image
 from visualdl import LogReader
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.training.curves import HOST, Curves, attention_image, pr_curve, serve
+from alstm_helpers.loopback import HOST
+from alstm_helpers.training.curves import Curves, attention_image, pr_curve, serve
 
 RGB = np.array([[0.2, 0.8, 0.0], [0.5, 0.5, 0.0]], dtype=np.float32)
 AUDIO = np.array([[0.4, 0.2, 0.4], [0.0, 1.0, 0.0]], dtype=np.float32)

@@ -115,7 +115,7 @@ class WorkingScaler(Scaler):
 
 
 def test_a_training_uses_it_and_a_resume_restores_its_scale(gpu, tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(precision.paddle.amp, "GradScaler", WorkingScaler)
+    monkeypatch.setattr("alstm_helpers.training.precision.paddle.amp.GradScaler", WorkingScaler)
     config = changed(tiny_config, TRAIN__schedule="step")  # two epochs of four steps
     train(config, tmp_path / "off", TrainOptions(seed=5, visualdl=False))
     assert gpu == []

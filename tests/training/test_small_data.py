@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support import a_video, changed, write_list, write_shards
-from test_train import Interrupt, best, gaps, latest, same
+from support import Interrupt, a_video, best, changed, latest, pretend_gaps, same, write_list, write_shards
 
 from alstm_helpers.data.dataset import count_labels
 from alstm_helpers.errors import AlstmError
@@ -41,7 +40,7 @@ def epochs(done):
 )
 def test_it_stops_when_nothing_gets_better(config, tmp_path, monkeypatch, patience, values, expected):
     """An equal GAP is not a better one."""
-    gaps(monkeypatch, values)
+    pretend_gaps(monkeypatch, values)
     lines: list[str] = []
     own = changed(config, TRAIN__patience=patience)
     done = train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False), report=lines.append)
@@ -55,7 +54,7 @@ def test_it_stops_when_nothing_gets_better(config, tmp_path, monkeypatch, patien
 
 def test_a_training_that_stopped_is_finished(config, tmp_path, monkeypatch):
     """A resume does not continue it."""
-    gaps(monkeypatch, [0.5, 0.4])
+    pretend_gaps(monkeypatch, [0.5, 0.4])
     own = changed(config, TRAIN__patience=1)
     train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False))
     before = latest(tmp_path)

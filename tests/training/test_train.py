@@ -15,7 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import a_video, changed, ids_of, write_list, write_shards
+from support import (
+    Interrupt,
+    a_video,
+    best,
+    changed,
+    ids_of,
+    latest,
+    pretend_gaps,
+    same,
+    write_list,
+    write_shards,
+)
 
 from alstm_helpers.config import TrainSection, load_config
 from alstm_helpers.data.dataset import shuffled_batches
@@ -32,18 +43,6 @@ from alstm_helpers.training.checkpoint import fingerprint
 from alstm_helpers.training.train import TrainOptions, learning_rate_at, make_optimizer, train
 
 
-def best(folder):
-    return load_arrays(Path(folder, "AttentionLSTM_best.pdparams"))
-
-
-def latest(folder):
-    return load_arrays(Path(folder, "AttentionLSTM_latest.pdparams"))
-
-
-def same(one, other):
-    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
-
-
 def read_rows(folder):
     text = Path(folder, "train.jsonl").read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
@@ -55,19 +54,6 @@ MEASURED = {"videos_per_second", "batch_cost", "reader_cost", "seconds_left"}
 def timeless(rows):
     """Return the rows of the log without the times."""
     return [{key: value for key, value in row.items() if key not in MEASURED} for row in rows]
-
-
-class Interrupt:
-    """A progress wrapper that stops in the middle of an epoch, as Ctrl-C does."""
-
-    def __init__(self, epoch, batch=2):
-        self.epoch, self.batch = epoch, batch
-
-    def __call__(self, items, *, total=None, desc="", size=None, total_size=None):
-        for number, item in enumerate(items):
-            if desc.startswith(f"epoch {self.epoch}/") and number == self.batch:
-                raise KeyboardInterrupt
-            yield item
 
 
 # --- schedule (by hand) -----------------------------------------------------------------------------------------
@@ -505,22 +491,12 @@ def test_resume_from_the_current_folder(config, tmp_path, monkeypatch):
     assert lines == ["resumed after epoch 1 of 1"]
 
 
-def gaps(monkeypatch, values):
-    """Make the validations return these GAPs."""
-    given = iter(values)
-
-    def fake(net, batches, *, top_k, ranks):
-        return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
-
-    monkeypatch.setattr(training, "evaluate", fake)
-
-
 def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
-    gaps(monkeypatch, [0.3, 0.5, 0.5])
+    pretend_gaps(monkeypatch, [0.3, 0.5, 0.5])
     kept = []
 
     def watch(items, *, total=None, desc="", size=None, total_size=None):
-        kept.append(latest(tmp_path) if (tmp_path / "AttentionLSTM_latest.pdparams").exists() else None)
+        kept.append(latest(tmp_path) if (tmp_path / "AttentionLSTM_latest.pdparams").exists() else {})
         return items
 
     done = train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=watch)
@@ -530,7 +506,7 @@ def test_the_best_checkpoint_is_the_best(config, tmp_path, monkeypatch):
 
 
 def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
-    gaps(monkeypatch, [0.5, 0.4, 0.3])
+    pretend_gaps(monkeypatch, [0.5, 0.4, 0.3])
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=Interrupt(2))
     first = best(tmp_path)
@@ -541,7 +517,7 @@ def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
 
 def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monkeypatch):
     """Every save_dir holds <model>_best.pdparams, even if the best epoch came before the resume."""
-    gaps(monkeypatch, [0.5, 0.4, 0.3])
+    pretend_gaps(monkeypatch, [0.5, 0.4, 0.3])
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "old", TrainOptions(seed=5, visualdl=False), progress=Interrupt(2))
     train(config, tmp_path / "new", TrainOptions(resume=tmp_path / "old", visualdl=False))
@@ -855,7 +831,7 @@ def test_writing_checkpoints_is_no_training_time(config, tmp_path, monkeypatch):
 def test_the_curves_are_flushed_before_a_checkpoint_is_written(config, tmp_path, monkeypatch):
     """Otherwise a kill right after it would lose points that no resume draws again."""
     calls = []
-    monkeypatch.setattr(training.Curves, "flush", lambda self: calls.append("flush"))
+    monkeypatch.setattr("alstm_helpers.training.curves.Curves.flush", lambda self: calls.append("flush"))
     monkeypatch.setattr(training, "save_checkpoint", lambda *args, **parts: calls.append("save"))
     train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, save_interval=2))
     assert calls == ["flush", "flush", "save", "flush", "save"]  # the first by Curves itself
@@ -896,7 +872,7 @@ def test_a_log_line_costs_no_checkpoint(config, tmp_path, monkeypatch):
 
 def test_a_failed_training_closes_its_curves(config, tmp_path, monkeypatch):
     closed = []
-    monkeypatch.setattr(training.Curves, "close", lambda self: closed.append(True))
+    monkeypatch.setattr("alstm_helpers.training.curves.Curves.close", lambda self: closed.append(True))
     with pytest.raises(AlstmError, match="loss"):
         train(changed(config, TRAIN__learning_rate=1e30, TRAIN__warmup_iters=0), tmp_path, TrainOptions(seed=5))
     assert closed
