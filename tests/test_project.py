@@ -90,18 +90,17 @@ def test_every_direct_dependency_is_locked():
     assert set(names) <= set(locked_versions(ROOT / "requirements.lock"))
 
 
+def pinned_by_conda() -> dict[str, str]:
+    """Return the versions in environment.yml, from conda and from pip, by the names of pyproject.toml."""
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    pinned = re.findall(r"^ +- ([a-z0-9-]+?)(?:-gpu|-base)?==?(\d\S*)$", text, re.MULTILINE)
+    return {name: version for name, version in pinned if name != "python"}
+
+
 def test_conda_environment_has_the_locked_versions():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    by_pip = next(item["pip"] for item in environment["dependencies"] if isinstance(item, dict))
-    by_conda = [item for item in environment["dependencies"] if isinstance(item, str)]
-    pinned = dict(item.split("==") for item in by_pip if "==" in item)
-    pinned |= dict(item.split("=") for item in by_conda if "=" in item and not item.startswith("python="))
-    assert pinned.pop("paddlepaddle-gpu") == locked_versions(ROOT / "requirements.lock")["paddlepaddle"]
-    pinned["matplotlib"] = pinned.pop("matplotlib-base")
-    locked = locked_versions(ROOT / "requirements.lock")
+    pinned, locked = pinned_by_conda(), locked_versions(ROOT / "requirements.lock")
     assert pinned == {name: locked[name] for name in pinned}
-    names = direct_dependencies(PYPROJECT)
-    assert set(pinned) == set(names) - {"paddlepaddle"}
+    assert set(pinned) == set(direct_dependencies(PYPROJECT))
 
 
 def headings(path: Path) -> set[str]:
@@ -151,21 +150,23 @@ def tracked_files() -> list[Path]:
     return found
 
 
+def variables_in(path: Path) -> set[str]:
+    """Return the project's own variables in a file, and in code every other one that it reads by a literal name."""
+    text = path.read_text(encoding="utf-8")
+    found = set(re.findall(r"\bALSTM_[A-Z0-9_]*[A-Z0-9]\b", text))
+    if path.relative_to(ROOT).parts[0] in {"alstm_helpers", "tools"}:
+        found |= set(re.findall(r"""environ(?:\.get|\.setdefault)?[(\[]\s*["'](\w+)""", text))
+        found |= set(re.findall(r"""["'](\w+)["'] (?:not )?in os\.environ""", text))
+    return found
+
+
 def test_contributing_lists_every_variable():
-    """The project's own variables, and every other one that code reads or sets by a literal name."""
-    read = r"""environ(?:\.get|\.setdefault)?[(\[]\s*["'](\w+)|["'](\w+)["'] (?:not )?in os\.environ"""
-    used: set[str] = set()
-    for path in tracked_files():
-        if path.suffix in {".py", ".ipynb", ".sh"} or path.name in {"Makefile", "run"}:
-            text = path.read_text(encoding="utf-8")
-            used |= set(re.findall(r"\bALSTM_[A-Z0-9_]*[A-Z0-9]\b", text))
-            if path.relative_to(ROOT).parts[0] in {"alstm_helpers", "tools"}:
-                used |= {one or other for one, other in re.findall(read, text)}
-    assert {"ALSTM_CACHE", "OMP_NUM_THREADS", "JPY_SESSION_NAME"} <= used, "the expression finds too little"
-    rows = CONTRIBUTING.partition("## Environment variables")[2].partition("## Style")[0]
-    listed = {
-        name for first in re.findall(r"^\| (`[^|]+)\|", rows, re.MULTILINE) for name in re.findall(r"`(\w+)`", first)
-    }
+    readers = [path for path in tracked_files() if path.suffix in {".py", ".ipynb", ".sh"} or path.name == "run"]
+    used = set().union(*map(variables_in, [*readers, ROOT / "Makefile"]))
+    assert {"ALSTM_CACHE", "OMP_NUM_THREADS", "JPY_SESSION_NAME"} <= used, "the expressions find too little"
+    table = CONTRIBUTING.partition("## Environment variables")[2].partition("## Style")[0]
+    names = "".join(re.findall(r"^\| (`[^|]+)\|", table, re.MULTILINE))
+    listed = set(re.findall(r"`(\w+)`", names))
     assert used <= listed, f"CONTRIBUTING.md lacks {sorted(used - listed)}"
     assert {name for name in listed if name.startswith("ALSTM_")} <= used
 
