@@ -1,6 +1,6 @@
 # make course   the environment, the data, every notebook headless → build/course/
 # make test     the environment, lint and all tests
-# make coverage the same tests, with the share of lines and branches that they reach
+# make test COVERAGE=1   the same, with the share of lines and branches that the tests reach
 # make lab      the environment, JupyterLab in notebooks/
 # GPU=cu126 in front of any of them takes Paddle's GPU wheel of that CUDA instead of the CPU wheel.
 
@@ -23,16 +23,13 @@ PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepad
 # Keep JupyterLab from asking the network for its news and for updates.
 QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
-.PHONY: course answers behind site bundle test coverage lab lint setup gpu-check lock notebooks measured figures clean
+.PHONY: course answers behind site bundle test lab lint setup gpu-check lock notebooks measured figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
 
 test: setup
-	$(RUN) -m pytest -q
-
-coverage: setup
-	$(RUN) -m pytest -q --cov
+	$(RUN) -m pytest -q $(if $(COVERAGE),--cov)
 
 lab: setup
 	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1 $(QUIET)
