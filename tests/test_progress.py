@@ -31,7 +31,7 @@ def test_a_long_run_in_a_log_prints_whole_lines(monkeypatch, capsys):
 
 
 def test_a_log_between_does_not_draw_it_again(capsys):
-    """tqdm's own bars are drawn anew after each line of a log."""
+    """tqdm's own bars are redrawn after each line of a log."""
     from tqdm import tqdm
 
     for item in progress_bar([1, 2, 3], total=3, desc="epoch"):

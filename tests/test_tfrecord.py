@@ -402,7 +402,7 @@ def test_a_record_without_frames(tmp_path):
 
 
 def test_a_record_cannot_write_to_the_terminal(tmp_path):
-    """Neither by its id, which stands in the place, nor by the names of its lists, which stand in the problem."""
+    """Neither by its id, which is in the place, nor by the names of its lists, which are in the problem."""
     example = an_example(a_video("abcd", 2), id=b"\x1b[31m\n")
     del example.context.feature["id"].bytes_list.value[0]
     for name in ("rgb", "audio"):

@@ -6,7 +6,7 @@
 The first folder holds executed notebooks, as ``make course`` leaves them; the second gets the site. Sphinx with MyST-NB
 makes the pages, with navigation and search; a warning from it, such as a link that leads nowhere, is an error.
 
-The tables stand in docs/ between comments, so that the files read well on a code host. There they have the seconds of
+The tables are in docs/ between comments, so that the files read well on a code host. There they have the seconds of
 docs/measured.json and link to the notebooks; in the site they have those of its own course run.
 """
 

@@ -584,7 +584,7 @@ def test_relative_paths_are_those_of_the_current_folder(alstm, tmp_path, monkeyp
 
 
 def test_the_whole_chain(alstm, tmp_path, monkeypatch):
-    """From nothing to an exported model, by relative paths from a folder with a space in its name."""
+    """From an empty folder to an exported model, by relative paths from a folder with a space in its name."""
     here = tmp_path / "my work 工作"
     here.mkdir()
     monkeypatch.chdir(here)

@@ -1,4 +1,4 @@
-"""Drawings: what stands in figures/ is what the code draws, byte for byte, and says what it should."""
+"""Drawings: the files in figures/ are what the code draws, byte for byte, and says what it should."""
 
 from __future__ import annotations
 
