@@ -88,3 +88,19 @@ def test_an_import_against_the_flow_is_seen():
 def test_tests_mirror_the_wings(name: str):
     tests = PACKAGE.parent / "tests" / name
     assert any(tests.glob("test_*.py")), f"no tests in {tests}"
+
+
+def test_functions_are_short_and_any_is_rare():
+    """At most 50 lines per function, docstring included; ruff bounds branches and parameters."""
+    trees = {module: ast.parse(path.read_text(encoding="utf-8")) for module, path in MODULES.items()}
+    functions = (
+        (module, node)
+        for module, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+    long = [f"{module}.{node.name}" for module, node in functions if (node.end_lineno or 0) - node.lineno + 1 > 50]
+    assert not long
+    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in MODULES.values())
+    anys = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    assert sum(node.id == "Any" for node in anys) < 8 * lines / 1000
