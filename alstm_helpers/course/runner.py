@@ -24,9 +24,10 @@ from alstm_helpers.paths import project_root
 from alstm_helpers.runtime import usable_cores
 
 LONGEST_CELL = 60  # seconds that a cell may take, in the profile tiny
-# These run side by side: their training steps are so small that two cores are no faster than one (joblib gives each
-# process its share of the threads). The others measure speeds, or need the model of notebook 04.
-TOGETHER = ("01_model", "04_training", "07_configuration", "08_recommended_parameters")
+# These run side by side (joblib gives each process its share of the cores): their trainings are short, and side by side
+# they finish sooner than in turn. The others measure speeds, need the model of notebook 04, or are 04 itself, whose
+# longest cell must have all cores, as in JupyterLab, to stay within its limit.
+TOGETHER = ("01_model", "07_configuration", "08_recommended_parameters")
 
 
 class NotebookResult(TypedDict):
