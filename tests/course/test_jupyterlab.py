@@ -85,13 +85,18 @@ def run_all(seen):
 
 
 def wait_until_finished(seen):
-    """Return the widths of progress bars that were seen before the last cell finished."""
+    """Return the widths of progress bars that were seen before the last cell finished.
+
+    Run all cells again if none is waiting: a kernel that JupyterLab starts late drops those that were.
+    """
     widths: set[str] = set()
     deadline, prompts = time.monotonic() + LIMIT, seen.ask(PROMPTS)
     while not finished(prompts) and time.monotonic() < deadline:
         widths |= {width for width in seen.ask(BARS) if width}
-        prompts = seen.ask(PROMPTS)
         time.sleep(0.2)
+        prompts = seen.ask(PROMPTS)
+        if not finished(prompts) and not any("*" in prompt for prompt in prompts):
+            run_all(seen)
     assert finished(prompts), f"{prompts}; {seen.complaints}"
     return widths
 
