@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from alstm_helpers.errors import ConfigError
 from alstm_helpers.files import atomic_write, require_file
+from alstm_helpers.paths import course_files, work_folder
 
 
 class Section(BaseModel):
@@ -148,11 +149,18 @@ def key_table() -> list[tuple[str, str, str]]:
     return rows
 
 
+def find_config(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a configuration: as given, or, if nothing is there, below the course's files."""
+    given, shipped = Path(path), course_files() / path
+    return shipped if shipped.is_file() and not given.exists() else given
+
+
 def load_config(path: str | os.PathLike[str], overrides: Mapping[str, object] | None = None) -> Config:
     """Read a YAML file and apply overrides to it.
 
     Relative paths in the file are taken from the file's folder; if nothing is there, from the current folder, as the
-    original scripts did. Relative paths in overrides are taken from the current folder.
+    original scripts did. In the course's own files they are taken from ``configs/`` of the work folder, whether or not
+    that folder exists. Relative paths in overrides are taken from the current folder.
 
     Args:
         path: the YAML file.
@@ -167,12 +175,19 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, object] | 
         values, lines = _parse(document)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date like 2020-13-45
         raise ConfigError(path, f"not readable as YAML ({' '.join(str(error).split())})", "fix the syntax") from None
-    _resolve_paths(values, path.parent)
+    _resolve_paths(values, _folder_of(path))
     _override(values, lines, overrides or {})
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise _explain(path, lines, overrides or {}, error) from None
+
+
+def _folder_of(path: Path) -> Path:
+    """Return the folder from which the relative paths in a file are taken."""
+    configs = course_files() / "configs"
+    work = work_folder() / "configs"
+    return work if work != configs and path.parent.resolve() == configs else path.parent
 
 
 def _resolve_paths(values: _Values, folder: Path) -> None:
@@ -241,9 +256,8 @@ def _parse(document: str) -> tuple[_Values, dict[str, int]]:
 
 
 def _resolve(folder: Path, text: str) -> str:
-    beside = folder / text
-    here = Path(text)
-    return os.path.normpath(here if here.exists() and not beside.exists() else beside)
+    beside, here = os.path.normpath(folder / text), Path(text)  # the folder itself may be missing
+    return os.path.normpath(here) if here.exists() and not Path(beside).exists() else beside
 
 
 def _explain(path: Path, lines: dict[str, int], overrides: Mapping[str, object], error: ValidationError) -> ConfigError:

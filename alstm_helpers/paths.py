@@ -1,15 +1,49 @@
-"""Where things are: the project's own folders, and the files of a training's ``save_dir``."""
+"""Where things are: the course's files, the folder to work in, and the files of a training's ``save_dir``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from alstm_helpers.errors import AlstmError
 
-def project_root() -> Path:
-    """Return the clone that this package is imported from, or the current folder if there is none."""
-    root = Path(__file__).resolve().parents[1]
-    return root if (root / "notebooks").is_dir() else Path.cwd()
+_PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = _PACKAGE / "_course"  # an installed package has the course's files here; in a clone they are beside it
+COPIES_RECORD = ".alstm-lab.json"  # marks a folder that `alstm lab` has filled
+
+
+def course_files() -> Path:
+    """Return the folder with ``notebooks/``, ``configs/`` and ``docs/``: the clone, or a part of the installed package.
+
+    Nothing is written here.
+    """
+    return _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent
+
+
+def work_folder() -> Path:
+    """Return the folder for ``data/`` and ``build/``.
+
+    This is the folder of ``alstm lab`` that the current folder is in; else the clone; without one, the current folder.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / COPIES_RECORD).is_file():
+            return folder
+    return here if _SHIPPED.is_dir() else _PACKAGE.parent
+
+
+def clone(purpose: str) -> Path:
+    """Return the clone that this package is imported from.
+
+    Args:
+        purpose: what needs it, for the message.
+
+    Raises:
+        AlstmError: the package was installed without one.
+    """
+    if _SHIPPED.is_dir():
+        raise AlstmError(purpose, "this needs a clone of the course", "clone its repository and run `make setup` there")
+    return _PACKAGE.parent
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from alstm_helpers.commands.options import line
 @click.option("--notebooks", multiple=True, metavar="NN", help="Only these: --notebooks 03 05.")
 @click.option("--answers", "variant", flag_value="answers", help="For instructors: notes, and every exercise answered.")
 @click.option("--behind", "variant", flag_value="behind", help="Start each notebook at its cell for who is behind.")
-@click.option("--out", default=None, metavar="D", help="Where executed copies go. [default: build/course of the clone]")
+@click.option("--out", default=None, metavar="D", help="Where executed copies go. [default: build/course]")
 @click.argument("more", nargs=-1, metavar="")
 def course(
     profile: str, notebooks: tuple[str, ...], variant: str | None, out: str | None, more: tuple[str, ...]
@@ -24,9 +24,9 @@ def course(
     if more and not notebooks:
         raise click.UsageError(f"unexpected {' '.join(more)}; select notebooks with --notebooks")
     from alstm_helpers.course.runner import run_course
-    from alstm_helpers.paths import project_root
+    from alstm_helpers.paths import work_folder
 
-    folder = Path(out) if out else project_root() / "build" / "course"
+    folder = Path(out) if out else work_folder() / "build" / "course"
     done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], variant=variant or "", report=line)
     good = [row for row in done["notebooks"] if row["status"] == "ok"]
     click.echo(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")

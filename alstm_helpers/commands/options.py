@@ -86,13 +86,16 @@ def configure(given: Given, flags: Mapping[str, object] | None = None) -> Config
         given: the shared flags; ``config_path`` is set.
         flags: values of other flags by dotted key; None leaves a key as it is.
     """
-    from alstm_helpers.config import load_config, parse_override
+    from alstm_helpers.config import find_config, load_config, parse_override
     from alstm_helpers.runtime import set_device
 
     asked = {**(flags or {}), "TRAIN.use_gpu": given.use_gpu, "MODEL.name": given.model_name}
     settings = dict(parse_override(text) for text in given.overrides)
     settings |= {key: value for key, value in asked.items() if value is not None}
-    config = load_config(str(given.config_path), settings)
+    path = find_config(str(given.config_path))
+    if str(path) != given.config_path:
+        click.echo(f"{given.config_path}: none here; taking the course's own, {path}")
+    config = load_config(path, settings)
     device = set_device(config.TRAIN.use_gpu)
     shown = " ".join(f"{key}={value}" for key, value in settings.items())
     click.echo(f"{given.config_path} on {device}" + (f", with {shown}" if shown else ""))

@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 from alstm_helpers.course.readme import updated_readme
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import clone
 
 # The first code cell of every notebook.
 PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"'
@@ -105,7 +105,7 @@ def rewrite(path: Path) -> bool:
 
 def main() -> None:
     """Rewrite all notebooks in canonical form, then update the README's table."""
-    for path in sorted((project_root() / "notebooks").glob("*.ipynb")):
+    for path in sorted((clone("the notebooks' canonical form") / "notebooks").glob("*.ipynb")):
         if rewrite(path):
             print(f"rewrote {path}")
     readme, text = updated_readme()

@@ -12,7 +12,7 @@ from IPython.utils.capture import capture_output
 from nbformat import NotebookNode
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 
 Variables: TypeAlias = "dict[str, object]"
 
@@ -43,7 +43,7 @@ def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = No
 
 
 def _cells_above(notebook: str, cell: str) -> list[NotebookNode]:
-    cells: list[NotebookNode] = nbformat.read(project_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    cells: list[NotebookNode] = nbformat.read(course_files() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
     return cells[: [each.id for each in cells].index(cell)]
 
 

@@ -17,7 +17,7 @@ from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import ConfigError, FolderInUse
 from alstm_helpers.files import atomic_write, write_json
-from alstm_helpers.paths import RunFolder, project_root
+from alstm_helpers.paths import RunFolder, work_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -96,8 +96,8 @@ class Lab:
         notebook: name of the notebook, such as ``03_data``.
         profile: ``tiny``, ``small`` or ``full``.
         seed: seed of data and training.
-        data_dir: data folder; if empty, ``data/course/<profile>`` of the clone.
-        out_dir: folder for results; if empty, ``build/lab/<profile>`` of the clone.
+        data_dir: data folder; if empty, ``data/course/<profile>`` of the work folder.
+        out_dir: folder for results; if empty, ``build/lab/<profile>`` there.
         device: ``cpu``, ``gpu``, or ``auto`` for a GPU if there is one.
 
     Raises:
@@ -113,8 +113,8 @@ class Lab:
             raise ConfigError("DEVICE", f"{device!r} is unknown", "set it to cpu, gpu or auto")
         self.notebook, self.seed, self.profile_name, self.device = notebook, seed, profile, device
         self.profile = PROFILES[profile]
-        self.data_dir = Path(data_dir or project_root() / "data" / "course" / profile).resolve()
-        self.out_dir = Path(out_dir or project_root() / "build" / "lab" / profile).resolve()
+        self.data_dir = Path(data_dir or work_folder() / "data" / "course" / profile).resolve()
+        self.out_dir = Path(out_dir or work_folder() / "build" / "lab" / profile).resolve()
         self.out_dir.mkdir(parents=True, exist_ok=True)
 
     def ensure_data(self) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import clone
 
 
 def fill_table(readme: str, minutes: Mapping[str, int], seconds: Mapping[str, float]) -> str:
@@ -33,7 +33,7 @@ def fill_table(readme: str, minutes: Mapping[str, int], seconds: Mapping[str, fl
 
 def updated_readme() -> tuple[Path, str]:
     """Return the README's path, and its text with current minutes and seconds."""
-    root = project_root()
+    root = clone("the README's table")
     notebooks = sorted((root / "notebooks").glob("*.ipynb"))
     minutes = {path.stem: nbformat.read(path, as_version=4).metadata.alstm.minutes for path in notebooks}
     rows = json.loads((root / "docs" / "measured.json").read_text(encoding="utf-8"))["notebooks"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.data.lists import filelist_settings
 from alstm_helpers.files import write_json
-from alstm_helpers.paths import RunFolder, project_root
+from alstm_helpers.paths import RunFolder, course_files
 
 
 def load_recipe(name: str, data: Path, settings: Mapping[str, object], overrides: Mapping[str, object]) -> Config:
@@ -25,7 +25,7 @@ def load_recipe(name: str, data: Path, settings: Mapping[str, object], overrides
         ConfigError: an unknown key or a bad value.
     """
     dotted = {key.replace("__", "."): value for key, value in overrides.items()}
-    return load_config(project_root() / "configs" / name, {**filelist_settings(data), **settings, **dotted})
+    return load_config(course_files() / "configs" / name, {**filelist_settings(data), **settings, **dotted})
 
 
 def finished_settings(run: RunFolder) -> object:

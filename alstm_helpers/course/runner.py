@@ -20,7 +20,7 @@ from alstm_helpers.course.lab import PROFILES, Lab
 from alstm_helpers.course.variants import VARIANTS
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed, write_json
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 from alstm_helpers.runtime import usable_cores
 
 LONGEST_CELL = 60  # seconds that a cell may take, in the profile tiny
@@ -99,10 +99,10 @@ def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
     Raises:
         AlstmError: there are no notebooks, or a name matches none.
     """
-    folder = project_root() / "notebooks"
+    folder = course_files() / "notebooks"
     notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
-        raise AlstmError(folder, "no notebooks here", "run this from a clone of the course")
+        raise AlstmError(folder, "no notebooks here", "install the course again")
     known = {name for path in notebooks for name in _names_of(path)}
     for name in names:
         if name not in known:

@@ -10,7 +10,7 @@ import yaml
 from nbformat import NotebookNode
 
 from alstm_helpers.course.exercises import find
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 
 
 def with_answers(notebook: NotebookNode) -> NotebookNode:
@@ -51,7 +51,7 @@ def _markdown(cell_id: str, text: str) -> NotebookNode:
 
 def instructor_notes() -> dict[str, dict[str, str]]:
     """Return the notes for instructors: number of the notebook → id of the cell → note."""
-    notes = yaml.safe_load((project_root() / "docs" / "notes.yml").read_text(encoding="utf-8"))
+    notes = yaml.safe_load((course_files() / "docs" / "notes.yml").read_text(encoding="utf-8"))
     return {name[:2]: by_cell for name, by_cell in notes.items()}
 
 

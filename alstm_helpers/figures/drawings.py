@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 
 from alstm_helpers.figures.plots import COLOURS, STYLE
 from alstm_helpers.files import atomic_write
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import clone
 
 BLUE, RED, GREEN = COLOURS[:3]  # pictures, sound, and both together
 
@@ -241,5 +241,5 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 if __name__ == "__main__":
     for name, draw in FIGURES.items():
-        with atomic_write(project_root() / "figures" / f"{name}.svg") as file:
+        with atomic_write(clone("the files in figures/") / "figures" / f"{name}.svg") as file:
             file.write(to_svg(draw()))

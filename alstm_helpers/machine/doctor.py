@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from alstm_helpers import runtime
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 
 # pyproject.toml says what each package is for.
 PACKAGES = ("paddlepaddle", "numpy", "matplotlib", "jupyterlab", "visualdl", "papermill", "scikit-learn")
@@ -57,7 +57,7 @@ def check_python() -> Iterator[Check]:
 
 def check_packages() -> Iterator[Check]:
     """Compare the installed versions with the locked ones."""
-    locked = locked_versions(project_root() / "requirements.lock")
+    locked = locked_versions(course_files() / "requirements.lock")
     for name in PACKAGES:
         found = runtime.package_version(name)
         if found is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 
 
 class Figure(NamedTuple):
@@ -49,7 +49,7 @@ def run_tool(python: str, flag: str, tool: str, *arguments: str, **environment: 
     Raises:
         AlstmError: the script fails in that Python.
     """
-    command = [python, str(project_root() / "tools" / tool), *arguments]
+    command = [python, str(course_files() / "tools" / tool), *arguments]
     variables = {key: value for key, value in {**os.environ, **environment}.items() if value is not None}
     try:
         done = subprocess.run(command, check=True, capture_output=True, text=True, env=variables)

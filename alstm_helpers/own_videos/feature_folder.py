@@ -16,7 +16,7 @@ from alstm_helpers.files import atomic_write
 from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import Job
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import write_videos
 
@@ -113,7 +113,7 @@ class FeatureFolder:
         path = self.path / "own.yaml"
         if path.exists():  # it may hold the user's own settings
             return
-        settings = yaml.safe_load((project_root() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
+        settings = yaml.safe_load((course_files() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
         settings["MODEL"] |= {"dataset": "own videos", "drop_rate": 0.5, "num_classes": num_classes}
         settings["TRAIN"] |= {"weight_decay": 0.0008, "warmup_iters": 10, "schedule": "step", "decay_epochs": []}
         settings["TRAIN"] |= {"epoch": 40, "patience": 8, "filelist": "train.list"}

@@ -12,9 +12,9 @@ from alstm_helpers.course import catch_up as module
 from alstm_helpers.course.catch_up import Variables, catch_up
 from alstm_helpers.course.variants import from_catch_up, instructor_notes, with_answers
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 
-NOTEBOOKS = sorted((project_root() / "notebooks").glob("[0-9]*.ipynb"))
+NOTEBOOKS = sorted((course_files() / "notebooks").glob("[0-9]*.ipynb"))
 CELLS = [
     ("parameters", 'PROFILE = "tiny"'),
     ("setup", "order = [PROFILE]"),
@@ -35,7 +35,7 @@ def clone(tmp_path, monkeypatch):
         notebook.cells.append(cell)
     (tmp_path / "notebooks").mkdir()
     nbformat.write(notebook, tmp_path / "notebooks" / "01_x.ipynb")
-    monkeypatch.setattr(module, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(module, "course_files", lambda: tmp_path)
     return tmp_path
 
 

@@ -37,7 +37,7 @@ def test_folders(tmp_path, monkeypatch):
     lab = Lab("03_data", profile="small", seed=7, data_dir="d", out_dir="o")
     assert (lab.data_dir, lab.out_dir, lab.seed) == (tmp_path / "d", tmp_path / "o", 7)
     assert lab.out_dir.is_dir() and not lab.data_dir.exists()
-    monkeypatch.setattr(lab_module, "project_root", lambda: tmp_path / "clone")
+    monkeypatch.setattr(lab_module, "work_folder", lambda: tmp_path / "clone")
     lab = Lab("03_data", profile="small", seed=0)
     assert lab.data_dir == tmp_path / "clone/data/course/small"
     assert lab.out_dir == tmp_path / "clone/build/lab/small"

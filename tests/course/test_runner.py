@@ -25,7 +25,7 @@ def clone(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for name in ("05_evaluation.ipynb", "01_model.ipynb", "03_data.ipynb", "draft.ipynb", "03_data.txt"):
         (folder / name).write_text("{}", encoding="utf-8")
-    monkeypatch.setattr(course, "project_root", lambda: tmp_path / "clone")
+    monkeypatch.setattr(course, "course_files", lambda: tmp_path / "clone")
     monkeypatch.setattr("alstm_helpers.course.lab.Lab.ensure_data", lambda lab: lab.data_dir.mkdir(exist_ok=True))
     return tmp_path / "clone"
 

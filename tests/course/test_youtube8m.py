@@ -17,7 +17,7 @@ from alstm_helpers.data.download import in_shard
 from alstm_helpers.data.flashdigits import make_video
 from alstm_helpers.data.transfer import Retry
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 from alstm_helpers.tfrecord import write_videos
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -40,7 +40,7 @@ def mirror(server, tmp_path, monkeypatch):
             write_videos(shard, [make_video(0, kind, 6 * index + number) for number in range(6)])
             server.files[name] = shard.read_bytes()
     server.plan = {name: hashlib.md5(data).hexdigest() for name, data in server.files.items()}
-    recipe = yaml.safe_load((project_root() / "configs" / youtube8m.REAL_RECIPE).read_text(encoding="utf-8"))
+    recipe = yaml.safe_load((course_files() / "configs" / youtube8m.REAL_RECIPE).read_text(encoding="utf-8"))
     recipe["MODEL"] |= {"embedding_size": 8, "lstm_size": 8, "fc_sizes": [16, 8]}
     recipe["TRAIN"] |= {"epoch": 2, "batch_size": 4}
     small = tmp_path / "small.yaml"
@@ -56,7 +56,7 @@ def lab(tmp_path):
 
 
 def cell_of(notebook):
-    cells = nbformat.read(project_root() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
+    cells = nbformat.read(course_files() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
     return next(cell.source for cell in cells if cell.id == "real-set")
 
 
@@ -138,6 +138,6 @@ def test_names_come_from_the_vocabulary(mirror, lab):
 
 
 def test_the_recipe_is_the_full_size_network():
-    folder = project_root() / "configs"
+    folder = course_files() / "configs"
     assert yaml.safe_load(Path(folder, youtube8m.REAL_RECIPE).read_text(encoding="utf-8"))["MODEL"]["lstm_size"] == 1024
     assert json.dumps(youtube8m.PARTITIONS) == '{"train": "2/frame/train", "val": "2/frame/validate"}'

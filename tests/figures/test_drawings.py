@@ -9,7 +9,7 @@ import pytest
 from alstm_helpers.figures import drawings
 from alstm_helpers.figures.drawings import FIGURES, attention_sum, gap_area, to_svg
 from alstm_helpers.metrics import YouTube8MMetrics
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import course_files
 
 
 @pytest.fixture(autouse=True)
@@ -25,11 +25,11 @@ def texts(figure):
 @pytest.mark.parametrize("name", FIGURES)
 def test_the_file_is_what_the_code_draws(name):
     """After a change: ``python -m alstm_helpers.figures.drawings``."""
-    assert (project_root() / "figures" / f"{name}.svg").read_bytes() == to_svg(FIGURES[name]())
+    assert (course_files() / "figures" / f"{name}.svg").read_bytes() == to_svg(FIGURES[name]())
 
 
 def test_every_svg_has_its_code():
-    assert {path.stem for path in (project_root() / "figures").glob("*.svg")} == set(FIGURES)
+    assert {path.stem for path in (course_files() / "figures").glob("*.svg")} == set(FIGURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -75,7 +75,7 @@ def test_the_advice_on_python_names_the_versions_that_pass(monkeypatch):
 def versions(monkeypatch, tmp_path):
     """The installed versions, which the test may change; the lock file is fixed."""
     (tmp_path / "requirements.lock").write_text("paddlepaddle==3.3.1\nnumpy==2.2.6\n", encoding="utf-8")
-    monkeypatch.setattr(doctor, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(doctor, "course_files", lambda: tmp_path)
     installed = dict.fromkeys(doctor.PACKAGES, "1.0") | {"paddlepaddle": "3.3.1", "numpy": "2.2.6"}
 
     def version(name):

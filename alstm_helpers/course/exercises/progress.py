@@ -9,7 +9,7 @@ from typing import TypedDict
 
 from alstm_helpers.course.exercises.core import Status, Verdict
 from alstm_helpers.files import write_json
-from alstm_helpers.paths import project_root
+from alstm_helpers.paths import work_folder
 
 
 class ExerciseRow(TypedDict):
@@ -21,8 +21,8 @@ class ExerciseRow(TypedDict):
 
 
 def progress_file() -> Path:
-    """Return the path in ``ALSTM_PROGRESS``, or ``data/progress.json`` of the clone."""
-    return Path(os.environ.get("ALSTM_PROGRESS") or project_root() / "data" / "progress.json")
+    """Return the path in ``ALSTM_PROGRESS``, or ``data/progress.json`` of the work folder."""
+    return Path(os.environ.get("ALSTM_PROGRESS") or work_folder() / "data" / "progress.json")
 
 
 class ExerciseProgress:
