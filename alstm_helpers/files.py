@@ -14,12 +14,9 @@ from typing import IO, Any, Literal, overload
 
 from alstm_helpers.errors import AlstmError, FolderInUse
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 _TEMPORARY = ".tmp"  # the end of the names of half-written files
+_CLAIM = f".claim{_TEMPORARY}"  # locked while a run writes to the folder
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 
 
 @overload
@@ -69,8 +66,7 @@ def claimed(*folders: Path) -> Iterator[None]:
     """Make folders, keep other runs of this package out of them, and remove half-written files of a killed run.
 
     Claim a folder before writing to it if other runs may write there, too; a run that finds everything done need not.
-    The claim ends with the process, however the process ends. On Windows, and on file systems that cannot lock a
-    folder, there is no claim.
+    The claim ends with the process, however the process ends. On file systems that cannot lock there is no claim.
 
     Raises:
         FolderInUse: another run has claimed one of them.
@@ -78,23 +74,39 @@ def claimed(*folders: Path) -> Iterator[None]:
     with contextlib.ExitStack() as claims:
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
-            if fcntl is not None:
-                handle = os.open(folder, os.O_RDONLY)
-                claims.callback(os.close, handle)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    remedy = "wait until it is done, or choose another folder"
-                    raise FolderInUse(folder, "another run is writing here", remedy) from None
-                except OSError:
-                    pass
+            claims.enter_context(_claim(folder))
         for leftover in leftovers(*folders):
-            leftover.unlink(missing_ok=True)
+            if leftover.name != _CLAIM:
+                leftover.unlink(missing_ok=True)
         yield
 
 
+@contextlib.contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    """Lock a hidden file in a folder, and remove it at the end; the next claim takes over that of a killed run."""
+    from filelock import FileLock, Timeout
+
+    # A soft lock, a file that means "locked" by being there, would outlive a killed process.
+    lock = FileLock(folder / _CLAIM, timeout=0, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        remedy = "wait until it is done, or choose another folder"
+        raise FolderInUse(folder, "another run is writing here", remedy) from None
+    except (OSError, NotImplementedError):  # read-only, or a file system that cannot lock
+        yield
+        return
+    try:
+        yield
+    finally:
+        # Removed while it is locked, so that it is never another run's. Windows removes it when it is released.
+        with contextlib.suppress(OSError):
+            (folder / _CLAIM).unlink()
+        lock.release()
+
+
 def leftovers(*folders: Path) -> list[Path]:
-    """Return half-written files, of a run that was killed or that is still writing."""
+    """Return half-written files and claims, of a run that was killed or that is still writing."""
     return [path for folder in folders for path in folder.glob(f".*{_TEMPORARY}")]
 
 
@@ -131,7 +143,8 @@ def read_text(path: str | os.PathLike[str], remedy: str = "save it as UTF-8 (in 
 
 def safe_name(text: str) -> str:
     """Turn a video's id, which may be anything, even a path of another system, into a file name."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("._") or "video"
+    name = re.sub(r"[^\w.-]+", "_", text).strip("._") or "video"
+    return f"_{name}" if _DEVICE.match(name) else name
 
 
 def require_file(path: str | os.PathLike[str], remedy: str) -> Path:

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, require_file, write_json, write_json_lines
+from alstm_helpers.files import atomic_write, claimed, leftovers, require_file, safe_name, write_json, write_json_lines
 
 
 @pytest.fixture
@@ -158,6 +158,23 @@ def test_require_file(old, tmp_path):
         assert str(caught.value) == f"{path}: {problem}; look elsewhere"
 
 
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("v018", "v018"),
+        ("猫/a b:c?.mp4", "猫_a_b_c_.mp4"),
+        ("../../etc/passwd", "etc_passwd"),
+        ("dots...", "dots"),
+        ("...", "video"),
+        ("con", "_con"),
+        ("LPT1.mp4", "_LPT1.mp4"),
+        ("content.aux", "content.aux"),
+    ],
+)
+def test_an_id_becomes_a_file_name_on_every_system(text, name):
+    assert safe_name(text) == name
+
+
 # --- claims -----------------------------------------------------------------------------------------------------
 
 CLAIM = """
@@ -182,8 +199,10 @@ def test_a_folder_is_claimed_by_one_process_and_free_when_that_is_killed(tmp_pat
         other.kill()
         other.wait()
         other.stdout.close()
+    assert [path.name for path in leftovers(tmp_path)] == [".claim.tmp"]
     with claimed(tmp_path):
         pass
+    assert [path.name for path in tmp_path.iterdir()] == ["free"]
 
 
 def test_a_claim_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
@@ -191,4 +210,17 @@ def test_a_claim_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
     for name in names:
         (tmp_path / name).touch()
     with claimed(tmp_path):
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[1:])
+        assert {path.name for path in tmp_path.iterdir()} == {".claim.tmp", *names[1:]}
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, ""), OSError(errno.ENOLCK, ""), NotImplementedError()])
+def test_where_nothing_can_be_locked_there_is_no_claim(tmp_path, monkeypatch, error):
+    def fail(self):
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", fail)
+    done = []
+    with claimed(tmp_path), claimed(tmp_path):
+        done.append("work")
+    assert done == ["work"]
