@@ -9,15 +9,12 @@ its two start-up warnings about exactly these settings.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import io
 import os
-import platform
 import sys
 import time
 import warnings
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,6 +37,8 @@ def is_amd() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         return "AuthenticAMD" in cpuinfo.read_text(errors="replace")
+    import platform
+
     return "AuthenticAMD" in platform.processor()
 
 
@@ -65,6 +64,8 @@ def keep_freed_memory() -> None:
     If they are returned to the system, their pages must be mapped and cleared each time, and turning the bytes of a
     batch into floats takes nine times as long. Without glibc, or if the user tunes malloc, nothing is done.
     """
+    import ctypes
+
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
@@ -118,6 +119,8 @@ def set_device(use_gpu: bool | None) -> str:
 
 def package_version(name: str) -> str | None:
     """Return the installed version of a package; for Paddle that of its CPU or its GPU wheel."""
+    from importlib import metadata
+
     for candidate in (name, "paddlepaddle-gpu") if name == "paddlepaddle" else (name,):
         try:
             return metadata.version(candidate)
@@ -128,7 +131,9 @@ def package_version(name: str) -> str | None:
 
 def how_it_ran() -> dict[str, object]:
     """Return the command, versions, device and threads of this process, to repeat a run with its settings and data."""
-    packages = ("alstm-helpers", "paddlepaddle", "numpy")
+    import platform
+
+    packages = ("attention-lstm-course", "paddlepaddle", "numpy")
     return {
         "command": sys.argv,
         "versions": {"python": platform.python_version(), **{name: package_version(name) for name in packages}},

@@ -168,7 +168,7 @@ def mallopt(monkeypatch):
     for name in [name for name in os.environ if name.startswith("MALLOC_")]:
         monkeypatch.delenv(name)
     library = SimpleNamespace(mallopt=lambda parameter, value: calls.append((parameter, value)))
-    monkeypatch.setattr("alstm_helpers.runtime.ctypes.CDLL", lambda name: library)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: library)
     return calls
 
 
@@ -188,7 +188,7 @@ def test_without_glibc_nothing_happens(monkeypatch, error):
     def missing(name):
         raise error
 
-    monkeypatch.setattr("alstm_helpers.runtime.ctypes.CDLL", missing)
+    monkeypatch.setattr("ctypes.CDLL", missing)
     runtime.keep_freed_memory()
 
 
@@ -222,5 +222,5 @@ def test_how_it_ran(monkeypatch):
     versions = about["versions"]
     assert isinstance(versions, dict)
     assert versions["python"] == platform.python_version()
-    assert set(versions) == {"python", "alstm-helpers", "paddlepaddle", "numpy"}
+    assert set(versions) == {"python", "attention-lstm-course", "paddlepaddle", "numpy"}
     json.dumps(about)
