@@ -31,6 +31,9 @@ convert_shard(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
 status = pathlib.Path("/proc/self/status")
 if status.exists():
     print(int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) * 1024)
+elif sys.platform == "win32":
+    import psutil
+    print(psutil.Process().memory_info().peak_wset)
 else:
     import resource
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
