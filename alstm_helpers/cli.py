@@ -10,6 +10,7 @@ import click
 
 from alstm_helpers.commands import alstm
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.extras import explained
 
 
 def main() -> None:
@@ -32,6 +33,8 @@ def main() -> None:
 
 def _sentence(error: Exception) -> str:
     """Say what failed, where, and what to do."""
+    if isinstance(error, ImportError):
+        error = explained(error)
     if isinstance(error, AlstmError):
         return str(error)
     if isinstance(error, OSError):

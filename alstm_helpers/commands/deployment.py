@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 @filelist_flag("VALID", "Where --int8 measures GAP.")
 def export(given: Given, weights: str, out: str, onnx: bool, int8: bool, filelist: str | None) -> None:
     """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
+    from alstm_helpers.extras import require
+
+    if onnx or int8:
+        require("onnx", "onnxruntime")  # before the work, not after half of it
     config = configure(given, {"VALID.filelist": filelist})
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist

@@ -19,6 +19,7 @@ from alstm_helpers.course.exercises.core import STRICT
 from alstm_helpers.course.lab import PROFILES, Lab
 from alstm_helpers.course.variants import VARIANTS
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, write_json
 from alstm_helpers.paths import course_files
 from alstm_helpers.runtime import usable_cores
@@ -145,6 +146,7 @@ def run_course(
     """
     if profile not in PROFILES:
         raise AlstmError(f"--profile {profile}", "no such profile", f"choose from {', '.join(PROFILES)}")
+    require("papermill", "nbconvert")
     run = CourseRun(Path(out).resolve(), profile, variant)
     selected = find_notebooks(notebooks)
     start = time.perf_counter()

@@ -16,6 +16,7 @@ import numpy as np
 
 from alstm_helpers.data.dataset import Batch, collate
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.extras import explained
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.runtime import usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
@@ -108,8 +109,7 @@ class Predictor:
         try:
             self._run, classes = _BY_SUFFIX[self.path.suffix](self.path, threads or usable_cores())
         except ImportError as error:
-            problem = f"{error.name}, which runs this file, is not installed"
-            raise AlstmError(self.path, problem, f"pip install {error.name}, or export another format") from error
+            raise explained(error) from error
         except Exception as error:  # each engine raises exceptions of its own
             problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
             raise AlstmError(self.path, problem, "export the model again") from error

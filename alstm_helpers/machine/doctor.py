@@ -16,11 +16,16 @@ from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 from alstm_helpers import runtime
+from alstm_helpers.extras import EXTRAS, install_line, is_installed
 from alstm_helpers.paths import course_files
 
-# pyproject.toml says what each package is for.
-PACKAGES = ("paddlepaddle", "numpy", "matplotlib", "jupyterlab", "visualdl", "papermill", "scikit-learn")
-TESTED_PYTHONS = ((3, 10), (3, 12))
+# The core; pyproject.toml says what each package is for.
+PACKAGES = (
+    *("paddlepaddle", "numpy", "matplotlib", "tqdm", "scikit-learn", "google-crc32c", "protobuf"),
+    *("requests", "joblib", "filelock", "pydantic", "pyyaml", "click"),
+)
+REPAIR = f"run `make setup` in a clone, or {install_line()}"
+TESTED_PYTHONS = ((3, 11), (3, 13))
 CheckStatus: TypeAlias = Literal["OK", "WARN", "FAIL"]
 OK: CheckStatus = "OK"
 WARN: CheckStatus = "WARN"
@@ -48,24 +53,46 @@ def check_python() -> Iterator[Check]:
     version = platform.python_version()
     oldest, newest = TESTED_PYTHONS
     if sys.version_info[:2] < oldest:
-        yield Check("python", FAIL, f"{version}; use Python 3.10 to 3.12")
+        yield Check("python", FAIL, f"{version}; use Python 3.11 to 3.13")
     elif sys.version_info[:2] > newest:
-        yield Check("python", WARN, f"{version}; the course is tested with Python 3.10 to 3.12")
+        yield Check("python", WARN, f"{version}, for which there is no Paddle yet; use Python 3.11 to 3.13")
     else:
         yield Check("python", OK, version)
 
 
 def check_packages() -> Iterator[Check]:
-    """Compare the installed versions with the locked ones."""
+    """Compare the installed versions of the core with the locked ones."""
     locked = locked_versions(course_files() / "requirements.lock")
     for name in PACKAGES:
         found = runtime.package_version(name)
         if found is None:
-            yield Check(name, FAIL, "not installed; run `make lab`, or pip install -r requirements.lock")
-        elif name in locked and found.split("+")[0] != locked[name]:
-            yield Check(name, WARN, f"{found}, tested with {locked[name]}")
+            yield Check(name, FAIL, f"not installed; {REPAIR}")
         else:
-            yield Check(name, OK, found)
+            good = _is_tested(name, found, locked)
+            yield Check(name, OK if good else WARN, found if good else f"{found}, tested with {locked[name]}")
+
+
+def _is_tested(name: str, found: str, locked: dict[str, str]) -> bool:
+    return name not in locked or found.split("+")[0] == locked[name]
+
+
+def check_extras() -> Iterator[Check]:
+    """Compare the packages of each extra with the locked ones; a missing extra is no failure."""
+    locked = locked_versions(course_files() / "requirements.lock")
+    for extra, packages in EXTRAS.items():
+        versions = {name: runtime.package_version(name) for name in packages}
+        missing = [name for name, found in versions.items() if found is None]
+        others = [
+            f"{name} {found}, tested with {locked[name]}"
+            for name, found in versions.items()
+            if found and not _is_tested(name, found, locked)
+        ]
+        if missing:
+            yield Check(f"[{extra}]", WARN, f"not installed: {', '.join(missing)}; {install_line(extra)}")
+        elif others:
+            yield Check(f"[{extra}]", WARN, "; ".join(others))
+        else:
+            yield Check(f"[{extra}]", OK, ", ".join(f"{name} {found}" for name, found in versions.items()))
 
 
 def check_paddle() -> Iterator[Check]:
@@ -73,7 +100,7 @@ def check_paddle() -> Iterator[Check]:
     try:
         paddle = runtime.paddle
     except Exception as error:  # a broken wheel can raise any error; this check must report it
-        yield Check("paddle import", FAIL, f"{str(error) or type(error).__name__}; reinstall with `make lab`")
+        yield Check("paddle import", FAIL, f"{str(error) or type(error).__name__}; {REPAIR}")
         return
     a = paddle.to_tensor([[1.0, 2.0]], stop_gradient=False)
     (a * a).sum().backward()
@@ -127,7 +154,10 @@ def check_disk() -> Iterator[Check]:
 
 
 def check_jupyter() -> Iterator[Check]:
-    """Look for the kernel that the notebooks name."""
+    """Look for the kernel that the notebooks name, where Jupyter is installed."""
+    if not is_installed("jupyter_client"):
+        yield Check("jupyter kernel", WARN, f"no Jupyter; {install_line('course')}")
+        return
     try:
         from jupyter_client.kernelspec import KernelSpecManager
 
@@ -140,6 +170,7 @@ def check_jupyter() -> Iterator[Check]:
 CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     check_python,
     check_packages,
+    check_extras,
     check_paddle,
     check_threads,
     check_speed,

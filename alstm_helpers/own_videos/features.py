@@ -22,6 +22,7 @@ from joblib import Parallel, delayed
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.lists import ONE_VIDEO, write_lists
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.extras import require
 from alstm_helpers.ledger import LedgerRow
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder, labels_and_split
@@ -108,6 +109,7 @@ def extract_features(
         AlstmError: labels and videos do not match, ``out`` has features of another backbone, or a split would have no
             clip. A clip that cannot be read is in ``failed``, and the others are extracted.
     """
+    require("av")
     folder, files = FeatureFolder(Path(out)), find_video_files(videos)
     extractor = options.extractor()
     jobs, notes, classes = _plan(files, options)

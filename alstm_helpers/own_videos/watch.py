@@ -16,6 +16,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.explain import explain, write_report_with_figure
 from alstm_helpers.evaluation.predict import DIGITS, PredictionRow, write_predictions
+from alstm_helpers.extras import require
 from alstm_helpers.figures.parts import Timeline
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.own_videos.extractor import Extractor
@@ -107,6 +108,7 @@ def watch_files(
         AlstmError: a source is missing, or two videos have the same name. A file that cannot be read is in ``failed``,
             and the others are labelled.
     """
+    require("av")
     result = WatchResult()
     for path in videos_by_id(find_video_files(videos)).values():
         try:

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.extras import require
 from alstm_helpers.loopback import HOST, start_server
 
 
@@ -217,8 +218,9 @@ def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: flo
         wait_seconds: how long the server may take to start.
 
     Raises:
-        AlstmError: the folder is missing, the port is taken, or the server did not start.
+        AlstmError: the folder is missing, the port is taken, VisualDL is not installed, or the server did not start.
     """
+    require("visualdl")
     if not Path(logdir).is_dir():
         raise AlstmError(logdir, "no such folder", "train first; the curves are in the visualdl folder of the save_dir")
     code = "from alstm_helpers.training.curves import _run_server; _run_server()"

@@ -23,6 +23,7 @@ from alstm_helpers.data.dataset import (
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, printable
 from alstm_helpers.evaluation.evaluate import evaluate
+from alstm_helpers.extras import install_line, is_installed
 from alstm_helpers.files import atomic_write, write_json
 from alstm_helpers.metrics import ScoreCounts
 from alstm_helpers.model import AttentionLSTM
@@ -341,7 +342,11 @@ class _Run:
         self.config.TRAIN.seed, self.config.TRAIN.pretrain_base = self.state.seed, self.state.pretrain_base
         if plan.writes:
             _describe(plan, self.config)
-        folder = plan.folder.curves if plan.writes and plan.options.visualdl else None
+        drawn = plan.writes and plan.options.visualdl
+        if drawn and not is_installed("visualdl"):
+            report(f"no curves are written: VisualDL is not installed; {install_line('course')} brings it")
+            drawn = False
+        folder = plan.folder.curves if drawn else None
         curves = Curves(folder, earlier=start.earlier_curves, step=self.state.step)
         for name, section in self.config.model_dump().items():
             settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph

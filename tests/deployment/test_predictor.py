@@ -133,7 +133,7 @@ def test_a_damaged_onnx_file(tmp_path, content):
 @pytest.mark.parametrize("engine, name", [("onnxruntime", "model.onnx"), ("paddle", PROGRAM)])
 def test_an_engine_that_is_not_installed_is_named(folder, monkeypatch, engine, name):
     monkeypatch.setitem(sys.modules, engine, None)
-    with pytest.raises(AlstmError, match=f"{engine}, which runs this file, is not installed; pip install {engine}"):
+    with pytest.raises(AlstmError, match=f"^{engine}: not installed; pip install "):
         Predictor(folder / name)
 
 

@@ -7,9 +7,11 @@ from importlib import metadata
 from types import SimpleNamespace
 
 import pytest
+from packaging.requirements import Requirement
 from support import run_python
 
 from alstm_helpers import runtime
+from alstm_helpers.extras import EXTRAS
 from alstm_helpers.machine import doctor
 from alstm_helpers.machine.doctor import FAIL, OK, WARN, Check, locked_versions
 from alstm_helpers.runtime import paddle
@@ -54,7 +56,7 @@ def test_this_environment_is_healthy():
     assert all(row.status in (OK, WARN) and row.detail for row in found)
 
 
-@pytest.mark.parametrize("minor, status", [(9, FAIL), (10, OK), (11, OK), (12, OK), (13, WARN), (15, WARN)])
+@pytest.mark.parametrize("minor, status", [(10, FAIL), (11, OK), (12, OK), (13, OK), (14, WARN)])
 def test_python_versions(monkeypatch, minor, status):
     monkeypatch.setattr(sys, "version_info", (3, minor, 0, "final", 0))
     (row,) = doctor.check_python()
@@ -67,8 +69,8 @@ def test_the_advice_on_python_names_the_versions_that_pass(monkeypatch):
         return next(doctor.check_python())
 
     newest = max(minor for minor in range(10, 30) if row_of(minor).status == OK)
-    for minor in (9, newest + 1):
-        assert f"3.10 to 3.{newest}" in row_of(minor).detail
+    for minor in (10, newest + 1):
+        assert f"3.11 to 3.{newest}" in row_of(minor).detail
 
 
 @pytest.fixture
@@ -76,7 +78,8 @@ def versions(monkeypatch, tmp_path):
     """The installed versions, which the test may change; the lock file is fixed."""
     (tmp_path / "requirements.lock").write_text("paddlepaddle==3.3.1\nnumpy==2.2.6\n", encoding="utf-8")
     monkeypatch.setattr(doctor, "course_files", lambda: tmp_path)
-    installed = dict.fromkeys(doctor.PACKAGES, "1.0") | {"paddlepaddle": "3.3.1", "numpy": "2.2.6"}
+    names = [*doctor.PACKAGES, *(name for packages in EXTRAS.values() for name in packages)]
+    installed = dict.fromkeys(names, "1.0") | {"paddlepaddle": "3.3.1", "numpy": "2.2.6"}
 
     def version(name):
         if name not in installed:
@@ -90,11 +93,36 @@ def versions(monkeypatch, tmp_path):
 def test_packages(versions):
     assert {row.status for row in doctor.check_packages()} == {OK}
     versions["numpy"] = "1.26.4"
-    del versions["visualdl"]
+    del versions["click"]
     rows = rows_of(doctor.check_packages)
     assert rows["numpy"] == Check("numpy", WARN, "1.26.4, tested with 2.2.6")
-    assert rows["visualdl"].status == FAIL and "not installed" in rows["visualdl"].detail
+    assert rows["click"].status == FAIL and "not installed" in rows["click"].detail
     assert rows["paddlepaddle"].status == OK
+
+
+def test_an_extra_that_is_missing_is_named_and_no_failure(versions, tmp_path):
+    assert {row.status for row in doctor.check_extras()} == {OK}
+    assert rows_of(doctor.check_extras)["[onnx]"].detail == "onnx 1.0, onnxruntime 1.0"
+    for name in ("visualdl", "jupyterlab", "av"):
+        del versions[name]
+    with (tmp_path / "requirements.lock").open("a", encoding="utf-8") as lock:
+        lock.write("onnx==1.22.0\nonnxruntime==1.0\n")
+    rows = rows_of(doctor.check_extras)
+    assert rows["[course]"].status == rows["[video]"].status == rows["[onnx]"].status == WARN
+    assert rows["[course]"].detail == 'not installed: jupyterlab, visualdl; pip install "attention-lstm-course[course]"'
+    assert rows["[onnx]"].detail == "onnx 1.0, tested with 1.22.0"
+    assert rows["[serve]"].status == rows["[dask]"].status == OK
+
+
+def test_the_doctor_looks_at_every_package_of_the_core():
+    asked = [Requirement(text) for text in metadata.requires("attention-lstm-course") or []]
+    assert set(doctor.PACKAGES) == {each.name for each in asked if not each.marker}
+
+
+def test_no_jupyter_is_no_failure(monkeypatch):
+    monkeypatch.setattr(doctor, "is_installed", lambda package: False)
+    (row,) = doctor.check_jupyter()
+    assert row.status == WARN and row.detail == 'no Jupyter; pip install "attention-lstm-course[course]"'
 
 
 def test_the_gpu_wheel_counts_as_paddle(versions):
