@@ -20,8 +20,24 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write
 from alstm_helpers.paths import clone
 
-# The first code cell of every notebook.
-PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"'
+# The cells after the title, the same in every notebook.
+PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"\nINSTALL = ""'
+BOOTSTRAP_NOTE = """\
+On Colab, Kaggle or AI Studio, where this course is not installed yet: set `INSTALL` above to what pip should install,
+such as `"attention-lstm-course"`, the path of its wheel, or `"git+https://…"` with an address of the repository; then
+run the notebook from the top. Otherwise leave it empty, and the next cell does nothing."""
+BOOTSTRAP = """\
+if INSTALL:
+    import importlib.util, site, subprocess, sys
+
+    if importlib.util.find_spec("alstm_helpers") is None:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", INSTALL], check=True)
+        if site.ENABLE_USER_SITE:  # pip may just have made this folder
+            site.addsitedir(site.getusersitepackages())
+        importlib.invalidate_caches()
+    from alstm_helpers.course.hosted import complete_installation
+
+    complete_installation()"""
 WORDS_PER_MINUTE, MINUTES_PER_CODE_CELL = 150, 0.5
 
 

@@ -16,7 +16,7 @@ import nbformat
 import papermill
 import pytest
 
-from alstm_helpers.course.canonical import PARAMETERS, canonical, derive_metadata, rewrite
+from alstm_helpers.course.canonical import BOOTSTRAP, BOOTSTRAP_NOTE, PARAMETERS, canonical, derive_metadata, rewrite
 from alstm_helpers.course.readme import fill_table, updated_readme
 from alstm_helpers.errors import AlstmError
 
@@ -62,15 +62,18 @@ def faults_of_length(notebook, stem):
 
 
 def faults_of_opening(notebook, stem):
-    first = [cell.id for cell in notebook.cells[:2]] + [cell.id for cell in code_cells(notebook)[1:2]]
-    if first != ["title", "parameters", "setup"]:  # a note may come before the setup
+    opening = ["title", "parameters", "bootstrap-note", "bootstrap", "setup"]
+    first = [cell.id for cell in notebook.cells[:4]] + [cell.id for cell in code_cells(notebook)[2:3]]
+    if first != opening:  # a note may come before the setup
         yield f"begins with {first}"
         return
-    title, parameters, setup = (cell_of(notebook, name) for name in first)
+    title, parameters, note, bootstrap, setup = (cell_of(notebook, name) for name in first)
     if not title.source.startswith(f"# {stem[:2]} "):
         yield "the title does not carry the notebook's number"
     if parameters.source != PARAMETERS or parameters.metadata.get("tags") != ["parameters"]:
         yield "the parameters cell is not the common one"
+    if (note.source, bootstrap.source) != (BOOTSTRAP_NOTE, BOOTSTRAP):
+        yield "the bootstrap cell or its note is not the common one"
     if f'Lab("{stem}"' not in setup.source:
         yield "the setup cell names another notebook"
 
@@ -172,11 +175,13 @@ def code(name, source, tags=()):
 
 def a_notebook():
     """Return a notebook without faults, named 03_data."""
-    title = nbformat.v4.new_markdown_cell(TITLE)
-    title.id = "title"
+    title, note = nbformat.v4.new_markdown_cell(TITLE), nbformat.v4.new_markdown_cell(BOOTSTRAP_NOTE)
+    title.id, note.id = "title", "bootstrap-note"
     cells = [
         title,
         code("parameters", PARAMETERS, ["parameters"]),
+        note,
+        code("bootstrap", BOOTSTRAP),
         code("setup", 'lab = Lab("03_data", profile=PROFILE)'),
         code("figure", 'lab.show(figure, "one", alt="A line.")'),
         code("expected-results", 'lab.expected_results([("videos", 1, 1, 0)])'),
@@ -206,29 +211,31 @@ def change(index, **values):
 @pytest.mark.parametrize(
     "fault, said",
     [
-        (change(3, id="1a2b3c4d"), "not a meaningful id"),
-        (change(3, id="abcdef12"), "not a meaningful id"),
-        (change(3, id="Figure"), "not a meaningful id"),
-        (change(3, id="setup"), "not unique"),
-        (change(3, execution_count=1), "outputs or a count"),
-        (change(3, outputs=[nbformat.v4.new_output("stream", text="x")]), "outputs or a count"),
-        (change(3, source="\n".join(["x = 1"] * 21)), "21 lines"),
+        (change(5, id="1a2b3c4d"), "not a meaningful id"),
+        (change(5, id="abcdef12"), "not a meaningful id"),
+        (change(5, id="Figure"), "not a meaningful id"),
+        (change(5, id="setup"), "not unique"),
+        (change(5, execution_count=1), "outputs or a count"),
+        (change(5, outputs=[nbformat.v4.new_output("stream", text="x")]), "outputs or a count"),
+        (change(5, source="\n".join(["x = 1"] * 21)), "21 lines"),
         (lambda nb: nb.cells.extend(code(f"long-{n}", "x = 1\n" * 13) for n in range(4)), "4 cells of more"),
         (change(0, source=TITLE.replace("03", "04")), "number"),
         (change(1, source=PARAMETERS.replace("tiny", "small")), "parameters cell"),
         (change(1, metadata={}), "parameters cell"),
-        (change(2, source='lab = Lab("04_training", profile=PROFILE)'), "another notebook"),
+        (change(2, source="Set INSTALL."), "bootstrap cell"),
+        (change(3, source="if True:\n    pass"), "bootstrap cell"),
+        (change(4, source='lab = Lab("04_training", profile=PROFILE)'), "another notebook"),
         (lambda nb: nb.cells.insert(1, code("early", "x = 1")), "begins with"),
-        (change(4, id="results"), "expected-results"),
-        (change(4, source="lab"), "expected-results"),
+        (change(6, id="results"), "expected-results"),
+        (change(6, source="lab"), "expected-results"),
         (lambda nb: nb.metadata["alstm"]["budget_seconds"].pop("small"), "budget_seconds.small"),
         (lambda nb: nb.metadata["alstm"]["budget_seconds"].update(tiny=0), "budget_seconds.tiny"),
-        (change(3, source='open("/home/me/x")'), "a path of one machine"),
-        (change(3, source="# see /tmp/out"), "a path of one machine"),
-        (change(3, source='lab.show(figure, "one")'), "without alt"),
-        (change(3, source='lab.show(figure, "one", alt=" ")'), "without alt"),
-        (change(3, source="plt.show()"), "plt.show"),
-        (change(3, source="if True:\n    print(lab.show(figure, 'one'))"), "without alt"),
+        (change(5, source='open("/home/me/x")'), "a path of one machine"),
+        (change(5, source="# see /tmp/out"), "a path of one machine"),
+        (change(5, source='lab.show(figure, "one")'), "without alt"),
+        (change(5, source='lab.show(figure, "one", alt=" ")'), "without alt"),
+        (change(5, source="plt.show()"), "plt.show"),
+        (change(5, source="if True:\n    print(lab.show(figure, 'one'))"), "without alt"),
     ],
 )
 def test_every_rule_can_find_a_fault(fault, said):
@@ -238,12 +245,12 @@ def test_every_rule_can_find_a_fault(fault, said):
 
 @pytest.mark.parametrize("source, said", [("!ls", "shell line"), ("%matplotlib inline", "magic")])
 def test_magics_are_found(source, said):
-    assert said in next(faults_of_code(broken(change(3, source=source)), "03_data"))
+    assert said in next(faults_of_code(broken(change(5, source=source)), "03_data"))
 
 
 def test_paths_that_anyone_may_have_are_accepted():
     for source in ("https://example.org/home/x", "data/tmp/x", 'lab.out_dir / "tmp"', "/ssd1/user/train0471.pkl"):
-        assert faults(broken(change(3, source=f"# {source}"))) == []
+        assert faults(broken(change(5, source=f"# {source}"))) == []
 
 
 # --- the canonical form -------------------------------------------------------------------------------------------
@@ -256,7 +263,7 @@ def test_metadata_is_derived_from_the_text():
         "objectives": ["read a record", "write one"],
         "needs": ["notebook 01"],
         "produces": ["nothing"],
-        "minutes": 3,  # 32 words and 4 code cells
+        "minutes": 4,  # 91 words and 5 code cells
     }
 
 
@@ -276,14 +283,14 @@ def test_a_first_cell_that_lacks_a_part_is_rejected(old, new, said):
 
 def test_canonical_drops_traces_of_runs_and_editors():
     untidy = a_notebook()
-    untidy.cells[3].outputs = [nbformat.v4.new_output("stream", text="x")]
-    untidy.cells[3].execution_count = 7
-    untidy.cells[3].metadata = nbformat.from_dict({"collapsed": True, "tags": ["b", "a"]})
+    untidy.cells[5].outputs = [nbformat.v4.new_output("stream", text="x")]
+    untidy.cells[5].execution_count = 7
+    untidy.cells[5].metadata = nbformat.from_dict({"collapsed": True, "tags": ["b", "a"]})
     untidy.metadata["widgets"] = {"state": {}}
     untidy.metadata["kernelspec"] = {"name": "my-env", "display_name": "My env"}
     notebook = nbformat.reads(canonical(untidy), as_version=4)
     assert faults(notebook) == []
-    assert notebook.cells[3].metadata == {"tags": ["a", "b"]}
+    assert notebook.cells[5].metadata == {"tags": ["a", "b"]}
     assert set(notebook.metadata) == {"alstm", "kernelspec", "language_info"}
     assert notebook.metadata.kernelspec.name == "python3"
     assert notebook.metadata.alstm.budget_seconds == {"tiny": 10, "small": 20.5}
@@ -294,18 +301,18 @@ def test_canonical_drops_traces_of_runs_and_editors():
 def test_canonical_is_stable_and_readable():
     text = canonical(a_notebook())
     assert canonical(nbformat.reads(text, as_version=4)) == text
-    assert text.endswith("}\n") and "\\u" not in canonical(broken(change(3, source="# 看 ≥ 0")))
+    assert text.endswith("}\n") and "\\u" not in canonical(broken(change(5, source="# 看 ≥ 0")))
 
 
 def test_canonical_does_not_change_its_argument():
-    notebook = broken(change(3, execution_count=7))
+    notebook = broken(change(5, execution_count=7))
     canonical(notebook)
-    assert notebook.cells[3].execution_count == 7
+    assert notebook.cells[5].execution_count == 7
 
 
 def test_rewrite_returns_whether_it_changed_the_file(tmp_path):
     path = tmp_path / "03_data.ipynb"
-    nbformat.write(broken(change(3, execution_count=7)), path)
+    nbformat.write(broken(change(5, execution_count=7)), path)
     assert rewrite(path)
     first = path.read_bytes()
     assert not rewrite(path)
@@ -333,7 +340,14 @@ def test_form(path, rule):
 def test_papermill_finds_the_parameters(path):
     found = papermill.inspect_notebook(str(path))
     defaults = {name: parameter["default"] for name, parameter in found.items()}
-    assert defaults == {"PROFILE": '"tiny"', "SEED": "0", "DATA_DIR": '""', "OUT_DIR": '""', "DEVICE": '"cpu"'}
+    assert defaults == {
+        "PROFILE": '"tiny"',
+        "SEED": "0",
+        "DATA_DIR": '""',
+        "OUT_DIR": '""',
+        "DEVICE": '"cpu"',
+        "INSTALL": '""',
+    }
 
 
 def test_name_is_numbered(path):
