@@ -20,9 +20,6 @@ PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements
 # Paddle's own page of GPU wheels; PyPI has only old ones.
 PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepaddle-gpu/
 
-# Keep JupyterLab from asking the network for its news and for updates.
-QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
-
 .PHONY: course answers behind site bundle test lab lint setup gpu-check lock notebooks measured figures clean
 
 course: setup
@@ -32,7 +29,7 @@ test: setup
 	$(RUN) -m pytest -q $(if $(COVERAGE),--cov)
 
 lab: setup
-	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1 $(QUIET)
+	$(RUN) -m alstm_helpers lab
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -26,7 +26,7 @@ for command in (
     *(training.train, training.crossval),
     *(evaluation.evaluate, evaluation.predict, evaluation.explain),
     *(deployment.export, deployment.serve),
-    *(course.course, course.progress),
+    *(course.course, course.lab, course.progress),
     *(machine.doctor, machine.bench),
 ):
     alstm.add_command(command)

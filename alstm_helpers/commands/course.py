@@ -1,4 +1,4 @@
-"""Commands of the course wing: course, progress."""
+"""Commands of the course wing: course, lab, progress."""
 
 from __future__ import annotations
 
@@ -32,6 +32,35 @@ def course(
     click.echo(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")
     if len(good) < len(done["notebooks"]):
         sys.exit(1)
+
+
+@click.command()
+@click.argument("folder", metavar="[DIR]", required=False)
+@click.option("--copy_only", is_flag=True, help="Copy the notebooks, and stop there.")
+@click.option("--no_browser", is_flag=True, help="Start JupyterLab, but no browser.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Of 127.0.0.1. [default: 8888, or the next free one]")
+def lab(folder: str | None, copy_only: bool, no_browser: bool, port: int | None) -> None:
+    """Copy the notebooks to DIR, and open JupyterLab there; data and results stay below DIR.
+
+    A notebook that you have changed is never overwritten. Without DIR: ./attention-lstm-course, or, in a clone, its
+    own notebooks.
+    """
+    from alstm_helpers.course.copies import copy_course, lab_folder, open_lab
+    from alstm_helpers.extras import require
+    from alstm_helpers.paths import course_files
+
+    if not copy_only:
+        require("jupyterlab")
+    place = Path(folder) if folder else lab_folder()
+    if place.resolve() != course_files() / "notebooks":
+        done = copy_course(place)
+        click.echo(f"{len(done.written)} files copied to {place}")
+        if done.kept:
+            kept = ", ".join(done.kept)
+            click.echo(f"left as they are, because they are not the course's: {kept}; rename them to get fresh copies")
+    if not copy_only:
+        sys.stdout.flush()
+        open_lab(place, port=port, browser=not no_browser)
 
 
 @click.command()

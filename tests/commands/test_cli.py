@@ -40,6 +40,7 @@ FLAGS = {  # as the contract and the source document spell them
     "predict": f"{COMMON} --weights --filelist --infer_topk --save_dir --batch_size --log_interval",
     "export": f"{COMMON} --weights --out --onnx",
     "course": "--profile --notebooks --out",
+    "lab": "--copy_only --no_browser --port",
     "bench": "--json",
 }
 

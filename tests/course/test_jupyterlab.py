@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import nbformat
 import pytest
 from browser import window
 
+from alstm_helpers.course.copies import lab_flags
 from alstm_helpers.course.runner import run_course
 from alstm_helpers.loopback import HOST, free_port, start_server
 
@@ -41,11 +41,8 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTERLAB_SETTINGS_DIR", str(tmp_path / "settings"))
     monkeypatch.setenv("ALSTM_PROGRESS", str(tmp_path / "progress.json"))
     port = free_port()
-    flags = ["--no-browser", f"--ip={HOST}", f"--port={port}", "--IdentityProvider.token=", "--allow-root"]
-    quiet = re.search(r"^QUIET = (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert quiet
-    flags += [f"--ServerApp.root_dir={work}", *quiet[1].split()]  # as `make lab` starts it
-    server = start_server(["-m", "jupyterlab", *flags], port, wait_seconds=60)
+    flags = ["--IdentityProvider.token=", "--allow-root", *lab_flags(work, port=port, browser=False)]
+    server = start_server(["-m", "jupyterlab", *flags], port, wait_seconds=60)  # as `alstm lab` starts it
     yield f"http://{HOST}:{port}", work / f"{NAME}.ipynb", tmp_path
     server.terminate()
     server.wait(timeout=30)

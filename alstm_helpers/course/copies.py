@@ -1,0 +1,130 @@
+"""``alstm lab``: copies of the notebooks in a folder of the learner's own, and JupyterLab there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.extras import require
+from alstm_helpers.files import atomic_write, claimed, write_json
+from alstm_helpers.loopback import HOST
+from alstm_helpers.paths import COPIES_RECORD, course_files, work_folder
+
+FOLDER = "attention-lstm-course"  # made in the current folder if none is named
+COPIED = ("notebooks", "figures", "configs", "docs/glossary.yml", "data/README.md", "README.md")
+# Keep JupyterLab from asking the network for its news and for updates.
+QUIET = ("--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+
+
+class Copies(NamedTuple):
+    """What :func:`copy_course` did, in names relative to the folder.
+
+    Args:
+        written: files that were not there, or were untouched copies of an earlier version.
+        kept: files that differ from the course's, and were left as they are.
+    """
+
+    written: list[str]
+    kept: list[str]
+
+
+def lab_folder() -> Path:
+    """Return where ``alstm lab`` works if it is not told: the notebooks of the clone, or copies of them."""
+    work = work_folder()
+    if work == course_files():
+        return work / "notebooks"
+    return work if (work / COPIES_RECORD).is_file() else work / FOLDER
+
+
+def copy_course(folder: Path) -> Copies:
+    """Copy the notebooks into a folder, with what they link to; leave alone whatever a learner has changed.
+
+    A record in the folder holds a digest of each copy, by which a later run tells an untouched one.
+
+    Raises:
+        AlstmError: the folder is a file.
+        FolderInUse: another run is copying there.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise AlstmError(folder, "not a folder", "name another one")
+    done = Copies([], [])
+    with claimed(folder):
+        record = _read_record(folder / COPIES_RECORD)
+        for name, content in _course_copies().items():
+            path = folder / name
+            digest = hashlib.sha256(content).hexdigest()
+            there = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+            if there in (None, record.get(name)) and there != digest:
+                with atomic_write(path) as file:
+                    file.write(content)
+                done.written.append(name)
+            elif there != digest:
+                done.kept.append(name)
+                continue
+            record[name] = digest
+        write_json(folder / COPIES_RECORD, record)
+    return done
+
+
+def _read_record(path: Path) -> dict[str, str]:
+    """Return the digests of the last copies; none if the file is missing or damaged: then every file may be changed."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _course_copies() -> dict[str, bytes]:
+    """Return the content of each copy by its name. The notebooks lie at the top, so their links lose one level."""
+    root, copies = course_files(), {}
+    for place in COPIED:
+        paths = sorted((root / place).rglob("*")) if (root / place).is_dir() else [root / place]
+        for path in paths:
+            name = path.relative_to(root).as_posix()
+            if path.is_file() and "/." not in name:
+                copies[name.removeprefix("notebooks/")] = path.read_bytes()
+    for name in [name for name in copies if name.endswith(".ipynb")]:
+        copies[name] = copies[name].replace(b"](../", b"](")
+    readme = copies["README.md"].decode()
+    relinked = re.sub(r"\[([^]]*)\]\((<[^>]*>|[^)<]*)\)", lambda link: _relinked(link, copies), readme)
+    copies["README.md"] = relinked.encode()
+    return copies
+
+
+def _relinked(link: re.Match[str], copies: Collection[str]) -> str:
+    """Return a link of the README as it is right in the copy; one to a file that is not copied becomes plain text."""
+    target = link[2].strip("<>")
+    inside = target.removeprefix("notebooks/")
+    if "://" in target or target.startswith("#"):
+        return link[0]
+    return link[0].replace(target, inside) if inside.partition("#")[0] in copies else link[1]
+
+
+def open_lab(folder: Path, *, port: int | None = None, browser: bool = True) -> None:
+    """Run JupyterLab in a folder, on the loopback interface, until it is stopped.
+
+    Raises:
+        NotInstalled: there is no JupyterLab.
+    """
+    require("jupyterlab")
+    from jupyterlab.labapp import LabApp
+
+    flags = lab_flags(folder.resolve(), port=port, browser=browser)
+    os.chdir(folder)  # of the terminals and consoles in JupyterLab
+    LabApp.launch_instance(flags)
+
+
+def lab_flags(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:
+    """Return JupyterLab's flags: this folder, this machine only, no request to the network."""
+    flags = [f"--ip={HOST}", f"--ServerApp.root_dir={folder}", *QUIET]
+    flags += [f"--port={port}"] if port else []
+    flags += [] if browser else ["--no-browser"]
+    # In a container the user is root, which Jupyter would refuse; only this machine can connect, with a token.
+    return [*flags, "--allow-root"] if hasattr(os, "getuid") and os.getuid() == 0 else flags

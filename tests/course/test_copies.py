@@ -1,0 +1,136 @@
+"""``alstm lab``: copies of the notebooks whose links resolve, never over a learner's own work."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from alstm_helpers import paths
+from alstm_helpers.course import copies
+from alstm_helpers.course.copies import copy_course, lab_folder
+from alstm_helpers.course.lab import Lab
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.loopback import HOST, free_port, start_server
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Not there yet, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "my course 课程"
+
+
+def links_of(path):
+    """Return the relative targets of a file's links and pictures; in a notebook of its text."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    found = re.findall(r"\]\((<[^>]*>|[^)<]*)\)", text)
+    targets = {link.strip("<>").partition("#")[0] for link in found}
+    return {target for target in targets if target and "://" not in target}
+
+
+def test_the_links_of_the_copies_resolve(folder):
+    done = copy_course(folder)
+    assert sorted(path.name for path in folder.glob("*.ipynb")) == NOTEBOOKS
+    assert not done.kept and {"docs/glossary.yml", "configs/flashdigits.yaml"} <= set(done.written)
+    documents = [*folder.rglob("*.ipynb"), *folder.rglob("*.md")]
+    links = {(path, link) for path in documents for link in links_of(path)}
+    assert len(links) > 20
+    assert not [(path.name, link) for path, link in links if not (path.parent / link).exists()]
+    assert all((path.parent / link).resolve().is_relative_to(folder) for path, link in links)
+
+
+def test_a_second_run_changes_nothing(folder):
+    copy_course(folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix != ".json"}
+    assert copy_course(folder) == ([], [])
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_learners_work_is_left_alone_and_old_copies_are_updated(folder, monkeypatch):
+    newest = copies._course_copies()
+    old = {name: content.replace(b"Attention", b"attention") for name, content in newest.items()}
+    monkeypatch.setattr(copies, "_course_copies", lambda: old)
+    copy_course(folder)
+    (folder / "02_install_check.ipynb").write_text("mine", encoding="utf-8")
+    (folder / "03_data.ipynb").unlink()
+    (folder / "own.ipynb").write_text("my own notebook", encoding="utf-8")
+    monkeypatch.setattr(copies, "_course_copies", lambda: newest)
+    done = copy_course(folder)
+    assert done.kept == ["02_install_check.ipynb"]
+    assert {"01_model.ipynb", "03_data.ipynb"} <= set(done.written)
+    assert (folder / "02_install_check.ipynb").read_text(encoding="utf-8") == "mine"
+    assert (folder / "01_model.ipynb").read_bytes() == newest["01_model.ipynb"]
+    assert copy_course(folder) == ([], ["02_install_check.ipynb"])
+
+
+@pytest.mark.parametrize("record", ["", "{", "[]", None])
+def test_without_its_record_every_other_file_is_the_learners(folder, record):
+    copy_course(folder)
+    place = folder / paths.COPIES_RECORD
+    place.unlink() if record is None else place.write_text(record, encoding="utf-8")
+    (folder / "01_model.ipynb").write_text("mine", encoding="utf-8")
+    assert copy_course(folder) == ([], ["01_model.ipynb"])
+
+
+def test_a_file_is_no_folder(folder):
+    folder.write_text("", encoding="utf-8")
+    with pytest.raises(AlstmError, match="课程: not a folder; name another one"):
+        copy_course(folder)
+
+
+def test_data_and_results_stay_in_the_folder(folder, monkeypatch):
+    copy_course(folder)
+    monkeypatch.chdir(folder)
+    lab = Lab("01_model", profile="tiny", seed=0)
+    assert lab.data_dir == folder / "data" / "course" / "tiny"
+    assert lab.out_dir.is_relative_to(folder)
+
+
+def test_where_it_works_if_not_told(folder, monkeypatch):
+    assert lab_folder() == ROOT / "notebooks"
+    monkeypatch.setattr(paths, "_SHIPPED", ROOT)  # as if installed, with the course's files there
+    assert lab_folder() == folder.parent / "attention-lstm-course"
+    copy_course(folder)
+    monkeypatch.chdir(folder)
+    assert lab_folder() == folder
+
+
+def test_the_command_copies(alstm, folder):
+    result = alstm("lab", folder.name, "--copy-only")
+    assert result.code == 0
+    assert re.fullmatch(r"\d\d files copied to my course 课程\n", result.out)
+    (folder / "01_model.ipynb").write_text("mine", encoding="utf-8")
+    result = alstm("lab", folder.name, "--copy_only")
+    assert result.out.splitlines()[0] == "0 files copied to my course 课程"
+    assert result.out.splitlines()[1].startswith("left as they are, because they are not the course's: 01_model.ipynb;")
+
+
+def test_in_a_clone_nothing_is_copied(alstm, folder):
+    before = {path.name for path in ROOT.iterdir()}
+    assert alstm("lab", "--copy_only") == (0, "", "")
+    assert {path.name for path in ROOT.iterdir()} == before and not (ROOT / "notebooks" / paths.COPIES_RECORD).exists()
+
+
+def test_the_command_opens_jupyterlab_there(folder, monkeypatch):
+    port = free_port()
+    monkeypatch.setenv("JUPYTER_TOKEN", "secret")
+    arguments = ["-m", "alstm_helpers", "lab", folder.name, "--no_browser", f"--port={port}"]
+    server = start_server(arguments, port, wait_seconds=60)
+    try:
+        with urllib.request.urlopen(f"http://{HOST}:{port}/api/contents?token=secret", timeout=30) as answer:
+            names = {item["name"] for item in json.load(answer)["content"]}
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert set(NOTEBOOKS) <= names and os.fspath(paths.COPIES_RECORD) not in names
