@@ -19,6 +19,7 @@ from alstm_helpers.commands.options import (
 from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
+    from alstm_helpers.deployment.onnx_graph import FrameType
     from alstm_helpers.deployment.predictor import Predictor
 
 
@@ -28,8 +29,17 @@ if TYPE_CHECKING:
 @click.option("--out", metavar="D", required=True, help="Folder for the exported model.")
 @click.option("--onnx", is_flag=True, help="Also write model.onnx, which ONNX Runtime runs without Paddle.")
 @click.option("--int8", is_flag=True, help="Also write model.int8.onnx: a quarter of the size; its GAP is measured.")
+@click.option(
+    "--onnx_frames",
+    type=click.Choice(["uint8", "float32"]),
+    default="uint8",
+    show_default=True,
+    help="What ONNX files take: YouTube-8M's bytes, or dequantised features.",
+)
 @filelist_flag("VALID", "Where --int8 measures GAP.")
-def export(given: Given, weights: str, out: str, onnx: bool, int8: bool, filelist: str | None) -> None:
+def export(
+    given: Given, weights: str, out: str, onnx: bool, int8: bool, onnx_frames: FrameType, filelist: str | None
+) -> None:
     """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
     from alstm_helpers.extras import require
 
@@ -48,7 +58,8 @@ def export(given: Given, weights: str, out: str, onnx: bool, int8: bool, filelis
         return gap_of(predictor, progress_bar(batches, desc="scoring"), classes, config.MODEL.topk)
 
     net = load_model(config, fetched(weights))
-    done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=measure if int8 else None)
+    gap = measure if int8 else None
+    done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=gap, onnx_frames=onnx_frames)
     if int8:
         gaps = done["int8"]
         click.echo(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")

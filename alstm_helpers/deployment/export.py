@@ -1,14 +1,12 @@
 """Export a trained network as files for deployment, each checked against the trainer before it is written.
 
-One definition, :class:`alstm_helpers.model.AttentionLSTM`, becomes a Paddle Inference model, which ``paddle2onnx``
-converts to ONNX. The converter (2.1) silently drops the lengths of the LSTM; they are restored here as
-``sequence_lens``, the LSTM input that ONNX has for them.
+:class:`alstm_helpers.model.AttentionLSTM` becomes a Paddle Inference model, which Paddle traces, and an ONNX file,
+whose graph :mod:`alstm_helpers.deployment.onnx_graph` builds.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -19,19 +17,18 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
-from alstm_helpers.deployment.predictor import DESCRIPTION, ENGINES, OUTPUTS, Prediction, Predictor, find_model
+from alstm_helpers.deployment.predictor import ENGINES, OUTPUTS, Prediction, Predictor, find_model
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, write_json
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import evaluating
 from alstm_helpers.runtime import Tensor, package_version, paddle
-from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM
+from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto
+    from alstm_helpers.deployment.onnx_graph import FrameType
 
 TOLERANCE = 1e-5
-OPSET = 17
 INT8 = "model.int8.onnx"
 
 MeasureGap: TypeAlias = Callable[[Predictor], float]
@@ -101,11 +98,13 @@ def export(
     onnx: bool = False,
     class_names: Mapping[int, str] | None = None,
     int8_gap: MeasureGap | None = None,
+    onnx_frames: FrameType = "uint8",
 ) -> Description:
     """Write ``model.json`` (Paddle 2: ``model.pdmodel``), ``model.pdiparams``, ``export.json``, and optionally ONNX.
 
     Batch and time are free; inputs are ``rgb`` uint8 (B, T, 1024), ``audio`` uint8 (B, T, 128), ``lengths``
-    int64 (B,); outputs are ``scores`` float32 (B, C) and both attention weights (B, T).
+    int64 (B,); outputs are ``scores`` float32 (B, C) and the attention weights of both streams (B, T). An ONNX file
+    names them ``scores``, ``rgb_attention`` and ``audio_attention``, and has a fourth, ``logits`` (B, C).
 
     Args:
         net: the network.
@@ -114,6 +113,8 @@ def export(
         class_names: class names by index, stored with the model.
         int8_gap: also write ``model.onnx`` and ``model.int8.onnx``, whose weights are int8. Since that changes the
             scores, this function is called with both models and returns the GAP of each.
+        onnx_frames: the type of ``rgb`` and ``audio`` in ONNX files: the bytes, or ``float32`` if the program that
+            runs them has features that are dequantised already.
 
     Returns:
         the content of ``export.json``, with the ``largest_difference`` from the trainer on a batch of unequal lengths.
@@ -128,7 +129,9 @@ def export(
         check = _check_of(deployed)
         work = Path(temporary)
         interface = _interface(net.num_classes, class_names, check, onnx)
-        paths = _write_models(deployed, work, interface, onnx)
+        paths = [_write_paddle(deployed, work)]
+        if onnx:
+            paths.append(_write_onnx(net, work / "model.onnx", interface, onnx_frames))
         differences = {path.name: _require_equal(path, check, Path(folder)) for path in paths}
         int8: _OptionalInt8 = {"int8": _write_int8(work, check, int8_gap)} if int8_gap else {}
         description: Description = {
@@ -159,7 +162,7 @@ def _input_specs() -> list[Tensor]:
 
 
 def _interface(num_classes: int, class_names: Mapping[int, str] | None, check: Expectation, onnx: bool) -> Interface:
-    packages = ("paddlepaddle", "paddle2onnx", "onnx") if onnx else ("paddlepaddle",)
+    packages = ("paddlepaddle", "onnx") if onnx else ("paddlepaddle",)
     names = [class_names.get(index, f"class {index}") for index in range(num_classes)] if class_names else None
     return {
         "versions": {name: package_version(name) for name in packages},
@@ -171,15 +174,22 @@ def _interface(num_classes: int, class_names: Mapping[int, str] | None, check: E
     }
 
 
-def _write_models(deployed: _Deployed, folder: Path, interface: Interface, onnx: bool) -> list[Path]:
-    """Write the Paddle Inference model, and ``model.onnx`` if wanted; return the files that can be loaded."""
+def _write_paddle(deployed: _Deployed, folder: Path) -> Path:
+    """Write the Paddle Inference model; return the file to load."""
     with _quiet():
         paddle.jit.save(deployed, str(folder / "model"), input_spec=_input_specs())
-    program = find_model(folder)
-    if not onnx:
-        return [program]
-    write_onnx(program, folder / "model.onnx", interface)
-    return [program, folder / "model.onnx"]
+    return find_model(folder)
+
+
+def _write_onnx(net: AttentionLSTM, target: Path, interface: Interface, frames: FrameType) -> Path:
+    """Write ``model.onnx``; return it."""
+    import onnx
+
+    from alstm_helpers.deployment.onnx_graph import network_model
+
+    inputs = {name: text.replace("uint8", frames) for name, text in interface["inputs"].items()}
+    onnx.save(network_model(net, {**interface, "inputs": inputs}, frames=frames), target)
+    return target
 
 
 def _require_equal(path: Path, check: Expectation, folder: Path) -> float:
@@ -193,86 +203,6 @@ def _require_equal(path: Path, check: Expectation, folder: Path) -> float:
         problem = f"the exported {path.name} differs from the trainer by {difference:.1e}"
         raise AlstmError(folder, problem, f"report this, with Paddle's version {paddle.__version__}")
     return difference
-
-
-def write_onnx(program: Path, target: Path, interface: Interface) -> None:
-    """Convert a Paddle Inference model to ONNX, and restore the lengths that the converter drops."""
-    import onnx
-
-    model = onnx.load_from_string(convert_bare(program))
-    _name_outputs(model.graph)
-    _restore_lengths(model.graph)
-    _free_axes(model.graph)
-    model = _simplified(model, target)
-    del model.opset_import[:]
-    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
-    model.producer_name, model.producer_version = "alstm_helpers", package_version("alstm-helpers") or ""
-    onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(interface, ensure_ascii=False)})
-    onnx.checker.check_model(model)
-    onnx.save(model, target)
-
-
-def convert_bare(program: Path) -> bytes:
-    """Return what ``paddle2onnx`` makes of a Paddle Inference model: correct for equal lengths only."""
-    import paddle2onnx
-
-    with _quiet():  # without a file to save, it leaves out an optimiser that would install packages from the network
-        found = paddle2onnx.export(str(program), str(program.with_name("model.pdiparams")), opset_version=OPSET)
-    return bytes(found)
-
-
-def _name_outputs(graph: GraphProto) -> None:
-    """Give the outputs the names of OUTPUTS in place of the converter's."""
-    renamed = dict(zip((output.name for output in graph.output), OUTPUTS, strict=True))
-    for node in graph.node:
-        for names in (node.input, node.output):
-            names[:] = [renamed.get(name, name) for name in names]
-    for output in graph.output:
-        output.name = renamed[output.name]
-
-
-def _restore_lengths(graph: GraphProto) -> None:
-    """Connect the input ``lengths``, clipped to 0 … T as in AttentionLSTM, to ``sequence_lens`` of every LSTM."""
-    import onnx
-
-    make_node = onnx.helper.make_node
-    graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, dtype=np.int64), "no_seconds"))
-    clip = [  # ONNX Runtime, too, refuses lengths beyond T
-        make_node("Shape", ["rgb"], ["num_steps"], start=1, end=2),
-        make_node("Min", ["lengths", "num_steps"], ["lengths_at_most"]),
-        make_node("Max", ["lengths_at_most", "no_seconds"], ["lengths_within"]),
-        make_node("Cast", ["lengths_within"], ["sequence_lens"], to=onnx.TensorProto.INT32),
-    ]
-    for node in graph.node:
-        if node.op_type == "LSTM":
-            node.input[4] = "sequence_lens"
-    nodes = [*clip, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
-def _free_axes(graph: GraphProto) -> None:
-    """Name the free axes of inputs and outputs ``batch`` and ``time``."""
-    for value in (*graph.input, *graph.output):
-        for dim, axis in zip(value.type.tensor_type.shape.dim, ("batch", "time"), strict=False):
-            if not dim.dim_value:
-                dim.dim_param = axis
-
-
-def _simplified(model: ModelProto, target: Path) -> ModelProto:
-    """Return a model with constants folded and no-ops removed by ONNX Runtime, so that weights are plain tensors."""
-    import onnx
-    import onnxruntime
-
-    draft = target.with_suffix(".draft")
-    onnx.save(model, draft)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(target)
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(draft), options, providers=["CPUExecutionProvider"])
-    draft.unlink()
-    return onnx.load(target)
 
 
 def _write_int8(folder: Path, check: Expectation, gap: MeasureGap) -> Int8Cost:
@@ -302,12 +232,12 @@ def _install(source: Path, folder: Path, description: Description) -> None:
 
 
 def unequal_batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rgb, audio and lengths of random videos of 1, 2, 17 and 40 seconds, with noise in the padding.
+    """Return rgb, audio and lengths of random videos of 1, 2, 17 and 300 seconds, with noise in the padding.
 
-    uint8 (4, 40, 1024), uint8 (4, 40, 128), int64 (4,).
+    uint8 (4, 300, 1024), uint8 (4, 300, 128), int64 (4,).
     """
     rng = np.random.default_rng(0)
-    lengths = np.array([1, 2, 17, 40], dtype=np.int64)
+    lengths = np.array([1, 2, 17, MAX_FRAMES], dtype=np.int64)
     shape = (len(lengths), int(lengths.max()))
     rgb, audio = (rng.integers(0, 256, (*shape, dim), dtype=np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
     return rgb, audio, lengths

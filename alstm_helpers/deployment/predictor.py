@@ -19,10 +19,11 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import explained
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.runtime import usable_cores
-from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
+from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, dequantize
 
 INPUTS = ("rgb", "audio", "lengths")
-OUTPUTS = ("scores", "rgb_weights", "audio_weights")
+OUTPUTS = ("scores", "rgb_attention", "audio_attention")
+LOGITS = "logits"  # one more output of an ONNX file
 DESCRIPTION = "description"  # key of the description in the metadata of an ONNX file
 
 
@@ -34,11 +35,13 @@ class Classes(TypedDict, total=False):
 
 
 class Prediction(NamedTuple):
-    """``scores`` float32 (…, C) in [0, 1]; ``rgb_weights`` and ``audio_weights`` float32 (…, T), 0 on padding."""
+    """``scores`` float32 (…, C) in [0, 1]; ``rgb_attention`` and ``audio_attention`` float32 (…, T), 0 on
+    padding.
+    """
 
     scores: np.ndarray
-    rgb_weights: np.ndarray
-    audio_weights: np.ndarray
+    rgb_attention: np.ndarray
+    audio_attention: np.ndarray
 
 
 # An engine takes the arrays of INPUTS by name and returns those of OUTPUTS in order.
@@ -78,8 +81,15 @@ def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    floats = {item.name for item in session.get_inputs() if item.type == "tensor(float)"}  # alstm export --onnx_frames
+
+    def run(arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
+        wanted = {name: dequantize(array) if name in floats else array for name, array in arrays.items()}
+        found: Sequence[np.ndarray] = session.run(OUTPUTS, wanted)
+        return found
+
     description = json.loads(session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "{}"))
-    return lambda arrays: session.run(OUTPUTS, arrays), description
+    return run, description
 
 
 # The files of an exported folder that can be loaded, the preferred one first.

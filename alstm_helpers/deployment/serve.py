@@ -68,7 +68,7 @@ class Responder:
             found = self._predictor(arrays["rgb"][None], arrays["audio"][None], lengths)
         return {
             "labels": best_labels(found.scores[0], self._top_k, self._names),
-            "attention": {"rgb": found.rgb_weights[0].tolist(), "audio": found.audio_weights[0].tolist()},
+            "attention": {"rgb": found.rgb_attention[0].tolist(), "audio": found.audio_attention[0].tolist()},
         }
 
 
@@ -162,7 +162,7 @@ def _from_npz(body: bytes) -> dict[str, np.ndarray]:
         for name, dim in STREAM_DIMS.items():
             with archive.open(f"{name}.npy") as member:
                 content = io.BytesIO(member.read(MAX_FRAMES * dim + 2**12))
-            arrays[name] = np.lib.format.read_array(content, allow_pickle=False)  # type: ignore[no-untyped-call]
+            arrays[name] = np.lib.format.read_array(content, allow_pickle=False)
     return arrays
 
 

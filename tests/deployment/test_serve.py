@@ -75,7 +75,7 @@ def test_the_answer_equals_the_trainer(client, net, seconds):
         scores = [label["score"] for label in found["labels"]]
         assert [label["index"] for label in found["labels"]] == np.argsort(-expected.scores[0])[:5].tolist()
         assert scores == pytest.approx(np.sort(expected.scores[0])[::-1][:5].tolist(), abs=1e-5)
-        assert found["attention"]["rgb"] == pytest.approx(expected.rgb_weights[0].tolist(), abs=1e-5)
+        assert found["attention"]["rgb"] == pytest.approx(expected.rgb_attention[0].tolist(), abs=1e-5)
         assert len(found["attention"]["audio"]) == seconds
         names = {label["index"]: label["name"] for label in found["labels"]}
         assert all(name == ("看 7" if index == 7 else f"class {index}") for index, name in names.items())

@@ -32,8 +32,8 @@ def test_scores_and_attention_are_those_of_the_network(net, video):
     assert report["video"] == "v/1" and report["seconds"] == 12
     assert [label["score"] for label in report["labels"]] == pytest.approx(np.sort(expected.scores[0])[::-1].tolist())
     assert {label["index"]: label["name"] for label in report["labels"]}[0] == "zero"
-    assert report["attention"]["rgb"] == pytest.approx(expected.rgb_weights[0].tolist())
-    assert report["attention"]["audio"] == pytest.approx(expected.audio_weights[0].tolist())
+    assert report["attention"]["rgb"] == pytest.approx(expected.rgb_attention[0].tolist())
+    assert report["attention"]["audio"] == pytest.approx(expected.audio_attention[0].tolist())
 
 
 def test_contributions_are_the_slope_of_the_logit(net, video):

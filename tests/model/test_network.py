@@ -6,6 +6,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from numpy_network import numpy_network, numpy_top, sigmoid
 
 from alstm_helpers.config import ModelSection
 from alstm_helpers.model import POOLINGS, AttentionLSTM, dropout, length_mask, masked_softmax
@@ -53,61 +54,6 @@ def run(net, rgb, audio, lengths):
     """Return logits and both attention weights as arrays."""
     logits, weights = net(*map(paddle.to_tensor, (rgb, audio, lengths)), return_attention=True)
     return logits.numpy(), *(item.numpy() for item in weights)
-
-
-# --- the same network in NumPy, float64, one video at a time ------------------------------------------------------
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def lstm_states(inputs, w_ih, w_hh, b_ih, b_hh):
-    """Compute the states (T, H) of one direction; the gates come in the order input, forget, cell, output."""
-    hidden = cell = np.zeros(w_hh.shape[1])
-    states = []
-    for x in inputs:
-        i, f, c, o = np.split(w_ih @ x + b_ih + w_hh @ hidden + b_hh, 4)
-        cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(c)
-        hidden = sigmoid(o) * np.tanh(cell)
-        states.append(hidden)
-    return np.stack(states)
-
-
-def numpy_network(net, rgb, audio, lengths):
-    """Compute logits and attention weights of each video, from its own seconds alone."""
-    p = {name: array.astype(np.float64) for name, array in state_of(net).items()}
-    logits: list[np.ndarray] = []
-    weights: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for row, length in enumerate(lengths):
-        pooled = []
-        for stream, frames in enumerate((rgb, audio)):
-            x = frames[row, :length] * (4 / 255) + (4 / 512 - 2)
-            x = np.tanh(x @ p[f"fc_feature{stream}.weight"] + p[f"fc_feature{stream}.bias"])
-            forward, backward = (
-                [p[f"bi_lstm{stream}.{part}_l0{way}"] for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-                for way in ("", "_reverse")
-            )
-            ahead, behind = lstm_states(x, *forward), lstm_states(x[::-1], *backward)[::-1]
-            states = np.concatenate([ahead, behind], axis=1)  # (T, 2H)
-            if net.pooling == "attention":
-                scores = (states @ p[f"att_fc{stream}.weight"] + p[f"att_fc{stream}.bias"])[:, 0]
-                share = np.exp(scores - scores.max())
-                share /= share.sum()
-            else:
-                share = np.full(length, 1 / length)
-            last = np.concatenate([ahead[-1], behind[0]])
-            pooled.append(last if net.pooling == "last" else share @ states)
-            weights[stream].append(np.eye(length)[-1] if net.pooling == "last" else share)
-        logits.append(numpy_top(p, np.concatenate(pooled)))
-    return np.stack(logits), weights
-
-
-def numpy_top(p, pooled):
-    """Compute the logits (C,) of pooled states (4H,)."""
-    hidden = np.maximum(pooled @ p["fc_out1.weight"] + p["fc_out1.bias"], 0)
-    hidden = np.tanh(hidden @ p["fc_out2.weight"] + p["fc_out2.bias"])
-    return hidden @ p["fc_logit.weight"] + p["fc_logit.bias"]
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
