@@ -29,10 +29,13 @@ def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = No
         What was done, in one line.
 
     Raises:
-        AlstmError: one of the cells fails.
+        AlstmError: one of the cells fails, or there is neither a notebook nor ``space``.
     """
     if space is None:
-        space = get_ipython().user_ns  # type: ignore[no-untyped-call]
+        shell = get_ipython()
+        if shell is None:
+            raise AlstmError("catch_up", "this is not a notebook", "call it in a cell, or pass the variables as space")
+        space = shell.user_ns
     missing = [each for each in _cells_above(notebook, cell) if _is_missing(each, space)]
     if not missing:
         return "all cells above have run: you are not behind"
@@ -62,7 +65,7 @@ def _run(notebook: str, cells: Sequence[NotebookNode], space: Variables) -> None
     for count, cell in enumerate(cells, 1):
         print(f"\rcell {count} of {len(cells)}", end="", flush=True)
         try:
-            with capture_output():  # type: ignore[no-untyped-call]
+            with capture_output():
                 exec(compile(cell.source, f"<{notebook}: {cell.id}>", "exec"), space)  # noqa: S102 - the course's own cells
         except Exception as error:
             print()

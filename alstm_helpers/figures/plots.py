@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,13 +25,16 @@ from alstm_helpers.figures.parts import Explanation, Streams, Timeline
 from alstm_helpers.files import atomic_write
 from alstm_helpers.metrics import average_precision, count_above
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 # Okabe and Ito's palette, darkest first, and line styles that can be told apart without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
 # Class names may be Chinese; most systems have one of these fonts.
 CJK = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
        "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Arial Unicode MS")  # fmt: skip
-STYLE = {
+STYLE: dict[RcKeyType, object] = {
     "font.family": ["DejaVu Sans", *(name for name in CJK if name in get_font_names())],
     "axes.spines.top": False,
     "axes.spines.right": False,
