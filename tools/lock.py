@@ -19,11 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 HEADER = """\
 # Made by `make lock` from pyproject.toml; do not edit. Every package carries the notebooks that need it.
-# Installed by `make course`, `make test` and `make lab` with hashes checked. Linux and macOS, Python 3.10 to 3.12.
+# Installed by `make course`, `make test` and `make lab` with hashes checked. Linux and macOS, Python 3.11 to 3.13.
 """
 # Extras stay: before 23.3, pip does not see that `coverage==…` pins `coverage[toml]`, and refuses the hashes.
 COMPILE = (
-    "uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.10 --fork-strategy fewest "
+    "uv pip compile pyproject.toml --quiet --extra dev --universal --python-version 3.11 --fork-strategy fewest "
     "--generate-hashes --no-header --no-emit-index-url --annotation-style line --no-strip-extras --output-file"
 )
 
@@ -72,7 +72,7 @@ def annotate(lock: str, direct: dict[str, set[int]]) -> str:
     lines = [HEADER]
     for block, (name, via) in zip(blocks, parents.items(), strict=True):
         numbers = ", ".join(f"{number:02d}" for number in sorted(needed_by(name)))
-        through = [parent for parent in via if parent != "alstm-helpers"]
+        through = [parent for parent in via if parent != "attention-lstm-course"]
         comment = f"    # notebooks {numbers}" + (f"; for {', '.join(through)}" if through else "")
         lines.append(re.sub(r"\n\s*# via .+", "", block) + "\n" + comment)
     return "\n".join(lines) + "\n"
