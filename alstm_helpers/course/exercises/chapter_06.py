@@ -162,7 +162,7 @@ EXERCISES = [
         ),
         note="Here not only the LSTM but also the attention sees the padding: the mask, too, is made from the lengths.",
         mistakes=(
-            (lambda notebook: float(notebook.error.max()), "that is the error of the graph without lengths, from above"),
+            (lambda notebook: float(notebook.error.max()), "that is the error without sequence_lens, from above"),
             (always(0.0), "0 would mean that lengths do not matter; did you pass T for every video?"),
         ),
     ),
