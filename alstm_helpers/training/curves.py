@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -53,7 +54,9 @@ class Curves:
         self._writer: Writer | None = None
         if folder is None:
             return
-        from visualdl import LogWriter  # slow to import, needed only here
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of packages below it, where Python compiles them only now
+            from visualdl import LogWriter  # slow to import, needed only here
 
         folder = folder.absolute()  # the writer opens the file repeatedly, whatever the current folder is by then
         kept = _records_until(earlier, step) if earlier else []
