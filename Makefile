@@ -2,23 +2,30 @@
 # make test     the environment, lint and all tests
 # make test COVERAGE=1   the same, with the share of lines and branches that the tests reach
 # make lab      the environment, JupyterLab in notebooks/
-# GPU=cu126 in front of any of them takes Paddle's GPU wheel of that CUDA instead of the CPU wheel.
+# They need Python 3.11 to 3.13 (Paddle has no wheel for 3.14), or uv, which brings one. Any of them takes
+# GPU=cu126     Paddle's GPU wheel of that CUDA instead of the CPU wheel; PADDLE_WHEELS=URL: another page that has it
+# PYTHON=PATH   the Python to use
+# INDEX=URL     another package index
 
 PROFILE ?= tiny
 GPU ?=
 OUT ?= build/course
-# The first Python that is new enough and can make virtual environments.
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
-	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?=
+INDEX ?=
+PADDLE_WHEELS ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
-# An unpacked bundle brings its packages along and needs no network.
-PIP := $(RUN) -m pip install --quiet --disable-pip-version-check $(if $(wildcard wheels),--no-index --find-links wheels)
-READY := $(VENV)/ready-$(or $(GPU),cpu)
-PADDLE_VERSION = $(shell sed -n 's/^paddlepaddle==\([^ ]*\).*/\1/p' requirements.lock)
-# Paddle's own page of GPU wheels; PyPI has only old ones.
-PADDLE_WHEELS = https://www.paddlepaddle.org.cn/packages/stable/$(GPU)/paddlepaddle-gpu/
+# What starts tools/setup_env.py, which then finds the Python for .venv: any Python from 3.7 on, outside of virtual
+# environments (.venv may be the active one), or else one that uv brings. Looked for once, and only if needed.
+STARTER = $(eval STARTER := $$(FIND_STARTER))$(STARTER)
+FIND_STARTER = $(or $(shell for p in "$(PYTHON)" python3 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c 'import sys, shlex; assert sys.version_info >= (3, 7); print(shlex.quote(getattr(sys, "_base_executable", "") or sys.executable))' 2>/dev/null && exit; \
+	done; uv python install --quiet 3.12 2>/dev/null && uv python find --no-project --managed-python 3.12))
+NO_STARTER = echo "error: python: none was found, and no uv that could bring one; install Python 3.11, 3.12 or 3.13 (on Debian and Ubuntu: python3-venv, too), or uv" >&2; exit 1;
+
+# Keep JupyterLab from asking the network for its news and for updates.
+QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 .PHONY: course answers behind site bundle test lab lint setup gpu-check lock notebooks measured figures clean
 
@@ -29,28 +36,15 @@ test: setup
 	$(RUN) -m pytest -q $(if $(COVERAGE),--cov)
 
 lab: setup
-	$(RUN) -m alstm_helpers lab
+	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1 $(QUIET)
 
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
 
-setup: $(READY)
-
-$(READY): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "error: python3: none of version 3.10 to 3.12 with venv was found; install one (on Debian and Ubuntu also python3-venv), or pass PYTHON=/path/to/python" >&2; exit 1; }
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-ifeq ($(GPU),)
-	$(PIP) --no-deps --require-hashes -r requirements.lock
-else
-	sed '/^paddlepaddle==/,/^    # /d' requirements.lock > $(VENV)/without-paddle.lock
-	$(PIP) --no-deps --require-hashes -r $(VENV)/without-paddle.lock
-	$(PIP) "paddlepaddle-gpu==$(PADDLE_VERSION)" --find-links $(PADDLE_WHEELS)
-endif
-	$(PIP) --no-deps --no-build-isolation --editable .
-	touch $@
+setup:
+	@$(or $(STARTER),$(NO_STARTER)) tools/setup_env.py --python "$(PYTHON)" --gpu "$(GPU)" --index "$(INDEX)" --paddle-wheels "$(PADDLE_WHEELS)"
 
 # On a machine with a GPU: make GPU=cu126 gpu-check
 gpu-check: setup
@@ -58,7 +52,7 @@ gpu-check: setup
 
 # For maintainers: the newest versions that pyproject.toml allows; make lock KEEP=1 keeps those already locked.
 lock:
-	$(PYTHON) -m venv build/lock
+	$(STARTER) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
 	build/lock/bin/python tools/lock.py $(if $(KEEP),--keep)
 
