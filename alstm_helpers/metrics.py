@@ -251,7 +251,7 @@ class YouTube8MMetrics:
         return float(self.class_ap().mean())
 
     def result(self) -> dict[str, float]:
-        """Return every metric of :data:`METRICS` by its key, in [0, 1], and ``num_videos``.
+        """Return every metric of ``METRICS`` by its key, in [0, 1], and ``num_videos``.
 
         A video without labels counts as a miss for Hit@1 and PERR, and its predictions as false for GAP.
         mAP is the mean over all classes; a class without positives has an AP of 0.
@@ -269,7 +269,7 @@ class YouTube8MMetrics:
 
 
 class Metric(NamedTuple):
-    """One metric. All output of metrics reads :data:`METRICS`, so a new metric is one entry there.
+    """One metric. All output of metrics reads ``METRICS``, so a new metric is one entry there.
 
     Args:
         key: its name in files.

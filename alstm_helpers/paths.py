@@ -60,7 +60,7 @@ class RunFolder:
 
     @classmethod
     def of_weights(cls, weights: str | Path) -> RunFolder:
-        """Return the folder that a weights file is in; :attr:`name` is the default one."""
+        """Return the folder that a weights file is in; ``name`` is the default one."""
         return cls(Path(weights).parent)
 
     @property

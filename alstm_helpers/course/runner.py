@@ -60,8 +60,8 @@ class CourseRun:
 
     Args:
         out: absolute folder for executed copies, HTML pages and summaries.
-        profile: a key of :data:`~alstm_helpers.course.lab.PROFILES`.
-        variant: a key of :data:`~alstm_helpers.course.variants.VARIANTS`, or empty for the notebooks as they are.
+        profile: a key of ``PROFILES``.
+        variant: a key of ``VARIANTS``, or empty for the notebooks as they are.
     """
 
     out: Path
@@ -124,7 +124,7 @@ def run_course(
     variant: str = "",
     report: Callable[[str], None] = lambda line: None,
 ) -> Summary:
-    """Run notebooks through papermill, first those of :data:`TOGETHER` side by side, then the others one by one.
+    """Run notebooks through papermill, first those of ``TOGETHER`` side by side, then the others one by one.
 
     A notebook fails if a cell raises, an expected result is outside its tolerance, or it exceeds its time budget; the
     others still run.
@@ -240,7 +240,7 @@ def unexpected_results(expected: Path) -> str:
 def over_budget(executed: Path, profile: str, seconds: float) -> str:
     """Return which time limit was exceeded, or an empty string.
 
-    The limits are the notebook's ``budget_seconds`` for the profile and, in tiny, :data:`LONGEST_CELL` for a cell.
+    The limits are the notebook's ``budget_seconds`` for the profile and, in tiny, ``LONGEST_CELL`` for a cell.
     """
     notebook = nbformat.read(executed, as_version=4)
     budget = notebook.metadata.get("alstm", {}).get("budget_seconds", {}).get(profile)

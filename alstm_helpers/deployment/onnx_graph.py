@@ -60,7 +60,7 @@ def network_model(net: AttentionLSTM, description: Mapping[str, object], *, fram
 
 
 class _NetworkGraph:
-    """Nodes and weights of one network. A tensor is known by its name; :meth:`_add` returns that of a new one."""
+    """Nodes and weights of one network. A tensor is known by its name; ``_add`` returns that of a new one."""
 
     def __init__(self, net: AttentionLSTM, frames: FrameType) -> None:
         from onnx import NodeProto, TensorProto

@@ -48,7 +48,7 @@ def run_bench(
         tensorflow: a Python with TensorFlow 2, to measure tf2pkl's logic with.
         pytorch: a Python with PyTorch, to measure the course-size model with.
         progress: wraps the parts of the measurement, see :mod:`alstm_helpers.progress`.
-        only: keys of :data:`PARTS`; by default all but ``latency``, which takes minutes.
+        only: keys of ``PARTS``; by default all but ``latency``, which takes minutes.
 
     Raises:
         AlstmError: one of the Pythons cannot run its script.

@@ -142,7 +142,7 @@ def load_test(url: str, bodies: Sequence[bytes], *, number: int | None = None) -
     Args:
         url: receives the requests.
         bodies: bodies of the requests, used in turn.
-        number: how many requests to send; by default :data:`REQUESTS`.
+        number: how many requests to send; by default ``REQUESTS``.
 
     Returns:
         The seconds that all took together, and those of each request.

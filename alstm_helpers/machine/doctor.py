@@ -1,6 +1,6 @@
 """``alstm doctor``: check whether this machine is ready for the course, and as fast as it could be.
 
-Each check is a generator of lines (:class:`Check`); :data:`CHECKS` lists them in the order of the report.
+Each check is a generator of lines (:class:`Check`); ``CHECKS`` lists them in the order of the report.
 """
 
 from __future__ import annotations

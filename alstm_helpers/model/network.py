@@ -75,8 +75,8 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
     The parameters have PaddleVideo's names, so that its published weights load. Attention: F. Long et
     al., Attention Clusters (arXiv:1711.09550), one cluster per stream; chapter 1 of the source course.
 
-    A subclass that pools differently overrides :meth:`_add_pooling` and :meth:`_weights` or :meth:`_pool`, and has
-    an entry in :data:`POOLINGS`.
+    A subclass that pools differently overrides ``_add_pooling`` and ``_weights`` or ``_pool``, and has
+    an entry in ``POOLINGS``.
 
     Args:
         num_classes: C.
@@ -166,7 +166,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         return paddle.bmm(weights.unsqueeze(1), states).squeeze(1), weights  # (B, 1, T) @ (B, T, 2H) → (B, 2H)
 
     def _weights(self, index: int, states: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
-        """Return the weight of each second, float32 (B, T); arguments as for :meth:`_pool`."""
+        """Return the weight of each second, float32 (B, T); arguments as for ``_pool``."""
         scores = getattr(self, f"att_fc{index}")(states).squeeze(2)  # (B, T)
         return masked_softmax(scores, mask)  # (B, T)
 

@@ -100,7 +100,7 @@ def extract_features(
         videos: files, and folders of them.
         out: folder for ``tf/train`` and ``tf/val``, the lists, ``labels.csv`` and ``own.yaml`` (a configuration to
             begin with); without labels for ``tf/infer`` and ``infer.list``. And for ``manifest.jsonl`` (one object per
-            clip), ``raw/``, and what :meth:`Extractor.save` writes.
+            clip), ``raw/``, and what ``Extractor.save`` writes.
         options: labels, backbones and split.
         workers: processes; -1 is one per core.
         progress: wraps the finished clips, see :mod:`alstm_helpers.progress`.

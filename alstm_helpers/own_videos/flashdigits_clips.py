@@ -146,7 +146,7 @@ class _Voice:
 
 
 def shrink(frames: np.ndarray) -> np.ndarray:
-    """Return pictures of a video file, uint8 (T, 64, 64, 3), as :func:`extract_rgb` takes them: (T, 8, 8) of 0–16.
+    """Return pictures of a video file, uint8 (T, 64, 64, 3), as ``extract_rgb`` takes them: (T, 8, 8) of 0–16.
 
     They are rounded to sixteenths of a grey level, so that the products there are exact on every machine.
     """

@@ -48,7 +48,7 @@ class CrossValidation:
 class CrossValidated(TypedDict):
     """The content of ``crossval.json``.
 
-    ``folds`` has :data:`FOLD_KEYS` for each fold; ``gap_mean`` and ``gap_std`` (sample standard deviation) are over
+    ``folds`` has ``FOLD_KEYS`` for each fold; ``gap_mean`` and ``gap_std`` (sample standard deviation) are over
     the folds; ``pooled`` has the metrics of all videos together.
     """
 

@@ -1,8 +1,8 @@
 """The log of a training: its rows, what they are measured from, and where they go.
 
 A row is one JSON object of ``train.jsonl``. The checkpoint keeps it for a resume, VisualDL draws its numbers, and a
-line of text shows some of them. A new column is one entry in :data:`COLUMNS`, a new metric one in
-:data:`alstm_helpers.metrics.METRICS`.
+line of text shows some of them. A new column is one entry in ``COLUMNS``, a new metric one in
+``alstm_helpers.metrics.METRICS``.
 """
 
 from __future__ import annotations

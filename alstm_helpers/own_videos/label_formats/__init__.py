@@ -1,6 +1,6 @@
-"""Readers of what people label with, one file per tool; :data:`READERS` chooses one by the suffix of a file.
+"""Readers of what people label with, one file per tool; ``READERS`` chooses one by the suffix of a file.
 
-To add a format, write a :data:`~alstm_helpers.own_videos.label_formats.annotation.Reader` and enter it here; a format
+To add a format, write a ``Reader`` and enter it here; a format
 that is JSON, too, is told apart in :func:`read_json`.
 """
 
