@@ -1,9 +1,11 @@
 """Check that the files around the package agree: lock, conda environment, README, CONTRIBUTING, versions, lint."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -63,11 +65,12 @@ SOURCE_SECTIONS = [
 ]
 
 
-def direct_dependencies(text: str) -> list[str]:
-    """Return the names of the packages in the ``dependencies`` table of pyproject.toml."""
-    table = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
-    assert table
-    return re.findall(r'^\s*"([A-Za-z0-9_.-]+?)[<>=]', table[1], re.MULTILINE)
+def direct_dependencies(*left_out: str) -> set[str]:
+    """Return the packages that pyproject.toml asks for in the core and in all extras but some."""
+    project = tomllib.loads(PYPROJECT)["project"]
+    extras = {name: asked for name, asked in project["optional-dependencies"].items() if name not in left_out}
+    asked = [*project["dependencies"], *itertools.chain(*extras.values())]
+    return {re.split(r"[\[<>=]", wish)[0] for wish in asked} - {project["name"]}
 
 
 def test_every_locked_package_has_hashes_and_names_its_notebooks():
@@ -84,23 +87,23 @@ def test_lock_names_no_index():
 
 
 def test_every_direct_dependency_is_locked():
-    names = direct_dependencies(PYPROJECT)
-    assert "paddlepaddle" in names
-    assert "click" in names
-    assert set(names) <= set(locked_versions(ROOT / "requirements.lock"))
+    names = direct_dependencies()
+    assert {"paddlepaddle", "click", "jupyterlab", "uv"} <= names
+    assert names <= set(locked_versions(ROOT / "requirements.lock"))
 
 
 def pinned_by_conda() -> dict[str, str]:
-    """Return the versions in environment.yml, from conda and from pip, by the names of pyproject.toml."""
+    """Return the versions in environment.yml by the names of pyproject.toml."""
     text = (ROOT / "environment.yml").read_text(encoding="utf-8")
-    pinned = re.findall(r"^ +- ([a-z0-9-]+?)(?:-gpu|-base)?==?(\d\S*)$", text, re.MULTILINE)
-    return {name: version for name, version in pinned if name != "python"}
+    return dict(re.findall(r"^ +- ([a-z0-9-]+?)(?:-gpu)?==(\d\S*)$", text, re.MULTILINE))
 
 
 def test_conda_environment_has_the_locked_versions():
     pinned, locked = pinned_by_conda(), locked_versions(ROOT / "requirements.lock")
     assert pinned == {name: locked[name] for name in pinned}
-    assert set(pinned) == set(direct_dependencies(PYPROJECT))
+    assert set(pinned) == direct_dependencies("dev")
+    python = re.search(r"^  - python=3\.(\d+)$", (ROOT / "environment.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert python and f"Programming Language :: Python :: 3.{python[1]}" in PYPROJECT
 
 
 def headings(path: Path) -> set[str]:
