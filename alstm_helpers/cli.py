@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -15,6 +16,8 @@ from alstm_helpers.extras import explained
 
 def main() -> None:
     """Run the command: exit status 0 when it is done, 1 when it failed, 2 for wrong usage."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console or a pipe that knows neither ✓ nor the names of classes
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr
     debug = "--debug" in sys.argv
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # accepted anywhere
     try:

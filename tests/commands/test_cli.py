@@ -154,6 +154,17 @@ def test_as_a_program(tmp_path):
     assert re.fullmatch(r"error: none\.yaml: no such file; .+\n", failed.stderr)
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "cp936", "utf-8"])
+def test_a_console_that_lacks_characters(tmp_path, encoding):
+    """Windows writes to pipes in the code page of its region; ✓ is in none."""
+    variables = {**os.environ, "PYTHONIOENCODING": encoding, "ALSTM_PROGRESS": str(tmp_path / "progress.json")}
+    command = [sys.executable, "-m", "alstm_helpers", "progress"]
+    done = subprocess.run(command, env=variables, capture_output=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    mark = "✓" if encoding == "utf-8" else "\\u2713"
+    assert f"{mark} correct, … tried, · not attempted" in done.stdout.decode(encoding)
+
+
 # --- errors -----------------------------------------------------------------------------------------------------
 
 
