@@ -55,7 +55,8 @@ def check_python() -> Iterator[Check]:
     if sys.version_info[:2] < oldest:
         yield Check("python", FAIL, f"{version}; use Python 3.11 to 3.13")
     elif sys.version_info[:2] > newest:
-        yield Check("python", WARN, f"{version}, for which there is no Paddle yet; use Python 3.11 to 3.13")
+        way_out = "use Python 3.11 to 3.13, which `uv python install 3.13` brings"
+        yield Check("python", FAIL, f"{version}, for which Paddle has no wheel; {way_out}")
     else:
         yield Check("python", OK, version)
 

@@ -56,7 +56,7 @@ def test_this_environment_is_healthy():
     assert all(row.status in (OK, WARN) and row.detail for row in found)
 
 
-@pytest.mark.parametrize("minor, status", [(10, FAIL), (11, OK), (12, OK), (13, OK), (14, WARN)])
+@pytest.mark.parametrize("minor, status", [(10, FAIL), (11, OK), (12, OK), (13, OK), (14, FAIL)])
 def test_python_versions(monkeypatch, minor, status):
     monkeypatch.setattr(sys, "version_info", (3, minor, 0, "final", 0))
     (row,) = doctor.check_python()
