@@ -24,9 +24,6 @@ FIND_STARTER = $(or $(shell for p in "$(PYTHON)" python3 python3.13 python3.12 p
 	done; uv python install --quiet 3.12 2>/dev/null && uv python find --no-project --managed-python 3.12))
 NO_STARTER = echo "error: python: none was found, and no uv that could bring one; install Python 3.11, 3.12 or 3.13 (on Debian and Ubuntu: python3-venv, too), or uv" >&2; exit 1;
 
-# Keep JupyterLab from asking the network for its news and for updates.
-QUIET = --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
-
 .PHONY: course answers behind site bundle test lab lint setup gpu-check lock notebooks measured figures clean
 
 course: setup
@@ -36,7 +33,7 @@ test: setup
 	$(RUN) -m pytest -q $(if $(COVERAGE),--cov)
 
 lab: setup
-	cd notebooks && ../$(RUN) -m jupyter lab --ip=127.0.0.1 $(QUIET)
+	$(RUN) -m alstm_helpers lab
 
 lint: setup
 	$(RUN) -m ruff check .
