@@ -107,7 +107,7 @@ def test_an_error_that_names_another_file_keeps_its_name(old, tmp_path):
     assert unchanged(old)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits")
+@pytest.mark.posix
 def test_others_may_read_as_the_umask_says(tmp_path):
     plain = tmp_path / "plain"
     plain.write_bytes(b"")

@@ -348,6 +348,7 @@ def test_a_subset_counts_each_video_as_often_as_it_is_named():
     assert metrics.subset(rows[:0]).num_videos == 0
 
 
+@pytest.mark.posix
 def test_memory_of_a_whole_split_stays_below_half_a_gigabyte():
     """1,112,356 videos of 3,862 classes, in a process of its own."""
     code = """

@@ -197,6 +197,7 @@ def test_lint(command):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

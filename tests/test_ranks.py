@@ -79,6 +79,7 @@ def close(one, other):
         np.testing.assert_allclose(other[name], array, atol=1e-5, rtol=0, err_msg=name)
 
 
+@pytest.mark.posix
 def test_two_processes_end_in_the_weights_of_one(config, tmp_path):
     """The same total batch, loss, clipping, validation over every video once; and rank 0 alone writes."""
     alone = train(config, tmp_path / "one", TrainOptions(seed=5, log_interval=2, visualdl=False))
@@ -101,6 +102,7 @@ def test_two_processes_end_in_the_weights_of_one(config, tmp_path):
     assert rank_0.count("[VALID]") == 2 and "[VALID]" not in rank_1 and "[TRAIN]" not in rank_1
 
 
+@pytest.mark.posix
 def test_a_job_of_two_can_be_gone_on_with_by_one(config, tmp_path):
     """The checkpoint does not know how many processes made it."""
     first = changed(config, TRAIN__epoch=1, TRAIN__schedule="step")
@@ -112,6 +114,7 @@ def test_a_job_of_two_can_be_gone_on_with_by_one(config, tmp_path):
     close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
 
 
+@pytest.mark.posix
 def test_two_can_go_on_with_a_batch_of_one_video(config, tmp_path):
     """Then the share of rank 1 is empty in its very first step."""
     section = config.TRAIN
@@ -134,6 +137,7 @@ def test_two_can_go_on_with_a_batch_of_one_video(config, tmp_path):
     close(*(load_arrays(tmp_path / folder / "AttentionLSTM_latest.pdparams") for folder in ("one", "two")))
 
 
+@pytest.mark.posix
 def test_a_rank_that_dies_ends_the_job(config, tmp_path):
     """With an error, and soon: the other one must not wait for it for ever."""
     long = changed(config, TRAIN__epoch=10_000)

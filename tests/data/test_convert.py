@@ -317,6 +317,7 @@ def test_memory_does_not_grow_with_the_shard(tmp_path):
     assert peaks[1] < 1.2 * peaks[0] + 2e6 and peaks[1] < 40 * 300 * 1152
 
 
+@pytest.mark.posix
 def test_a_worker_that_dies_is_one_clear_error(source, target, monkeypatch):
     monkeypatch.setattr(conversion, "convert_shard", die)
     with pytest.raises(AlstmError, match="--workers: work was lost before its shard was done") as caught:

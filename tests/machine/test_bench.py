@@ -61,6 +61,7 @@ def fake_python(folder, body):
     return str(path)
 
 
+@pytest.mark.posix
 def test_conversion_relative_to_tf2pkl(tmp_path, monkeypatch):
     """The ratio is that of the times on the same shard; without TensorFlow its rows are left out."""
     for name, value in (("VIDEOS", 5), ("PAIRS", 2), ("SHARDS", 20)):
@@ -79,6 +80,7 @@ def test_metrics_are_measured(monkeypatch):
     assert figures["metrics"].value > 0 and "2,000 videos" in figures["metrics_result"].what
 
 
+@pytest.mark.posix
 def test_rates_relative_to_pytorch(tmp_path, monkeypatch):
     """The better of PyTorch's two times counts, and it gets the lengths of our batches."""
     monkeypatch.setattr(bench_model, "VIDEOS", 20)
@@ -99,6 +101,7 @@ print(json.dumps({{"packed": [4.0, 2.0][number], "padded": [1.0, 5.0][number]}})
     assert set(bench_model.bench_model(None)) == {"train", "train_grouped", "infer"}
 
 
+@pytest.mark.posix
 def test_a_python_without_the_package_is_named(tmp_path):
     with pytest.raises(AlstmError, match=r"--pytorch .*python: pytorch_step\.py failed \(.*no torch.*\); name a"):
         run_tool(fake_python(tmp_path, "sys.exit('no torch')"), "--pytorch", "pytorch_step.py", "[]")
@@ -106,6 +109,7 @@ def test_a_python_without_the_package_is_named(tmp_path):
         run_tool("none", "--pytorch", "pytorch_step.py", "[]")
 
 
+@pytest.mark.posix
 def test_full_size_relative_to_the_padded_step(tmp_path, monkeypatch):
     """Both settings of threads reach the other process; a ratio compares times of the same batch."""
     tuned = {"OMP_NUM_THREADS": "2", "MKL_DEBUG_CPU_TYPE": "5"}

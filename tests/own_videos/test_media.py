@@ -438,6 +438,7 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.
 """
 
 
+@pytest.mark.posix
 def test_memory_does_not_grow_with_the_file(tmp_path):
     """Reading the end of an hour-long file takes no more memory than reading its beginning."""
     sound = np.tile(tones([440], 8000), (3600, 1))

@@ -153,7 +153,7 @@ def test_long_videos_make_no_huge_images():
     assert attention_image(np.ones((8, 300)), np.ones((8, 300)), np.full(8, 300)).shape == (240, 600, 3)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+@pytest.mark.posix
 def test_flushed_points_survive_a_kill(tmp_path):
     code = "import os, signal, sys; from pathlib import Path; from alstm_helpers.training.curves import Curves; "
     code += "curves = Curves(Path(sys.argv[1])); "

@@ -395,6 +395,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.posix
 def test_killed_ten_times_at_any_step_the_weights_are_the_same_bits(config, tmp_path):
     """SIGKILL between steps, within one, or while a checkpoint is written; each run resumes the one before."""
     config = changed(config, TRAIN__epoch=8)
