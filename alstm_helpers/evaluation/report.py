@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
@@ -51,16 +51,13 @@ class BatchAveragedGap(TypedDict):
     meaning: str
 
 
-class _Required(TypedDict):
+class Details(TypedDict):
+    """The content of ``report.json``; ``interval_95`` has a lower and an upper bound for each metric."""
+
     frequency_bands: list[FrequencyBand]
     best_f1: BestF1
     batch_averaged_gap: BatchAveragedGap
-
-
-class Details(_Required, total=False):
-    """The content of ``report.json``; ``interval_95`` has a lower and an upper bound for each metric."""
-
-    interval_95: dict[str, list[float]]
+    interval_95: NotRequired[dict[str, list[float]]]
 
 
 class Report(NamedTuple):
