@@ -12,7 +12,8 @@ One wing per chapter; nothing imports upwards::
     figures      plots and drawings
     model        the network, its weights and its loss                                  chapter 1
     data         download → convert → lists → batches; FlashDigits                      chapter 3
-    ground       errors extras paths files ledger progress runtime config ranks loopback tfrecord safe_pickle pickles metrics
+    ground       errors extras paths files ledger progress runtime config
+                 ranks loopback tfrecord safe_pickle pickles metrics
 
 Importing the package sets the thread variables that Paddle reads once, at its own import
 (see :mod:`alstm_helpers.runtime`); it imports neither Paddle nor NumPy.

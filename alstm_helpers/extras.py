@@ -22,11 +22,10 @@ _EXTRA_OF = {package: extra for extra, packages in EXTRAS.items() for package in
 class NotInstalled(AlstmError):
     """A package is missing that this needs."""
 
-    def __init__(self, package: str) -> None:
-        super().__init__(package, "not installed", install_line(_EXTRA_OF.get(package)))
-
-    def __reduce__(self) -> tuple[type[NotInstalled], tuple[str]]:
-        return type(self), (self.where,)
+    @classmethod
+    def named(cls, package: str) -> NotInstalled:
+        """Return the error for a package, with the command that installs it."""
+        return cls(package, "not installed", install_line(_EXTRA_OF.get(package)))
 
 
 def install_line(extra: str | None = None) -> str:
@@ -50,11 +49,11 @@ def require(*packages: str) -> None:
     """
     for package in packages:
         if not is_installed(package):
-            raise NotInstalled(package)
+            raise NotInstalled.named(package)
 
 
 def explained(error: ImportError) -> ImportError | NotInstalled:
     """Return the one message for an import that failed because its package is missing; any other error as it is."""
     package = (error.name or "").partition(".")[0]
     missing = isinstance(error, ModuleNotFoundError) and package and package != "alstm_helpers"
-    return NotInstalled(package) if missing and not is_installed(package) else error
+    return NotInstalled.named(package) if missing and not is_installed(package) else error

@@ -7,6 +7,7 @@ SVG, and a test draws them again and compares the bytes.
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
 from itertools import pairwise
@@ -20,6 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.figures.plots import COLOURS, STYLE
 from alstm_helpers.files import atomic_write
 from alstm_helpers.paths import clone
@@ -240,6 +242,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 
 if __name__ == "__main__":
+    try:
+        folder = clone("the files in figures/") / "figures"
+    except AlstmError as error:
+        sys.exit(f"error: {error}")
     for name, draw in FIGURES.items():
-        with atomic_write(clone("the files in figures/") / "figures" / f"{name}.svg") as file:
+        with atomic_write(folder / f"{name}.svg") as file:
             file.write(to_svg(draw()))
