@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+import onnxruntime
 import pytest
 import yaml
 from joblib.externals.loky import get_reusable_executor
@@ -38,7 +39,7 @@ FLAGS = {  # as the contract and the source document spell them
     " --learning_rate --pretrain --resume",
     "eval": f"{COMMON} --weights --filelist --out --batch_size --save_dir --log_interval",
     "predict": f"{COMMON} --weights --filelist --infer_topk --save_dir --batch_size --log_interval",
-    "export": f"{COMMON} --weights --out --onnx",
+    "export": f"{COMMON} --weights --out --onnx --onnx_frames",
     "course": "--profile --notebooks --out",
     "lab": "--copy_only --no_browser --port",
     "bench": "--json",
@@ -283,6 +284,10 @@ def test_export_in_every_form(alstm, trained, elsewhere):
     assert description["class_names"][0] == "see 0"
     assert "model.onnx" in alstm("export", "--out=plain", "--onnx", *trained).last
     assert not Path("plain/model.int8.onnx").exists()
+    alstm("export", "--out=floats", "--onnx", "--onnx_frames=float32", *trained)
+    for folder, dtype in (("plain", "uint8"), ("floats", "float")):
+        session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+        assert [item.type for item in session.get_inputs()[:2]] == [f"tensor({dtype})"] * 2
 
 
 def test_int8_needs_videos_to_measure_on(alstm, trained, elsewhere):

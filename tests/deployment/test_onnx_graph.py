@@ -54,12 +54,12 @@ def test_takes_the_sizes_from_the_network():
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_lengths_are_clipped_and_a_video_of_no_seconds_pools_to_zeros(tiny_config, pooling):
     net = a_net(tiny_config, pooling)
-    rgb, audio, _ = unequal_videos([5, 5, 5])
-    batch = rgb, audio, np.array([0, 5, 9])
+    rgb, audio, _ = unequal_videos([5, 5, 5, 5])
+    batch = rgb, audio, np.array([0, 5, 9, -3])
     found = run(network_model(net, {}), batch)
     for name, expected in zip(NAMES, score_all(net, batch), strict=False):
         np.testing.assert_allclose(found[name], expected, atol=1e-5, rtol=0)
-    assert not found["rgb_attention"][0].any()
+    assert not found["rgb_attention"][[0, 3]].any()
 
 
 def test_attention_survives_scores_that_overflow(tiny_config):
