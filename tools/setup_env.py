@@ -183,7 +183,7 @@ def last_line(output: str) -> str:
     """Return the line of a program's output that says most: its last error, or its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith(("error", "× ", "cause:"))]
-    return (errors or lines or ["no message"])[-1]
+    return (errors or lines or ["no message"])[-1][:200]
 
 
 def cause_of(output: str) -> str:
@@ -420,7 +420,8 @@ def make(options: Options, python: Python) -> None:
     lock = read_lock(options)
     by = installer.start()
     number = len(re.findall(r"^[A-Za-z0-9].*==", lock, re.MULTILINE))
-    say(f".venv for Python {python.name}: {by} installs up to {number} packages, 0.5 GB to download the first time")
+    amount = "from wheels/" if (options.root / "wheels").is_dir() else "0.5 GB to download the first time"
+    say(f".venv for Python {python.name}: {by} installs up to {number} packages, {amount}")
     if options.gpu:
         version = pinned("paddlepaddle", lock)[0]
         path = options.venv / "without-paddle.lock"
