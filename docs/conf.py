@@ -7,8 +7,10 @@ from typing import Any
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
+from alstm_helpers.runtime import paddle  # noqa: F401 - first, and without its two warnings at import
+
 project = "AttentionLSTM on YouTube-8M"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nb_execution_mode = "off"  # they come executed
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
@@ -16,8 +18,23 @@ html_theme = "furo"
 html_title = project
 html_show_sphinx = False
 html_copy_source = False
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
 html_math_renderer = "mathml"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+maximum_signature_line_length = 72
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+# What docstrings refer to must exist, except in other packages: their pages are on the network.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:(class|exc)", r"(?!alstm_helpers\b).*"),
+    ("py:class", r"alstm_helpers(\.\w+)*\.(_\w+|Item)"),  # private, and a type variable
+]
 
 
 def visit_math(translator: Any, node: nodes.math) -> None:
@@ -26,5 +43,11 @@ def visit_math(translator: Any, node: nodes.math) -> None:
     raise nodes.SkipNode
 
 
+def skip(app: Any, kind: str, name: str, member: Any, skipped: bool, options: Any) -> bool | None:
+    """Leave out the fields of a named tuple: its docstring describes them, Python's own say only their position."""
+    return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def setup(app: Any) -> None:
+    app.connect("autodoc-skip-member", skip)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))

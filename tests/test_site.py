@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -38,7 +40,9 @@ def site(tmp_path_factory):
 
 def test_every_notebook_and_text_has_a_page(site):
     pages = {path.stem for path in site.glob("*.html")}
-    assert {path.stem for path in NOTEBOOKS} | {"index", "workshop", "glossary", "search"} <= pages
+    assert {path.stem for path in NOTEBOOKS} | {"index", "workshop", "glossary", "doors", "search"} <= pages
+    wings = {path.name for path in (ROOT / "alstm_helpers").iterdir() if (path / "__init__.py").is_file()}
+    assert {"api", "api-root", *(f"api-{wing}" for wing in wings)} <= pages
 
 
 @pytest.mark.parametrize("width", [1300, 390])
@@ -63,11 +67,42 @@ def test_formulas_are_drawn(site):
         assert "$$" not in seen.page.inner_text("article")
 
 
-def test_search_finds_a_word(site):
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [("peepholes", "01_model.html"), ("YouTube8MMetrics", "api-root.html#alstm_helpers.metrics.YouTube8MMetrics")],
+)
+def test_search_finds_a_word(site, word, page):
     with window() as seen:
-        seen.page.goto(f"{(site / 'search.html').as_uri()}?q=peepholes")
-        seen.page.wait_for_selector("ul.search li a", timeout=10_000)
-        assert "01_model.html" in seen.page.locator("ul.search").inner_html()
+        seen.page.goto(f"{(site / 'search.html').as_uri()}?q={word}")
+        seen.page.wait_for_selector(f'ul.search li a[href*="{page}"]', timeout=10_000)
+
+
+def test_the_public_names_are_described_where_they_are_imported_from(site):
+    for page, name in [
+        ("api-model", "alstm_helpers.model.AttentionLSTM"),
+        ("api-root", "alstm_helpers.metrics.YouTube8MMetrics.update"),
+        ("api-root", "alstm_helpers.tfrecord.read_videos"),
+        ("api-root", "alstm_helpers.errors.AlstmError"),
+    ]:
+        assert f'id="{name}"' in (site / f"{page}.html").read_text(encoding="utf-8"), name
+
+
+def test_arguments_and_results_are_lists(site):
+    """Napoleon renders the sections of a docstring; none is left as it is written."""
+    for path in site.glob("api-*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"<p>(Args|Returns|Raises|Yields):", text), path.name
+    assert ">Parameters<" in text and ">Returns<" in text
+
+
+def test_links_inside_the_site_lead_somewhere(site):
+    pages = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
+    ids = {name: set(re.findall(r'\bid="([^"]+)"', text)) for name, text in pages.items()}
+    for name, text in pages.items():
+        for link in re.findall(r'<a [^>]*href="([^":]+)"', text):
+            page, _, anchor = unescape(unquote(link)).partition("#")
+            assert (page or name) in pages or (site / page).exists(), f"{name}: {link}"
+            assert not anchor or anchor in ids.get(page or name, {anchor}), f"{name}: {link}"
 
 
 def test_nothing_of_a_run_s_folders_is_left(site):
@@ -89,6 +124,28 @@ def test_a_page_of_a_notebook(tmp_path):
     text, figure = site_tool.page(tmp_path / "x.ipynb").cells
     assert text.source == "a [b](01_model.ipynb) [c](glossary.md)"
     assert figure.metadata["mystnb"] == {"image": {"alt": "A line."}}
+
+
+def test_links_to_services_follow_the_title_of_a_page(tmp_path):
+    cells = [nbformat.v4.new_markdown_cell("# 01 Model\n\nA model."), nbformat.v4.new_code_cell("1")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "01_model.ipynb")
+    title, _ = site_tool.page(tmp_path / "01_model.ipynb", "https://github.com/o/r").cells
+    lines = title.source.splitlines()
+    assert lines[:3] == ["# 01 Model", "", "```{container} doors"] and lines[-1] == "A model."
+    assert "(https://colab.research.google.com/github/o/r/blob/main/notebooks/01_model.ipynb) [Kaggle](" in lines[3]
+    assert site_tool.page(tmp_path / "01_model.ipynb").cells[0].source == "# 01 Model\n\nA model."
+
+
+def test_a_package_describes_what_it_exports_and_its_modules_do_not(tmp_path):
+    modules = {name: tmp_path / f"{name}.py" for name in ("a.b.__init__", "a.b.c", "a.d")}
+    for path in modules.values():
+        path.write_text("", encoding="utf-8")
+    modules["a.b.__init__"].rename(tmp_path / "__init__.py")
+    modules = {"a.b": tmp_path / "__init__.py", "a.b.c": modules["a.b.c"], "a.d": modules["a.d"]}
+    modules["a.b"].write_text('__all__ = ["X", "y"]\n', encoding="utf-8")
+    assert "automodule:: a.b\n```" in site_tool.described("a.b", modules)
+    assert ":ignore-module-all:\n   :exclude-members: X, y\n" in site_tool.described("a.b.c", modules)
+    assert ":ignore-module-all:\n```" in site_tool.described("a.d", modules)
 
 
 def test_a_timetable_has_a_break_before_ninety_minutes_are_over():

@@ -1,17 +1,20 @@
 """Make the course a static site: executed notebooks, glossary and workshop as pages that open from the file system.
 
     python tools/site.py build/course build/site     # the site
-    python tools/site.py --tables                    # the tables in docs/index.md and docs/workshop.md
+    python tools/site.py --tables                    # the tables in docs/ and the README's row of services
 
 The first folder holds executed notebooks, as ``make course`` leaves them; the second gets the site. Sphinx with MyST-NB
-makes the pages, with navigation and search; a warning from it, such as a link that leads nowhere, is an error.
+makes the pages, with navigation and search; a warning from it, such as a link that leads nowhere, is an error. Pages
+on the package are made from its docstrings.
 
 The tables are in docs/ between comments, so that the files read well on a code host. There they have the seconds of
-docs/measured.json and link to the notebooks; in the site they have those of its own course run.
+docs/measured.json and link to the notebooks; in the site they have those of its own course run. The row of services
+that open a notebook is also in the README and on each notebook's page.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -25,8 +28,12 @@ from typing import NamedTuple
 import nbformat
 import yaml
 
+from alstm_helpers.course import doors
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "alstm_helpers"
+PYPROJECT = ROOT / "pyproject.toml"
 HALF_DAY = (
     ("01_model", "attention by hand, three poolings"),
     ("03_data", "only to *A record, byte by byte*, and the conversion"),
@@ -55,9 +62,18 @@ class About(NamedTuple):
         return round(self.minutes + (self.seconds or 0) / 60)
 
 
-def page(executed: Path) -> nbformat.NotebookNode:
-    """Return an executed notebook as a page: without the run's parameters, its figures described as Sphinx wants it."""
+def page(executed: Path, address: str = "") -> nbformat.NotebookNode:
+    """Return an executed notebook as a page: without the run's parameters, its figures described as Sphinx wants it.
+
+    Args:
+        executed: the notebook.
+        address: of the repository; links to services that open the notebook follow its title.
+    """
     notebook = nbformat.read(executed, as_version=4)
+    row = doors.row(address, executed.stem, "doors.md")
+    if row:
+        title, _, rest = notebook.cells[0].source.partition("\n")
+        notebook.cells[0].source = f"{title}\n\n```{{container}} doors\n{row.replace(' · ', ' ')}\n```\n{rest}"
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -132,27 +148,72 @@ def filled(document: Path, found: Mapping[str, str]) -> str:
 
 
 def updated_documents() -> dict[Path, str]:
-    """Return the documents that have tables, with current minutes and seconds."""
+    """Return the documents that have tables, with current minutes, seconds and links."""
     notebooks = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     found = tables(read_about(notebooks, read_seconds(DOCS / "measured.json")), "../notebooks/")
-    return {path: filled(path, found) for path in (DOCS / "index.md", DOCS / "workshop.md")}
+    address = doors.repository(PYPROJECT)
+    return {
+        ROOT / "README.md": filled(ROOT / "README.md", {"doors": doors.row(address)}),
+        DOCS / "doors.md": filled(DOCS / "doors.md", {"doors": doors.row(address, help_page="")}),
+        **{path: filled(path, found) for path in (DOCS / "index.md", DOCS / "workshop.md")},
+    }
 
 
-def write_sources(course: Path, target: Path) -> None:
-    """Write everything that Sphinx reads."""
+def write_sources(course: Path, target: Path, address: str) -> None:
+    """Write everything that Sphinx reads; links to services that open a notebook need the repository's address."""
     executed = sorted(course.glob("[0-9][0-9]_*.ipynb"))
     if not executed:
         raise SystemExit(f"error: {course}: no executed notebook here; run `make course` first")
     about = read_about(executed, read_seconds(course / "summary.json"))
     for path in executed:
-        nbformat.write(page(path), target / path.name)
-    shutil.copy(DOCS / "conf.py", target)
+        nbformat.write(page(path, address), target / path.name)
+    for name in ("conf.py", "site.css"):
+        shutil.copy(DOCS / name, target)
     shutil.copytree(ROOT / "figures", target / "figures")
-    found = tables(about, "")
-    toctree = "\n".join(["", "```{toctree}", ":hidden:", "", *about, "workshop", "glossary", "```", ""])
-    index = filled(DOCS / "index.md", found).replace("](../figures/", "](figures/") + toctree
-    for name, text in (("index", index), ("workshop", filled(DOCS / "workshop.md", found)), ("glossary", glossary())):
+    found = tables(about, "") | {"doors": doors.row(address, help_page="")}
+    pages = {name: filled(DOCS / f"{name}.md", found) for name in ("index", "workshop", "doors")}
+    pages["index"] = pages["index"].replace("](../figures/", "](figures/") + toctree(*about, *pages, "glossary", "api")
+    for name, text in {**pages, "glossary": glossary(), **api()}.items():
         (target / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def toctree(*names: str) -> str:
+    """Return the pages that the navigation shows below a page."""
+    return "\n".join(["", "```{toctree}", ":hidden:", "", *(name for name in names if name != "index"), "```", ""])
+
+
+def api() -> dict[str, str]:
+    """Return the pages on the package: one per wing, and one that lists them."""
+    wings: dict[str, dict[str, Path]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] != "__main__":
+            module = ".".join(parts).removesuffix(".__init__")
+            wings.setdefault(parts[1] if len(parts) > 2 else "root", {})[module] = path
+    lines = ["# The package `alstm_helpers`", "", "| wing | |", "|---|---|"]
+    pages = {}
+    for wing, modules in wings.items():
+        about = ast.get_docstring(ast.parse(modules[min(modules, key=len)].read_text(encoding="utf-8"))) or ""
+        lines.append(f"| [{wing}](api-{wing}.md) | {about.splitlines()[0]} |")
+        pages[f"api-{wing}"] = "\n".join([f"# {wing}", *(described(name, modules) for name in modules)])
+    return {"api": "\n".join(lines) + "\n" + toctree(*pages), **pages}
+
+
+def described(module: str, modules: Mapping[str, Path]) -> str:
+    """Return the section on a module; what a package lists in ``__all__`` is described there and nowhere else."""
+    faces = [name for name in (module, module.rpartition(".")[0]) if exported(modules.get(name))]
+    options = [] if module in faces else ["   :ignore-module-all:"]
+    if faces and module not in faces:
+        options.append(f"   :exclude-members: {', '.join(exported(modules[faces[0]]))}")
+    return "\n".join(["", f"## {module}", "", "```{eval-rst}", f".. automodule:: {module}", *options, "```", ""])
+
+
+def exported(path: Path | None) -> list[str]:
+    """Return ``__all__`` of a package's ``__init__.py``; empty for other files."""
+    if path is None or path.name != "__init__.py":
+        return []
+    found = re.search(r"^__all__ = (\[[^]]*\])", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return list(ast.literal_eval(found[1])) if found else []
 
 
 def glossary() -> str:
@@ -170,7 +231,7 @@ def build(course: Path, site: Path) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder, "source"), Path(folder, "out")
         source.mkdir()
-        write_sources(course, source)
+        write_sources(course, source, doors.repository(PYPROJECT))
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(source), str(out)]
         done = subprocess.run(command, check=False)
         if done.returncode:
@@ -182,7 +243,7 @@ def build(course: Path, site: Path) -> int:
 
 
 def main() -> int:
-    """Build the site, or refresh the tables in docs/."""
+    """Build the site, or refresh the tables."""
     if sys.argv[1:] == ["--tables"]:
         for path, text in updated_documents().items():
             path.write_text(text, encoding="utf-8")

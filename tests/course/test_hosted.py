@@ -34,7 +34,7 @@ def installed(monkeypatch):
 
     monkeypatch.setattr(hosted, "installed_version", versions.get)
     monkeypatch.setattr(hosted, "loaded_versions", dict)
-    monkeypatch.setattr(hosted.subprocess, "run", pip)
+    monkeypatch.setattr(subprocess, "run", pip)
     return versions, commands
 
 
@@ -96,7 +96,7 @@ def test_what_is_loaded_is_known_by_distribution():
 
 
 def test_pip_that_fails_is_one_sentence(installed, monkeypatch):
-    monkeypatch.setattr(hosted.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1))
     with pytest.raises(AlstmError, match="could not be installed; see pip's message above"):
         hosted.complete_installation()
 
