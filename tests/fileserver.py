@@ -21,6 +21,7 @@ class Server(ThreadingHTTPServer):
         self.faults: dict[str, list[str]] = {}
         self.ranges: list[str] = []
         self.gets: list[str] = []
+        self.paths: list[str] = []  # of the same requests
         self.announced_size: int | None = None
         self.etags: dict[str, str] = {}
         self.head_status: int | None = None
@@ -57,6 +58,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         name = self.path.rsplit("/", 1)[-1]
         self.server.gets.append(name)
+        self.server.paths.append(self.path)
         fault = (self.server.faults.get(name) or [""]).pop(0)
         data = self.server.files[name]
         start = 0

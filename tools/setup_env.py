@@ -428,7 +428,7 @@ def make(options: Options, python: Python) -> None:
         path.write_text(without("paddlepaddle", lock), encoding="utf-8")
         installer.install(*locked(path))
         page = options.paddle_wheels or PADDLE_WHEELS.format(gpu=options.gpu)
-        installer.install("--no-deps", f"paddlepaddle-gpu=={version}", "--find-links", page)
+        installer.install(f"paddlepaddle-gpu=={version}", "--find-links", page)  # with CUDA's packages
     else:
         installer.install(*locked(options.root / "requirements.lock"))
     installer.install("--no-deps", "--no-build-isolation", "--editable", str(options.root))

@@ -29,7 +29,7 @@ def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> N
 @click.option("--mirror", required=True, type=click.Choice(["us", "eu", "asia"]), help="Nearest mirror.")
 @click.option("--shard", metavar="X,Y", help="Only part X of Y: 1,100 takes about one file in a hundred.")
 @click.option("--out", required=True, metavar="DIR", help="Where the files go.")
-@click.option("--base-url", help="Another server with the same layout.")
+@click.option("--base-url", envvar="ALSTM_YT8M_URL", show_envvar=True, help="Another server with the same layout.")
 @workers_flag(4, "Files at once.")
 def download(partition: str, mirror: str, shard: str | None, out: str, base_url: str | None, workers: int) -> None:
     """Download YouTube-8M shards: resume, retry, and accept a file only if its checksum is right."""

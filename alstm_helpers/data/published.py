@@ -23,25 +23,32 @@ _RETRY = Retry(attempts=3)
 
 @dataclass(frozen=True)
 class _Address:
-    """Where a file is, and the SHA-256 that the address requires of it, if any."""
+    """Where a file is published, where it is fetched from, and the SHA-256 that the address requires of it, if any."""
 
     url: str
+    source: str
     sha256: str | None
 
     @classmethod
-    def parse(cls, text: str) -> _Address:
-        """Split off a ``#sha256=…``; ``published`` stands for PaddleVideo's weights."""
+    def parse(cls, text: str, *, mirrored: bool) -> _Address:
+        """Split off a ``#sha256=…``; ``published`` stands for PaddleVideo's weights.
+
+        Args:
+            text: the address.
+            mirrored: whether a mirror of published files has it, as it has PaddleVideo's weights.
+        """
         url, fragment = urldefrag(PUBLISHED_WEIGHTS if text == "published" else text)
         sha256 = fragment.lower().removeprefix("sha256=") if fragment else None
         if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise AlstmError(text, "the text after # is not a checksum", "write #sha256= and 64 hexadecimal digits")
-        return cls(url, sha256)
+        mirror = os.environ.get("ALSTM_WEIGHTS_MIRROR") if mirrored or text == "published" else None
+        return cls(url, mirror.rstrip("/") + urlsplit(url).path if mirror else url, sha256)
 
     def check(self, sha256: str) -> None:
         """Require that the content has the SHA-256 that the address names."""
         if self.sha256 and sha256 != self.sha256:
             problem = f"its SHA-256 is {sha256}, not the one after the #"
-            raise AlstmError(self.url, problem, "correct the address, or do not use the file")
+            raise AlstmError(self.source, problem, "correct the address, or do not use the file")
 
     @property
     def name(self) -> str:
@@ -70,16 +77,19 @@ def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HA
     The content is verified against everything known about it: the md5 that the server names (as an ETag), a
     ``#sha256=…`` at the end of the address, and on every later use the SHA-256 that it had when it was fetched.
 
+    ``ALSTM_WEIGHTS_MIRROR`` is the address of a server that has the published files under the same paths. It is asked
+    for ``published`` and for files with a known md5, which it cannot change.
+
     Args:
         address: ``published`` for PaddleVideo's weights, or a URL.
-        md5: of the content, if known.
+        md5: of the content, if the publisher names it.
         way_out: what someone without a network can do; ends the error message.
         retry: attempts and pauses.
 
     Raises:
         AlstmError: no answer, or wrong content; then nothing is added to the cache.
     """
-    wanted = _Address.parse(address)
+    wanted = _Address.parse(address, mirrored=md5 is not None)
     path, record = wanted.folder / wanted.name, wanted.folder / "fetched.json"
     with claimed(wanted.folder):
         if path.is_file() and record.is_file():
@@ -95,7 +105,7 @@ def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HA
         except AlstmError:
             path.unlink()
             raise
-        write_json(record, {"url": wanted.url, "sha256": found, "bytes": path.stat().st_size})
+        write_json(record, {"url": wanted.source, "sha256": found, "bytes": path.stat().st_size})
     return path
 
 
@@ -106,10 +116,10 @@ def _fetch(wanted: _Address, md5: str | None, way_out: str, retry: Retry) -> Non
         AlstmError: no answer, or content with another md5.
     """
     session = requests.Session()
-    remote = Remote(wanted.name, wanted.name, md5 or _announced_md5(session, wanted.url, retry.timeout, way_out))
-    outcome = Files(session, wanted.url.rpartition("/")[0], wanted.folder, retry).fetch(remote)
+    remote = Remote(wanted.name, wanted.name, md5 or _announced_md5(session, wanted.source, retry.timeout, way_out))
+    outcome = Files(session, wanted.source.rpartition("/")[0], wanted.folder, retry).fetch(remote)
     if isinstance(outcome, AlstmError):
-        raise AlstmError(wanted.url, outcome.problem, f"run the same command again, or {way_out}")
+        raise AlstmError(wanted.source, outcome.problem, f"run the same command again, or {way_out}")
 
 
 def _announced_md5(session: requests.Session, url: str, timeout: float, way_out: str) -> str | None:

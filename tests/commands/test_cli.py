@@ -337,6 +337,15 @@ def test_weights_by_address(alstm, trained, elsewhere, server, monkeypatch):
     assert_one_line_error(result, f"{server.url}/no.pdparams: the server answers 404")
 
 
+def test_download_from_a_server_of_your_own(alstm, elsewhere, server, monkeypatch):
+    arguments = ["--partition=2/frame/train", "--mirror=us", "--out=tf", "--shard=1,2"]
+    for variable, flag in ((server.url, []), ("http://127.0.0.1:9", [f"--base-url={server.url}"])):
+        monkeypatch.setenv("ALSTM_YT8M_URL", variable)
+        result = alstm("download", *arguments, *flag)
+        assert result.code == 0 and result.last.startswith("downloaded")
+    assert server.gets and len(set(server.gets)) == len(server.gets), "the second run finds all files"
+
+
 def test_progress(alstm, elsewhere, monkeypatch):
     monkeypatch.setenv("ALSTM_PROGRESS", str(elsewhere / "progress.json"))
     check("ex-1-1", 2.2)

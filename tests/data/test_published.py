@@ -118,6 +118,40 @@ def test_published_is_paddlevideo_s(monkeypatch, cache):
     assert asked == [PUBLISHED_WEIGHTS]
 
 
+@pytest.fixture
+def mirror(server, monkeypatch):
+    """A mirror of published files that keeps a path of its own in front of theirs."""
+    monkeypatch.setenv("ALSTM_WEIGHTS_MIRROR", f"{server.url}/weights/")
+    return f"{server.url}/weights"
+
+
+def test_a_mirror_has_published_files_under_the_same_path(server, cache, mirror):
+    name = PUBLISHED_WEIGHTS.rpartition("/")[2]
+    server.files[name] = b"weights"
+    path = fetch_weights("published", retry=IMPATIENT)
+    assert path.read_bytes() == b"weights"
+    assert server.paths == [f"/weights/PaddleVideo-release2.2/{name}"]
+    record = json.loads((path.parent / "fetched.json").read_text(encoding="utf-8"))
+    assert record["url"] == f"{mirror}/PaddleVideo-release2.2/{name}"
+
+
+def test_a_mirror_cannot_change_a_file_whose_md5_is_known(server, cache, mirror, content):
+    url, md5 = f"https://paddle.invalid/models/{NAME}", hashlib.md5(content).hexdigest()
+    path = fetch_weights(url, md5=md5, retry=IMPATIENT)
+    assert server.paths == [f"/weights/models/{NAME}"] and path.read_bytes() == content
+    path.unlink()
+    server.files[NAME] = content[::-1]
+    server.etags[NAME] = f'"{hashlib.md5(content[::-1]).hexdigest()}"'  # what the mirror says about it does not count
+    with pytest.raises(AlstmError, match=rf"{mirror}/models/{NAME}: its md5 differs"):
+        fetch_weights(url, md5=md5, retry=IMPATIENT)
+    assert not list(cache.rglob(NAME))
+
+
+def test_an_address_of_your_own_is_not_looked_up_at_the_mirror(server, cache, mirror, content):
+    fetch(server)
+    assert server.paths == [f"/some/{NAME}"]
+
+
 @pytest.mark.parametrize(
     "weights, expected",
     [("published", True), ("https://x/y", True), ("http://x/y", True), ("data/x.pdparams", False), ("https", False)],
