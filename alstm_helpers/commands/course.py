@@ -52,7 +52,7 @@ def lab(folder: str | None, copy_only: bool, no_browser: bool, port: int | None)
     if not copy_only:
         require("jupyterlab")
     place = Path(folder) if folder else lab_folder()
-    if place.resolve() != course_files() / "notebooks":
+    if place.resolve() not in (course_files(), course_files() / "notebooks"):  # these are opened as they are
         done = copy_course(place)
         click.echo(f"{len(done.written)} files copied to {place}")
         if done.kept:
