@@ -24,7 +24,7 @@ FIND_STARTER = $(or $(shell for p in "$(PYTHON)" python3 python3.13 python3.12 p
 	done; uv python install --quiet 3.12 2>/dev/null && uv python find --no-project --managed-python 3.12))
 NO_STARTER = echo "error: python: none was found, and no uv that could bring one; install Python 3.11, 3.12 or 3.13 (on Debian and Ubuntu: python3-venv, too), or uv" >&2; exit 1;
 
-.PHONY: course answers behind site bundle test lab lint setup gpu-check lock notebooks measured figures clean
+.PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks measured figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -52,6 +52,11 @@ lock:
 	$(STARTER) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet uv
 	build/lock/bin/python tools/lock.py $(if $(KEEP),--keep)
+
+# The newest of everything, without pyproject.toml's upper bounds: what changed, what broke. TESTS="tests/test_metrics.py …"
+# runs these instead of all tests and the course.
+newest: setup
+	$(RUN) -m tools.newest $(TESTS)
 
 notebooks: setup
 	$(RUN) -m alstm_helpers.course.canonical
