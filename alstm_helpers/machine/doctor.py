@@ -21,7 +21,7 @@ from alstm_helpers.paths import course_files
 
 # The core; pyproject.toml says what each package is for.
 PACKAGES = (
-    *("paddlepaddle", "numpy", "matplotlib", "tqdm", "scikit-learn", "google-crc32c", "protobuf"),
+    *("paddlepaddle", "setuptools", "numpy", "matplotlib", "tqdm", "scikit-learn", "google-crc32c", "protobuf"),
     *("requests", "joblib", "filelock", "pydantic", "pyyaml", "click"),
 )
 REPAIR = f"run `make setup` in a clone, or {install_line()}"
