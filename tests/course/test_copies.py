@@ -127,7 +127,7 @@ def test_the_command_opens_jupyterlab_there(folder, monkeypatch):
     port = free_port()
     monkeypatch.setenv("JUPYTER_TOKEN", "secret")
     arguments = ["-m", "alstm_helpers", "lab", folder.name, "--no_browser", f"--port={port}"]
-    server = start_server(arguments, port, wait_seconds=60)
+    server = start_server(arguments, port, wait_seconds=180)
     try:
         with urllib.request.urlopen(f"http://{HOST}:{port}/api/contents?token=secret", timeout=30) as answer:
             names = {item["name"] for item in json.load(answer)["content"]}
