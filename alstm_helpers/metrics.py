@@ -82,7 +82,7 @@ class YouTube8MMetrics:
     20), so memory grows with the number of videos, not of classes.
 
     Args:
-        num_classes: C.
+        num_classes: how many classes there are, C.
         top_k: predictions per video that enter GAP and mAP (20 in the competition).
     """
 

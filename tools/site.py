@@ -190,7 +190,7 @@ def api() -> dict[str, str]:
         if parts[-1] != "__main__":
             module = ".".join(parts).removesuffix(".__init__")
             wings.setdefault(parts[1] if len(parts) > 2 else "root", {})[module] = path
-    lines = ["# The package `alstm_helpers`", "", "| wing | |", "|---|---|"]
+    lines = ["# The package `alstm_helpers`", "", "| wing | holds |", "|---|---|"]
     pages = {}
     for wing, modules in wings.items():
         about = ast.get_docstring(ast.parse(modules[min(modules, key=len)].read_text(encoding="utf-8"))) or ""

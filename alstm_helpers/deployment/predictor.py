@@ -195,7 +195,7 @@ def gap_of(predictor: Predictor, batches: Iterable[Batch], num_classes: int, top
     Args:
         predictor: the model.
         batches: labelled videos.
-        num_classes: C.
+        num_classes: how many classes there are, C.
         top_k: predictions per video that count.
     """
     metrics = YouTube8MMetrics(num_classes, top_k)

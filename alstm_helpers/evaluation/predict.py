@@ -35,7 +35,7 @@ def read_thresholds(given: str, num_classes: int) -> np.ndarray:
     Args:
         given: a number for all classes, or a file that ``alstm eval`` wrote on labelled videos: ``report.json`` (one
             threshold for all classes) or ``classes.csv`` (one per class; a class without one is never predicted).
-        num_classes: C.
+        num_classes: how many classes there are, C.
 
     Raises:
         AlstmError: ``given`` is neither a number in [0, 1] nor such a file.

@@ -16,7 +16,7 @@ def length_mask(lengths: Tensor, num_steps: int) -> Tensor:
 
     Args:
         lengths: int64 (B,).
-        num_steps: T.
+        num_steps: seconds of the longest video, T.
 
     Returns:
         float32 (B, T).
@@ -79,7 +79,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
     an entry in ``POOLINGS``.
 
     Args:
-        num_classes: C.
+        num_classes: how many classes there are, C.
         feature_dims: bytes per second of rgb and of audio.
         embedding_size: E, size of each stream after its first layer.
         lstm_size: H, size of the LSTM state in each direction.

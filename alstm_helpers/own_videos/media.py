@@ -195,7 +195,7 @@ class _Track:
 
     Args:
         start: where the clip starts, in seconds of the file.
-        seconds: T.
+        seconds: how many there are, T.
         rate: samples per second.
     """
 
