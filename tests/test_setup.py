@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.posix  # the Makefile calls it; Windows goes without
+
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = ROOT / "tools" / "setup_env.py"
 spec = importlib.util.spec_from_file_location("setup_env", TOOL)

@@ -150,7 +150,7 @@ def wheel(tmp_path):
 
 
 @pytest.mark.skipif("ALSTM_SLOW" not in os.environ, reason="a minute; CI sets ALSTM_SLOW")
-@pytest.mark.skipif(os.name == "nt", reason="links to folders need rights there")
+@pytest.mark.posix  # links to folders need rights on Windows
 def test_a_notebook_alone_installs_the_wheel_and_runs(tmp_path, python, wheel):
     """In an empty folder, with an empty home and no network: only the wheel must be installed here."""
     lonely, home = tmp_path / "content", tmp_path / "home"
