@@ -189,6 +189,15 @@ def test_contributing_names_every_make_target():
     assert set(targets[1].split()) <= {*re.findall(r"make (?:GPU=\w+ )?([\w-]+)", CONTRIBUTING + README), "clean"}
 
 
+def test_actions_are_pinned_by_digest_and_alike_in_every_workflow():
+    digests: dict[str, set[str]] = {}
+    for path in sorted((ROOT / ".github" / "workflows").glob("*.yml")):
+        for action, rest in re.findall(r"uses: ([\w./-]+)(.*)", path.read_text(encoding="utf-8")):
+            assert re.fullmatch(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+", rest), f"{path.name}: {action}{rest}"
+            digests.setdefault(action, set()).add(rest)
+    assert len(digests) > 4 and {len(found) for found in digests.values()} == {1}, digests
+
+
 @pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
 def test_lint(command):
     done = subprocess.run(
