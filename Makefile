@@ -24,6 +24,9 @@ FIND_STARTER = $(or $(shell for p in "$(PYTHON)" python3 python3.13 python3.12 p
 	done; uv python install --quiet 3.12 2>/dev/null && uv python find --no-project --managed-python 3.12))
 NO_STARTER = echo "error: python: none was found, and no uv that could bring one; install Python 3.11, 3.12 or 3.13 (on Debian and Ubuntu: python3-venv, too), or uv" >&2; exit 1;
 
+# uv leaves most of the packages uncompiled, so what Python compiles must be kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks measured figures clean
 
 course: setup

@@ -73,6 +73,11 @@ class Machine:
         return setup_env.main(arguments)
 
     @property
+    def steps(self):
+        """The commands that change something, except for compiling."""
+        return [text for text in self.commands if not any(part in text for part in ("--version", "config", "import "))]
+
+    @property
     def ready(self):
         return (self.root / ".venv" / "ready.json").is_file()
 
@@ -98,7 +103,7 @@ def on(root, options):
 
 def test_the_steps_and_that_a_second_run_does_nothing(machine, capsys):
     assert machine.setup() == 0 and machine.ready
-    assert [command for command in machine.commands if "--version" not in command and "config" not in command] == [
+    assert machine.steps == [
         "/opt/3.12/python -m venv --clear --without-pip ROOT/.venv",
         "/opt/3.12/python -m pip --python ROOT/.venv/bin/python install --quiet --no-input --disable-pip-version-check"
         " --no-deps --require-hashes -r ROOT/.venv/uv.lock.txt",
@@ -196,6 +201,20 @@ def test_pip_goes_on_where_uv_fails(machine, capsys):
     assert "setup: uv failed (error: this platform is odd); pip goes on" in capsys.readouterr().out
 
 
+def test_what_uv_does_not_compile_is_compiled_and_kept(machine, monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert machine.setup() == 0
+    found = {
+        text.partition("import ")[2]: there for text, there in zip(machine.commands, machine.environments, strict=True)
+    }
+    del found[""]
+    assert any("paddle" in names for names in found) and len(found) == 2
+    assert not any("PYTHONDONTWRITEBYTECODE" in there for there in found.values())
+    machine.fails["bin/uv"] = "error"
+    edit("requirements.lock")(machine)
+    assert machine.setup() == 0 and not any("import " in text for text in machine.commands), "pip compiles"
+
+
 def test_pip_installs_where_there_is_no_uv(machine, capsys):
     machine.fails["uv.lock.txt"] = "ERROR: No matching distribution found for uv==0.13.9"
     assert machine.setup() == 0 and machine.ready
@@ -221,8 +240,8 @@ def test_the_gpu_wheel_replaces_the_other(machine, arguments, page):
     assert machine.setup("--gpu", "cu126", *arguments) == 0
     lock = (machine.root / ".venv" / "without-paddle.lock").read_text()
     assert lock == LOCK.replace(LOCK[LOCK.index("paddle") : LOCK.index("uv==")], "")
-    assert machine.commands[-2].endswith(f"--quiet paddlepaddle-gpu==3.3.1 --find-links {page}")
-    assert "without-paddle.lock" in machine.commands[-3]
+    assert machine.steps[-2].endswith(f"--quiet paddlepaddle-gpu==3.3.1 --find-links {page}")
+    assert "without-paddle.lock" in machine.steps[-3]
 
 
 def test_another_index_is_named_to_pip_and_uv(machine):
@@ -272,7 +291,8 @@ odd line
 def test_uv_is_started_with_pips_settings(machine):
     machine.says["config list"] = "global.index-url='http://house/pypi'\n"
     assert machine.setup() == 0
-    assert machine.environments[-1]["UV_DEFAULT_INDEX"] == "http://house/pypi"
+    used = [found for text, found in zip(machine.commands, machine.environments, strict=True) if "uv pip" in text]
+    assert [found["UV_DEFAULT_INDEX"] for found in used] == ["http://house/pypi"] * 2
 
 
 # --- which Python ---------------------------------------------------------------------------------------------------

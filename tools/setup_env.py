@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Mapping, NamedTuple, Sequence  # noqa: UP035  # those of collections.abc need Python 3.9
@@ -65,6 +66,11 @@ CAUSES = {
         "a file or folder may not be written; correct its owner, or remove .venv by hand",
     ),
 }
+# What most commands import, in two halves of about the same time; the first notebook would have to compile it.
+COMPILED = (
+    "paddle",
+    "matplotlib.pyplot, sklearn.decomposition, pydantic, click, requests, joblib, papermill, ipykernel",
+)
 INSTALL = ("install", "--quiet", "--no-input", "--disable-pip-version-check")  # of pip
 PROBE = """
 import sys
@@ -342,6 +348,7 @@ class Installer:
 
     def __init__(self, options: Options, python: Python) -> None:
         self._options = options
+        self.compiles = True  # pip does, uv does not
         inside = options.program("python")
         self._pip = [python.path, "-m", "pip", "--python", inside] if python.pip else [inside, "-m", "pip"]
         self._uv: list[str] = []
@@ -376,10 +383,11 @@ class Installer:
             command = [*self._uv, *([] if seen else ["--quiet"]), *self._options.source, *arguments]
             done = run(command, self._environment, show=seen)
             if done.status == 0:
+                self.compiles = False
                 return
             if cause_of(done.output) == "disk" or shutil.disk_usage(str(self._options.venv)).free < 1 << 20:
                 raise Failure(f".venv: {CAUSES['disk'][1]}")
-            self._uv = []
+            self._uv, self.compiles = [], True
             say(f"uv failed ({last_line(done.output)}); pip goes on, which takes a minute or two")
         done = run([*self._pip, *INSTALL, *self._options.source, *arguments])
         if done.status:
@@ -401,6 +409,13 @@ def is_ready(options: Options) -> bool:
     asked = probe(options.python) if options.python else None
     here = probe(options.program("python"))
     return here is not None and here.name == version and (asked is None or asked.name == version)
+
+
+def compile_most(python: str) -> None:
+    """Let Python compile what most commands need, and keep it even where PYTHONDONTWRITEBYTECODE is set."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda names: run([python, "-W", "ignore", "-c", f"import {names}"], environment), COMPILED))
 
 
 def make(options: Options, python: Python) -> None:
@@ -432,6 +447,8 @@ def make(options: Options, python: Python) -> None:
     else:
         installer.install(*locked(options.root / "requirements.lock"))
     installer.install("--no-deps", "--no-build-isolation", "--editable", str(options.root))
+    if not installer.compiles:
+        compile_most(options.program("python"))
     part = options.mark.with_suffix(".part")
     part.write_text(json.dumps(options.made_from(python.name), indent=1) + "\n", encoding="utf-8")
     part.replace(options.mark)
