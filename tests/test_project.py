@@ -174,6 +174,13 @@ def test_contributing_lists_every_variable():
     assert {name for name in listed if name.startswith("ALSTM_")} <= used
 
 
+def test_no_file_names_a_package_index():
+    address = re.compile(r"https?://[\w.-]+/[\w/.-]*simple\b|\b(?:files|test)\.pypi|pypi\.org/(?!project/|p/)")
+    for path in tracked_files():
+        if path.suffix in {".py", ".md", ".yml", ".toml", ".lock", ".sh", ".ipynb", ""} and path != Path(__file__):
+            assert not address.search(path.read_text(encoding="utf-8")), path
+
+
 def test_contributing_names_files_that_exist():
     rows = CONTRIBUTING.partition("touch these files")[2].partition("## Environment")[0]
     named = set(re.findall(r"`((?:alstm_helpers|tests|docs|notebooks|commands)/[\w/.]+)`", rows))
