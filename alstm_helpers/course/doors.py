@@ -44,7 +44,7 @@ def links(address: str, notebook: str = FIRST) -> dict[str, str]:
 
 
 def row(address: str, notebook: str = FIRST, help_page: str = "docs/doors.md") -> str:
-    """Return the links in a row of Markdown; AI Studio has none and leads to ``help_page``. Empty without an address."""
+    """Return the links in a row of Markdown; AI Studio has none and gets ``help_page``. Empty without an address."""
     found = links(address, notebook)
     if found:
         found["AI Studio"] = f"{help_page}#baidu-ai-studio"
