@@ -103,8 +103,8 @@ def export(
     """Write ``model.json`` (Paddle 2: ``model.pdmodel``), ``model.pdiparams``, ``export.json``, and optionally ONNX.
 
     Batch and time are free; inputs are ``rgb`` uint8 (B, T, 1024), ``audio`` uint8 (B, T, 128), ``lengths``
-    int64 (B,); outputs are ``scores`` float32 (B, C) and the attention weights of both streams (B, T). An ONNX file
-    names them ``scores``, ``rgb_attention`` and ``audio_attention``, and has a fourth, ``logits`` (B, C).
+    int64 (B,); outputs are scores float32 (B, C) and the attention weights of both streams (B, T). For the names of
+    an ONNX file's outputs see :func:`alstm_helpers.deployment.onnx_graph.network_model`.
 
     Args:
         net: the network.
@@ -113,8 +113,7 @@ def export(
         class_names: class names by index, stored with the model.
         int8_gap: also write ``model.onnx`` and ``model.int8.onnx``, whose weights are int8. Since that changes the
             scores, this function is called with both models and returns the GAP of each.
-        onnx_frames: the type of ``rgb`` and ``audio`` in ONNX files: the bytes, or ``float32`` if the program that
-            runs them has features that are dequantised already.
+        onnx_frames: type of ``rgb`` and ``audio`` in ONNX files: bytes, or ``float32`` features, dequantised already.
 
     Returns:
         the content of ``export.json``, with the ``largest_difference`` from the trainer on a batch of unequal lengths.

@@ -70,11 +70,12 @@ def test_no_onnx_file_unless_requested(tiny_config, tmp_path):
     assert Predictor(tmp_path / "model").path.name == PROGRAM
 
 
-def test_the_mode_of_the_network_is_restored(tiny_config, tmp_path):
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_of_the_network_is_restored(tiny_config, tmp_path, training):
     net = a_net(tiny_config)
-    net.train()
+    (net.train if training else net.eval)()
     exporting.export(net, tmp_path / "model")  # with dropout off inside, else it would differ from itself
-    assert net.training
+    assert net.training == training
 
 
 @pytest.mark.parametrize("lengths", [[1], [40], [300, 1], [3, 3, 3, 3, 3], [7, 1, 2, 90, 30, 5, 1]])
