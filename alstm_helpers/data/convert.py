@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import time
@@ -180,7 +179,7 @@ def _dask(scheduler: str) -> Iterator[None]:
         try:
             client = stack.enter_context(Client(scheduler, timeout=DASK_TIMEOUT))
             client.wait_for_workers(1, timeout=DASK_TIMEOUT)
-        except (OSError, ValueError, asyncio.TimeoutError) as error:  # until Python 3.10 not the built-in TimeoutError
+        except (OSError, ValueError) as error:  # OSError: also a timeout
             problem = f"no Dask scheduler with workers answers ({error})"
             remedy = "start one with `dask scheduler` and, on each machine, `dask worker ADDRESS`; pass its address"
             raise AlstmError(f"--scheduler {scheduler}", problem, remedy) from error

@@ -111,8 +111,7 @@ def export(
         folder: where the files go.
         onnx: also write ``model.onnx``, one self-contained file that includes the class names.
         class_names: class names by index, stored with the model.
-        int8_gap: also write ``model.onnx`` and ``model.int8.onnx``, whose weights are int8. Since that changes the
-            scores, this function is called with both models and returns the GAP of each.
+        int8_gap: also write ``model.onnx``, and ``model.int8.onnx``, whose weights are int8; returns the GAP of each.
         onnx_frames: type of ``rgb`` and ``audio`` in ONNX files: bytes, or ``float32`` features, dequantised already.
 
     Returns:
