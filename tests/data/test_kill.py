@@ -32,7 +32,8 @@ CONVERT += "convert({!r}, {!r}, ConvertOptions(workers={}))"
 MAKE = "from sklearn.datasets import load_digits; from alstm_helpers.data.flashdigits import Settings, make_data; "
 MAKE += "import filelock; print('go', flush=True); make_data({!r}, Settings(train=48, val=12, shards=4), workers={})"
 DOWNLOAD = "from alstm_helpers.data.download import DownloadOptions, download; "
-DOWNLOAD += "import filelock; print('go', flush=True); download('2/frame/train', 'us', {!r}, DownloadOptions(base_url={!r}, workers=3))"
+DOWNLOAD += "import filelock; print('go', flush=True); "
+DOWNLOAD += "download('2/frame/train', 'us', {!r}, DownloadOptions(base_url={!r}, workers=3))"
 
 
 def results(folder: Path) -> dict[str, object]:
