@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 HEADER = """\
 # Made by `make lock` from pyproject.toml; do not edit. Every package carries the notebooks that need it.
-# Installed by `make course`, `make test` and `make lab` with hashes checked. Linux and macOS, Python 3.11 to 3.13.
+# Installed by `make`, with hashes checked. Linux, macOS and Windows, Python 3.11 to 3.13.
 """
 # Extras stay: before 23.3, pip does not see that `coverage==…` pins `coverage[toml]`, and refuses the hashes.
 COMPILE = (
