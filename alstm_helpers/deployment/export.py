@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -53,13 +53,16 @@ class Int8Cost(TypedDict):
     gap_int8: float
 
 
-class Description(Interface):
+class _OptionalInt8(TypedDict, total=False):
+    int8: Int8Cost
+
+
+class Description(Interface, _OptionalInt8):
     """The content of ``export.json``; ``int8`` is there only if ``model.int8.onnx`` is."""
 
     largest_difference: float
     differences: dict[str, float]
     files: list[str]
-    int8: NotRequired[Int8Cost]
 
 
 class Expectation(NamedTuple):
@@ -128,15 +131,14 @@ def export(
         if onnx:
             paths.append(_write_onnx(net, work / "model.onnx", interface, onnx_frames))
         differences = {path.name: _require_equal(path, check, Path(folder)) for path in paths}
-        cost = _write_int8(work, check, int8_gap) if int8_gap else None
+        int8: _OptionalInt8 = {"int8": _write_int8(work, check, int8_gap)} if int8_gap else {}
         description: Description = {
             **interface,
             "largest_difference": max(differences.values()),
             "differences": differences,
+            **int8,
             "files": sorted(path.name for path in work.iterdir()),
         }
-        if cost:
-            description["int8"] = cost
         _install(work, Path(folder), description)
     return description
 
