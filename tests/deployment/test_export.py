@@ -178,6 +178,7 @@ def test_int8_is_smaller_and_close_and_its_gap_is_measured(tiny_config, tmp_path
         asked.append(predictor.path.name)
         return {"model.onnx": 0.75, "model.int8.onnx": 0.5}[predictor.path.name]
 
+    paddle.seed(0)
     net = build_model(changed(tiny_config, MODEL__lstm_size=64, MODEL__fc_sizes=(128, 64)))
     description = exporting.export(net, tmp_path, onnx=True, int8_gap=gap)
     assert description["int8"]["gap_float32"] == 0.75 and description["int8"]["gap_int8"] == 0.5
@@ -186,7 +187,7 @@ def test_int8_is_smaller_and_close_and_its_gap_is_measured(tiny_config, tmp_path
     batch = unequal_videos([5, 40, 17])
     found, expected = Predictor(tmp_path / "model.int8.onnx")(*batch), score_all(net, batch)
     difference = max(float(np.abs(one - other).max()) for one, other in zip(found, expected, strict=True))
-    assert 1e-6 < difference < 0.02
+    assert 1e-6 < difference < 0.05  # 0.016 to 0.029 for ten seeds
     assert found.rgb_attention[0, 5:].tolist() == [0.0] * 35
 
 
