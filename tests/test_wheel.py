@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from alstm_helpers import __version__
 from alstm_helpers.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,7 +114,7 @@ def test_the_content_of_the_wheel(wheel):
     course = [path for pattern in COURSE for path in ROOT.glob(pattern)]
     expected = {path.relative_to(ROOT).as_posix() for path in package}
     expected |= {f"alstm_helpers/_course/{path.relative_to(ROOT).as_posix()}" for path in course}
-    about = {f"attention_lstm_course-0.1.0.dist-info/{name}" for name in ABOUT.split()}
+    about = {f"attention_lstm_course-{__version__}.dist-info/{name}" for name in ABOUT.split()}
     assert len(course) > 25
     assert set(wheel.namelist()) == expected | about
     for path in course:
