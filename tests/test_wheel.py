@@ -96,7 +96,9 @@ def run(installed, folder, commands, absent=()):
     done = subprocess.run(
         [sys.executable, "-c", RUN, text],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(installed)},
+        # Without the project's own variables, which an earlier test may have set for notebooks.
+        env={name: value for name, value in os.environ.items() if not name.startswith("ALSTM_")}
+        | {"PYTHONPATH": str(installed)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
