@@ -136,8 +136,9 @@ def python(tmp_path):
         Path(sysconfig.get_path("purelib", vars={"base": str(base), "platbase": str(base)}))
         for base in (sys.prefix, folder)
     )
-    for entry in here.iterdir():
-        if "attention_lstm_course" not in entry.name and not (there / entry.name).exists():
+    for entry in here.iterdir():  # alstm_helpers: what an editable installation keeps of the course's files
+        ours = "attention_lstm_course" in entry.name or entry.name == "alstm_helpers"
+        if not ours and not (there / entry.name).exists():
             (there / entry.name).symlink_to(entry)
     return folder / "bin" / "python"
 
