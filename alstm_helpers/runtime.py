@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from alstm_helpers.errors import DeviceError
+from alstm_helpers.extras import DISTRIBUTION
 
 Tensor: TypeAlias = Any  # a paddle.Tensor; Paddle's own stubs do not pass mypy
 
@@ -133,7 +134,7 @@ def how_it_ran() -> dict[str, object]:
     """Return the command, versions, device and threads of this process, to repeat a run with its settings and data."""
     import platform
 
-    packages = ("attention-lstm-course", "paddlepaddle", "numpy")
+    packages = (DISTRIBUTION, "paddlepaddle", "numpy")
     return {
         "command": sys.argv,
         "versions": {"python": platform.python_version(), **{name: package_version(name) for name in packages}},

@@ -18,12 +18,12 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from alstm_helpers.machine.doctor import pinned_versions
 from tools import setup_env
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "newest"
 PYTHON = FOLDER / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
-PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]+\])?==([^\s;\\]+)", re.MULTILINE)
 
 
 def without_upper_bounds(wish: str) -> str:
@@ -40,7 +40,7 @@ def wishes(pyproject: str) -> list[str]:
 
 def changes(locked: str, newest: str) -> list[str]:
     """Return a row of Markdown for each package whose newest version is not the locked one."""
-    before, after = dict(PINNED.findall(locked)), dict(PINNED.findall(newest))
+    before, after = pinned_versions(locked), pinned_versions(newest)
     differing = sorted(name for name in after if after[name] != before.get(name))
     return [f"| {name} | {before.get(name, '–')} | {after[name]} |" for name in differing]
 

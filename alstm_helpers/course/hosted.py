@@ -17,9 +17,9 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.runtime import usable_cores
+from alstm_helpers.extras import DISTRIBUTION
+from alstm_helpers.runtime import package_version, usable_cores
 
-DISTRIBUTION = "attention-lstm-course"
 EXTRA = "course"
 GPU_PADDLE = "paddlepaddle-gpu"
 JUPYTER = {"jupyterlab", "papermill", "nbconvert", "ipywidgets"}  # start and show notebooks; the machine has its own
@@ -43,7 +43,7 @@ def complete_installation() -> None:
         remedy = "see pip's message above; on Kaggle, switch Internet on in the notebook's settings first"
         raise AlstmError("pip", "the packages of the course could not be installed", remedy)
     importlib.invalidate_caches()
-    replaced = [f"{name} {version}" for name, version in before.items() if installed_version(name) != version]
+    replaced = [f"{name} {version}" for name, version in before.items() if package_version(name) != version]
     if replaced:
         problem = f"the kernel has loaded {', '.join(replaced)}, and another version is installed now"
         raise AlstmError("kernel", problem, "restart the kernel and run the notebook again, from the top")
@@ -60,7 +60,7 @@ def requirements(extra: str) -> list[Requirement]:
     except metadata.PackageNotFoundError:
         remedy = "run `pip install .` in it, or move the notebook elsewhere"
         raise AlstmError("alstm_helpers", "this is a folder of the repository, not installed", remedy) from None
-    unwanted = JUPYTER | ({"paddlepaddle"} if installed_version(GPU_PADDLE) else set())
+    unwanted = JUPYTER | ({"paddlepaddle"} if package_version(GPU_PADDLE) else set())
     wanted = [each for each in every if each.name not in unwanted]
     wanted = [each for each in wanted if each.marker is None or each.marker.evaluate({"extra": extra})]
     for each in wanted:
@@ -70,16 +70,8 @@ def requirements(extra: str) -> list[Requirement]:
 
 def is_met(requirement: Requirement) -> bool:
     """Return whether an installed version fits a requirement."""
-    version = installed_version(requirement.name)
+    version = package_version(requirement.name)
     return version is not None and requirement.specifier.contains(version, prereleases=True)
-
-
-def installed_version(name: str) -> str | None:
-    """Return the version of a distribution that is installed, or None."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def loaded_versions() -> dict[str, str]:

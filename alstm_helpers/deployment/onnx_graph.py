@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from alstm_helpers.deployment.predictor import DESCRIPTION, INPUTS, LOGITS, OUTPUTS
+from alstm_helpers.extras import DISTRIBUTION
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import state_of
 from alstm_helpers.runtime import package_version
@@ -52,7 +53,7 @@ def network_model(net: AttentionLSTM, description: Mapping[str, object], *, fram
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="alstm_helpers",
-        producer_version=package_version("attention-lstm-course") or "",
+        producer_version=package_version(DISTRIBUTION) or "",
     )
     onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(description, ensure_ascii=False)})
     onnx.checker.check_model(model, full_check=True)

@@ -44,8 +44,12 @@ class Check(NamedTuple):
 
 def locked_versions(lock: Path) -> dict[str, str]:
     """Return the version of each package in a lock file; none if there is no such file."""
-    pattern = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[^]]+\])?==([^\s;\\]+)", re.MULTILINE)
-    return dict(pattern.findall(lock.read_text(encoding="utf-8"))) if lock.is_file() else {}
+    return pinned_versions(lock.read_text(encoding="utf-8")) if lock.is_file() else {}
+
+
+def pinned_versions(text: str) -> dict[str, str]:
+    """Return the version of each package that a lock's text pins."""
+    return dict(re.findall(r"^([A-Za-z0-9_.-]+)(?:\[[^]]+\])?==([^\s;\\]+)", text, re.MULTILINE))
 
 
 def check_python() -> Iterator[Check]:

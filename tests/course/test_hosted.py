@@ -17,6 +17,7 @@ import pytest
 
 from alstm_helpers.course import hosted
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.extras import DISTRIBUTION
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "03_data"
@@ -32,7 +33,7 @@ def installed(monkeypatch):
         commands.append(command[1:])
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(hosted, "installed_version", versions.get)
+    monkeypatch.setattr(hosted, "package_version", versions.get)
     monkeypatch.setattr(hosted, "loaded_versions", dict)
     monkeypatch.setattr(subprocess, "run", pip)
     return versions, commands
@@ -46,7 +47,7 @@ def test_the_core_and_the_extra_are_wanted_but_no_other_jupyter():
     wanted = names(hosted.requirements("course"))
     assert {"paddlepaddle", "numpy", "onnx", "fastapi", "av", "distributed", "visualdl", "nbformat"} <= wanted
     assert not wanted & {*hosted.JUPYTER, "pytest", "sphinx"}
-    every = {line.split(">=")[0] for line in metadata.requires(hosted.DISTRIBUTION) or []}
+    every = {line.split(">=")[0] for line in metadata.requires(DISTRIBUTION) or []}
     assert hosted.JUPYTER - every == set(), "a name that is no requirement any more"
 
 
@@ -67,7 +68,7 @@ def test_pip_is_asked_for_plain_requirements(installed):
 
 def test_nothing_is_done_if_all_is_there(installed, monkeypatch):
     _, commands = installed
-    monkeypatch.setattr(hosted, "installed_version", metadata.version)
+    monkeypatch.setattr(hosted, "package_version", metadata.version)
     monkeypatch.setattr(hosted, "GPU_PADDLE", "paddlepaddle")  # whichever of the two is installed here
     hosted.complete_installation()
     assert commands == []
