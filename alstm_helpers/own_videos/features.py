@@ -28,7 +28,7 @@ from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder, labels_and_split
 from alstm_helpers.own_videos.jobs import Job, labelled_jobs, unlabelled_jobs
 from alstm_helpers.own_videos.labels import read_annotations
-from alstm_helpers.own_videos.media import find_video_files
+from alstm_helpers.own_videos.video_files import find_video_files
 from alstm_helpers.progress import ProgressBar, no_progress
 
 SAMPLE_SECONDS = 20_000  # that a projection is fitted on, at most

@@ -12,7 +12,6 @@ converted, one at a time, so memory does not grow with the length of a file.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,10 +30,6 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 MAX_SECONDS = 300
-SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
-    *(".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv"),
-)
 _PLAYLISTS = ("hls", "concat", "dash", "applehttp")
 _COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover picture of a song
 _REMEDY = "play it in a player; if that works, convert it: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
@@ -388,25 +383,3 @@ def _square(frame: VideoFrame, stream: VideoStream, size: int) -> np.ndarray:
     image = np.rot90(scaled.to_ndarray(), round(frame.rotation / 90))  # both count counter-clockwise
     top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
     return np.ascontiguousarray(image[top : top + size, left : left + size])
-
-
-def find_video_files(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """Return the video files among the sources and in those that are folders, each once.
-
-    Args:
-        sources: files in any order, and folders, whose files come in the order of their paths.
-
-    Raises:
-        AlstmError: a source is missing, or a folder holds no video.
-    """
-    found: dict[Path, None] = {}
-    for source in map(Path, sources):
-        found |= dict.fromkeys(_videos_in(source) if source.is_dir() else [require_file(source, "check the path")])
-    return list(found)
-
-
-def _videos_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise AlstmError(folder, "no video in this folder", f"put files here that end in {' '.join(SUFFIXES)}")
-    return found

@@ -21,7 +21,8 @@ from alstm_helpers.figures.parts import Timeline
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import videos_by_id
-from alstm_helpers.own_videos.media import Clip, find_video_files, read_frames
+from alstm_helpers.own_videos.media import Clip, read_frames
+from alstm_helpers.own_videos.video_files import find_video_files
 from alstm_helpers.tfrecord import Video
 
 WINDOW = 9  # seconds that a score over time is computed from, with the second in the middle

@@ -13,7 +13,7 @@ import pytest
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_video
-from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, find_video_files, read_frames, read_sound
+from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, read_frames, read_sound
 
 RATE = 16_000
 
@@ -450,16 +450,3 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     (first, before), (last, after) = found
     assert (first, last) == (60, 100)
     assert after - before < 60, (before, after)  # MiB; the whole hour of sound alone would be 230
-
-
-def test_find_video_files(tmp_path):
-    for name in ("b.MP4", "a.mkv", "sub/c.webm", "notes.txt", "sub/d.srt"):
-        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "v" / name).touch()
-    found = find_video_files([tmp_path / "v", tmp_path / "v" / "a.mkv"])
-    assert [path.name for path in found] == ["a.mkv", "b.MP4", "c.webm"]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(AlstmError, match="no video in this folder"):
-        find_video_files([tmp_path / "empty"])
-    with pytest.raises(AlstmError, match=r"none\.mp4"):
-        find_video_files([tmp_path / "none.mp4"])

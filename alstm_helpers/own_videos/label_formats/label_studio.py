@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from alstm_helpers.own_videos.label_formats.annotation import Annotation, Document, Found, Place
-from alstm_helpers.own_videos.media import SUFFIXES
+from alstm_helpers.own_videos.video_files import SUFFIXES
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # which Label Studio puts before the name of an uploaded file
 _ABOUT_THE_TASK = ("id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time", "completed_by")
