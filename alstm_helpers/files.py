@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
 
 from alstm_helpers.errors import AlstmError, FolderInUse
 
-_TEMPORARY = ".tmp"  # the end of the names of half-written files
+_TEMPORARY = ".alstm.tmp"  # the end of the names of half-written files and folders; no other program's end so
 _CLAIM = f".claim{_TEMPORARY}"  # locked while a run writes to the folder
+_LOCK = ".alstm.lock"  # the end of the name of a file that is locked while a process changes the file beside it
+_PATIENCE = 10  # seconds to wait for such a lock, which is held for milliseconds
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 
 
@@ -63,51 +66,121 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def claimed(*folders: Path) -> Iterator[None]:
-    """Make folders, keep other runs of this package out of them, and remove half-written files of a killed run.
+    """Make folders, keep other runs of this package out of them, and remove what a killed run left half-written.
 
     Claim a folder before writing to it if other runs may write there, too; a run that finds everything done need not.
     The claim ends with the process, however the process ends. On file systems that cannot lock there is no claim.
 
     Raises:
         FolderInUse: another run has claimed one of them.
+        AlstmError: one of them was removed meanwhile, and what was written to it is lost.
     """
     with contextlib.ExitStack() as claims:
         for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
             claims.enter_context(_claim(folder))
         for leftover in leftovers(*folders):
             if leftover.name != _CLAIM:
-                leftover.unlink(missing_ok=True)
+                _remove(leftover)
         yield
 
 
 @contextlib.contextmanager
 def _claim(folder: Path) -> Iterator[None]:
-    """Lock a hidden file in a folder, and remove it at the end; the next claim takes over that of a killed run."""
+    """Lock a hidden file in a folder, which is made, and removed again if the block fails and leaves it empty."""
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    remedy = "wait until it is done, or choose another folder"
+    in_use = FolderInUse(folder, "another run is writing here", remedy)
+    removed = AlstmError(folder, "the folder was removed while this was writing to it", "run the same command again")
+    try:
+        with _lock(folder / _CLAIM, 0, in_use) as is_there:
+            try:
+                yield
+            except Exception as error:
+                if is_there():
+                    raise
+                raise removed from error
+            if not is_there():
+                raise removed
+    except BaseException:
+        if made:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from changing a file while this one reads it and writes it again; they wait for a moment.
+
+    What a killed process left of it half-written is removed. For files outside of claimed folders.
+
+    Raises:
+        FolderInUse: another process keeps it locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    in_use = FolderInUse(path, "another process is writing it", "end that process, and try again")
+    with _lock(path.with_name(f".{path.name}{_LOCK}"), _PATIENCE, in_use):
+        for leftover in leftovers(path.parent):
+            if leftover.name.startswith(f".{path.name}."):
+                _remove(leftover)
+        yield
+
+
+@contextlib.contextmanager
+def _lock(path: Path, seconds: float, in_use: FolderInUse) -> Iterator[Callable[[], bool]]:
+    """Lock a file, and remove it at the end; yield a function that tells whether it is still there.
+
+    Args:
+        path: of the file; the next one to lock it takes over that of a killed process.
+        seconds: to wait for another process.
+        in_use: raised when they are over.
+    """
     from filelock import FileLock, Timeout
 
     # A soft lock, a file that means "locked" by being there, would outlive a killed process.
-    lock = FileLock(folder / _CLAIM, timeout=0, thread_local=False, fallback_to_soft=False)
+    lock = FileLock(path, timeout=seconds, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
     except Timeout:
-        remedy = "wait until it is done, or choose another folder"
-        raise FolderInUse(folder, "another run is writing here", remedy) from None
+        raise in_use from None
     except (OSError, NotImplementedError):  # read-only, or a file system that cannot lock
-        yield
+        yield lambda: True
         return
+    mine = path.stat()
+
+    def is_there() -> bool:
+        with contextlib.suppress(OSError):
+            return os.path.samestat(mine, path.stat())
+        return False
+
     try:
-        yield
+        yield is_there
     finally:
         # Removed while it is locked, so that it is never another run's. Windows removes it when it is released.
-        with contextlib.suppress(OSError):
-            (folder / _CLAIM).unlink()
+        if is_there():
+            with contextlib.suppress(OSError):
+                path.unlink()
         lock.release()
 
 
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """Make a hidden folder for work inside a claimed one; it is gone afterwards, or at the next claim."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".staging.", suffix=_TEMPORARY) as name:
+        yield Path(name)
+
+
 def leftovers(*folders: Path) -> list[Path]:
-    """Return half-written files and claims, of a run that was killed or that is still writing."""
+    """Return what is half-written, and claims, of a run that was killed or that is still writing."""
     return [path for folder in folders for path in folder.glob(f".*{_TEMPORARY}")]
+
+
+def _remove(leftover: Path) -> None:
+    if leftover.is_dir() and not leftover.is_symlink():
+        shutil.rmtree(leftover, ignore_errors=True)
+    else:
+        leftover.unlink(missing_ok=True)
 
 
 def _umask() -> int:

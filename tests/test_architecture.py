@@ -15,7 +15,7 @@ WINGS = (
     *("own_videos", "course", "machine", "commands", "cli"),
 )
 GROUND = {
-    *("errors", "extras", "paths", "files", "ledger", "progress", "runtime", "config", "ranks", "loopback"),
+    *("errors", "extras", "paths", "files", "ledger", "progress", "runtime", "config", "ranks", "loopback", "workers"),
     *("tfrecord", "safe_pickle", "pickles", "metrics", "__init__"),
 }
 

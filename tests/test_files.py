@@ -5,14 +5,25 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
 
 import pytest
 
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed, leftovers, require_file, safe_name, write_json, write_json_lines
+from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.files import (
+    atomic_write,
+    claimed,
+    leftovers,
+    locked,
+    require_file,
+    safe_name,
+    staging,
+    write_json,
+    write_json_lines,
+)
 
 
 @pytest.fixture
@@ -193,25 +204,87 @@ def test_a_folder_is_claimed_by_one_process_and_free_when_that_is_killed(tmp_pat
         assert other.stdout.readline() == "claimed\n"
         with pytest.raises(AlstmError, match="another run is writing here"), claimed(tmp_path / "free", tmp_path):
             pass
-        with claimed(tmp_path / "free"):  # a claim that failed keeps nothing
+        assert not (tmp_path / "free").exists()  # a claim that failed keeps nothing
+        with claimed(tmp_path / "free"):
             pass
     finally:
         other.kill()
         other.wait()
         other.stdout.close()
-    assert [path.name for path in leftovers(tmp_path)] == [".claim.tmp"]
+    assert [path.name for path in leftovers(tmp_path)] == [".claim.alstm.tmp"]
     with claimed(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["free"]
 
 
 def test_a_claim_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
-    names = [".train0000.pkl.x1y2.tmp", ".train0001.tfrecord.part", "train0000.pkl", "notes.tmp"]
+    names = [".train0000.pkl.x1y2.alstm.tmp", ".train0001.tfrecord.part", "train0000.pkl", "notes.tmp", ".own.tmp"]
     for name in names:
         (tmp_path / name).touch()
     with claimed(tmp_path):
-        assert {path.name for path in tmp_path.iterdir()} == {".claim.tmp", *names[1:]}
+        assert {path.name for path in tmp_path.iterdir()} == {".claim.alstm.tmp", *names[1:]}
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
+
+
+@pytest.mark.posix
+def test_a_claim_removes_half_made_folders_but_follows_no_link(tmp_path):
+    (tmp_path / "kept").mkdir()
+    with claimed(tmp_path), staging(tmp_path) as work:
+        (work / "half").touch()
+        assert leftovers(tmp_path) != [tmp_path / ".claim.alstm.tmp"]
+        shutil.copytree(work, tmp_path / ".staging.killed.alstm.tmp")
+        (tmp_path / ".link.alstm.tmp").symlink_to("kept", target_is_directory=True)
+    with claimed(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("after", ["nothing", "a file", "another claim", "an error"])
+def test_a_claimed_folder_that_is_removed_is_an_error(tmp_path, after):
+    folder = tmp_path / "out"
+    with pytest.raises(AlstmError) as caught, claimed(folder):
+        shutil.rmtree(folder)
+        if after == "a file":
+            write_json(folder / "a.json", {})
+        if after == "another claim":
+            folder.mkdir()
+            (folder / ".claim.alstm.tmp").touch()
+        if after == "an error":
+            (folder / "a.json").write_text("")
+    assert (
+        str(caught.value)
+        == f"{folder}: the folder was removed while this was writing to it; run the same command again"
+    )
+    assert (folder / ".claim.alstm.tmp").exists() == (after == "another claim")
+
+
+ADD = """
+import json, pathlib, sys
+from alstm_helpers.files import locked, write_json
+path = pathlib.Path(sys.argv[1])
+for _ in range(50):
+    with locked(path):
+        write_json(path, json.loads(path.read_text()) + 1)
+"""
+
+
+def test_nothing_is_lost_where_two_processes_change_a_locked_file(tmp_path):
+    path = tmp_path / "数据.json"
+    path.write_text("0")
+    (tmp_path / ".数据.json.x1y2.alstm.tmp").touch()
+    (tmp_path / ".other.json.x1y2.alstm.tmp").touch()
+    runs = [subprocess.Popen([sys.executable, "-c", ADD, str(path)]) for _ in range(2)]
+    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    assert path.read_text() == "100\n"
+    assert {each.name for each in tmp_path.iterdir()} == {path.name, ".other.json.x1y2.alstm.tmp"}
+
+
+def test_a_file_that_stays_locked_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("alstm_helpers.files._PATIENCE", 0)
+    path = tmp_path / "a.json"
+    with locked(path), pytest.raises(FolderInUse, match="json: another process is writing it"), locked(path):
+        pass
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EACCES, ""), OSError(errno.ENOLCK, ""), NotImplementedError()])

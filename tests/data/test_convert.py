@@ -290,7 +290,7 @@ def test_a_shard_newer_than_its_pickle_is_converted_again(source, target):
 
 def test_half_written_files_of_a_killed_run_are_removed(source, target):
     target.mkdir(parents=True)
-    (target / ".train0000.pkl.ab12.tmp").write_bytes(b"half")
+    (target / ".train0000.pkl.ab12.alstm.tmp").write_bytes(b"half")
     convert(source, target, ConvertOptions(workers=1))
     assert not list(target.glob(".*"))
 
