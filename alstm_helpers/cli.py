@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 import traceback
+from types import FrameType
 
 import click
 
@@ -15,7 +17,11 @@ from alstm_helpers.extras import explained
 
 
 def main() -> None:
-    """Run the command: exit status 0 when it is done, 1 when it failed, 2 for wrong usage."""
+    """Run the command: exit status 0 when it is done, 1 when it failed, 2 for wrong usage, 130 or 143 when stopped."""
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; nohup has it ignored
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _stop)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console or a pipe that knows neither ✓ nor the names of classes
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr
     debug = "--debug" in sys.argv
@@ -32,6 +38,11 @@ def main() -> None:
             traceback.print_exc()
         click.echo(f"error: {' '.join(_sentence(error).split())}", err=True)
         sys.exit(1)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End in order, as after Ctrl-C: locks are given back, half-written files removed, workers ended."""
+    sys.exit(128 + number)
 
 
 def _sentence(error: Exception) -> str:

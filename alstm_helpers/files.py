@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -19,6 +20,13 @@ _TEMPORARY = ".alstm.tmp"  # the end of the names of half-written files and fold
 _CLAIM = f".claim{_TEMPORARY}"  # locked while a run writes to the folder
 _LOCK = ".alstm.lock"  # the end of the name of a file that is locked while a process changes the file beside it
 _PATIENCE = 10  # seconds to wait for such a lock, which is held for milliseconds
+_MARKS = {  # byte-order marks, UTF-32 before UTF-16, whose mark it begins with
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
 
 
@@ -65,11 +73,15 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def claimed(*folders: Path) -> Iterator[None]:
+def claimed(*folders: Path, wait: float = 0) -> Iterator[None]:
     """Make folders, keep other runs of this package out of them, and remove what a killed run left half-written.
 
     Claim a folder before writing to it if other runs may write there, too; a run that finds everything done need not.
     The claim ends with the process, however the process ends. On file systems that cannot lock there is no claim.
+
+    Args:
+        folders: to claim.
+        wait: seconds to wait for another run that has claimed one of them.
 
     Raises:
         FolderInUse: another run has claimed one of them.
@@ -77,15 +89,14 @@ def claimed(*folders: Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as claims:
         for folder in folders:
-            claims.enter_context(_claim(folder))
-        for leftover in leftovers(*folders):
-            if leftover.name != _CLAIM:
-                _remove(leftover)
+            claims.enter_context(_claim(folder, wait))
+        _clean(folders)
+        claims.callback(_clean, folders)  # of worker processes that were ended
         yield
 
 
 @contextlib.contextmanager
-def _claim(folder: Path) -> Iterator[None]:
+def _claim(folder: Path, wait: float) -> Iterator[None]:
     """Lock a hidden file in a folder, which is made, and removed again if the block fails and leaves it empty."""
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,7 +104,7 @@ def _claim(folder: Path) -> Iterator[None]:
     in_use = FolderInUse(folder, "another run is writing here", remedy)
     removed = AlstmError(folder, "the folder was removed while this was writing to it", "run the same command again")
     try:
-        with _lock(folder / _CLAIM, 0, in_use) as is_there:
+        with _lock(folder / _CLAIM, wait, in_use) as is_there:
             try:
                 yield
             except Exception as error:
@@ -176,6 +187,13 @@ def leftovers(*folders: Path) -> list[Path]:
     return [path for folder in folders for path in folder.glob(f".*{_TEMPORARY}")]
 
 
+def _clean(folders: Iterable[Path]) -> None:
+    """Remove what is half-written in claimed folders."""
+    for leftover in leftovers(*folders):
+        if leftover.name != _CLAIM:
+            _remove(leftover)
+
+
 def _remove(leftover: Path) -> None:
     if leftover.is_dir() and not leftover.is_symlink():
         shutil.rmtree(leftover, ignore_errors=True)
@@ -202,16 +220,30 @@ def write_json_lines(path: str | os.PathLike[str], rows: Iterable[object]) -> No
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def read_text(path: str | os.PathLike[str], remedy: str = "save it as UTF-8 (in Excel: CSV UTF-8)") -> str:
-    """Read a text file in UTF-8, with or without a byte-order mark.
+def read_text(
+    path: str | os.PathLike[str], remedy: str = "save it as UTF-8 (in Excel: CSV UTF-8)", encoding: str | None = None
+) -> str:
+    """Read a text file in UTF-8, or in UTF-16 or UTF-32 if it begins with their byte-order mark; lines end in ``\\n``.
+
+    Args:
+        path: of the file.
+        remedy: the end of the error's message.
+        encoding: another encoding that the file is known to be in.
 
     Raises:
-        AlstmError: the file is not UTF-8; the message ends with ``remedy``.
+        AlstmError: the file is in another encoding, or it is not text.
     """
+    data = Path(path).read_bytes()
+    found = encoding or next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        text = data.decode(found)
     except UnicodeDecodeError as error:
-        raise AlstmError(path, f"byte {error.start} is not UTF-8", remedy) from None
+        raise AlstmError(path, f"byte {error.start} is not {found.removesuffix('-sig').upper()}", remedy) from None
+    except (LookupError, ValueError):
+        raise AlstmError(path, f"{found} is not an encoding of text", "name one such as gbk or cp1252") from None
+    if "\0" in text:
+        raise AlstmError(path, "it is not text in UTF-8: it has zero bytes, as UTF-16 without its mark has", remedy)
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def safe_name(text: str) -> str:

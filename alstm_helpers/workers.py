@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
+from collections.abc import Generator, Iterable
 from contextlib import AbstractContextManager
+from typing import Any
 
-from joblib import parallel_config
+from joblib import Parallel, parallel_config
 
 _INTERVAL = 0.1  # seconds between two looks at the parent
 
@@ -37,3 +40,15 @@ def processes(count: int) -> AbstractContextManager[object]:
         count: of them; -1 for one per core.
     """
     return parallel_config(backend="loky", n_jobs=count, initializer=end_with, initargs=(os.getpid(),))
+
+
+def results(jobs: Iterable[object], where: AbstractContextManager[object]) -> Generator[Any, None, None]:
+    """Run jobs and yield what each returns as soon as it is done; once the generator is closed, none is running.
+
+    Args:
+        jobs: made by joblib's ``delayed``.
+        where: the processes, see :func:`processes`, or another configuration of joblib.
+    """
+    with where, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")  # that the other jobs are cancelled
+        yield from Parallel(return_as="generator_unordered")(jobs)

@@ -9,6 +9,8 @@ import shutil
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 
 import pytest
 
@@ -18,6 +20,7 @@ from alstm_helpers.files import (
     claimed,
     leftovers,
     locked,
+    read_text,
     require_file,
     safe_name,
     staging,
@@ -223,6 +226,7 @@ def test_a_claim_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
         (tmp_path / name).touch()
     with claimed(tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == {".claim.alstm.tmp", *names[1:]}
+        (tmp_path / names[0]).touch()  # of a worker that is ended
     assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
 
 
@@ -297,3 +301,50 @@ def test_where_nothing_can_be_locked_there_is_no_claim(tmp_path, monkeypatch, er
     with claimed(tmp_path), claimed(tmp_path):
         done.append("work")
     assert done == ["work"]
+
+
+def test_a_claim_waits_for_another_run(tmp_path):
+    with ThreadPoolExecutor(1) as threads, ExitStack() as second:
+        with claimed(tmp_path):
+            later = threads.submit(lambda: second.enter_context(claimed(tmp_path, wait=60)))
+            assert not wait([later], timeout=0.2).done
+        later.result()
+
+
+# --- text ---------------------------------------------------------------------------------------------------------
+
+TEXT = "video,标签\na.mp4,猫\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_text_is_read_in_what_its_mark_says(tmp_path, encoding):
+    (tmp_path / "a.txt").write_bytes(TEXT.replace("\n", "\r\n").encode(encoding))
+    assert read_text(tmp_path / "a.txt") == TEXT
+    (tmp_path / "a.txt").write_bytes("\ufeffé\r".encode("utf-16-be"))
+    assert read_text(tmp_path / "a.txt") == "é\n"
+
+
+def test_text_in_an_encoding_that_is_named(tmp_path):
+    (tmp_path / "a.txt").write_bytes(TEXT.encode("gb18030"))
+    assert read_text(tmp_path / "a.txt", encoding="gb18030") == TEXT
+    (tmp_path / "a.txt").write_bytes(TEXT.encode("utf-16-le"))
+    assert read_text(tmp_path / "a.txt", encoding="utf-16-le") == TEXT
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "says"),
+    [
+        (TEXT.encode("gbk"), None, "byte 6 is not UTF-8; save it"),
+        (b"\xef\xbb\xbfa\xff", None, "byte 1 is not UTF-8; save it"),
+        ("a\n".encode("utf-16-le"), None, "it is not text in UTF-8: it has zero bytes"),
+        (b"\xff\xfea", None, "byte 2 is not UTF-16; save it"),
+        ("é".encode(), "ascii", "byte 0 is not ASCII; save it"),
+        (b"a", "no-such", "no-such is not an encoding of text; name one"),
+        (b"a", "rot13", "rot13 is not an encoding of text; name one"),
+    ],
+)
+def test_what_is_not_text(tmp_path, data, encoding, says):
+    (tmp_path / "a.txt").write_bytes(data)
+    with pytest.raises(AlstmError) as caught:
+        read_text(tmp_path / "a.txt", "save it", encoding)
+    assert str(caught.value).startswith(f"{tmp_path / 'a.txt'}: {says}")

@@ -6,13 +6,14 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypedDict
 
 import nbformat
-from joblib import Parallel, delayed
+from joblib import delayed
 from nbformat import NotebookNode
 
 from alstm_helpers.course.exercises.core import STRICT
@@ -23,6 +24,7 @@ from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, write_json
 from alstm_helpers.paths import course_files
 from alstm_helpers.runtime import usable_cores
+from alstm_helpers.workers import processes, results
 
 LONGEST_CELL = 60  # seconds that a cell may take, in the profile tiny
 # These run side by side (joblib gives each process its share of the cores): their trainings are short, and side by side
@@ -150,24 +152,25 @@ def run_course(
     run = CourseRun(Path(out).resolve(), profile, variant)
     selected = find_notebooks(notebooks)
     start = time.perf_counter()
-    with claimed(run.work):  # two runs would remove each other's files
+    with claimed(run.out, run.work):  # two runs would remove each other's files
         Lab("data", profile=profile, seed=0, data_dir=str(run.data_dir), out_dir=str(run.out_dir)).ensure_data()
-        results = [_result(outcome, report) for outcome in _run_all(selected, run)]
-    results.sort(key=lambda result: result["name"])
-    summary = Summary(notebooks=results, seconds=round(time.perf_counter() - start, 1))
-    write_json(run.out / "summary.json", summary)
-    executed = [run.out / path.name for path in selected if (run.out / path.name).exists()]
-    write_json(run.out / "durations.json", {path.stem: durations(path) for path in executed})
+        with closing(_run_all(selected, run)) as outcomes:  # an error here must end the notebooks at once
+            rows = [_result(outcome, report) for outcome in outcomes]
+        rows.sort(key=lambda row: row["name"])
+        summary = Summary(notebooks=rows, seconds=round(time.perf_counter() - start, 1))
+        write_json(run.out / "summary.json", summary)
+        executed = [run.out / path.name for path in selected if (run.out / path.name).exists()]
+        write_json(run.out / "durations.json", {path.stem: durations(path) for path in executed})
     return summary
 
 
-def _run_all(notebooks: Sequence[Path], run: CourseRun) -> Iterator[Outcome]:
+def _run_all(notebooks: Sequence[Path], run: CourseRun) -> Generator[Outcome, None, None]:
     """Run the notebooks; yield each outcome as soon as it is there."""
     together = [path for path in notebooks if path.stem in TOGETHER]
     alone = [path for path in notebooks if path.stem not in TOGETHER]
     for group, workers in ((together, min(usable_cores(), len(together))), (alone, 1)):
-        jobs = (delayed(run_notebook)(path, run) for path in group)
-        yield from Parallel(n_jobs=max(1, workers), return_as="generator_unordered")(jobs)
+        jobs = [delayed(run_notebook)(path, run) for path in group]
+        yield from results(jobs, processes(max(1, workers)))
 
 
 def _result(outcome: Outcome, report: Callable[[str], None]) -> NotebookResult:

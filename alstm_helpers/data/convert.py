@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-import warnings
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import delayed, parallel_config
 
 from alstm_helpers.data.filelists import shards_below
 from alstm_helpers.errors import AlstmError
@@ -21,6 +20,7 @@ from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.pickles import save_videos
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import read_videos
+from alstm_helpers.workers import processes, results
 
 DASK_TIMEOUT = 10  # seconds within which a scheduler, and one of its workers, must answer
 
@@ -149,17 +149,17 @@ def _convert_all(todo: Mapping[Path, Path], options: ConvertOptions) -> Generato
     if not jobs:
         return
     scheduler = options.scheduler
-    backend = _dask(scheduler) if scheduler else parallel_config(backend="loky", n_jobs=options.workers)
-    with backend, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")  # that the other jobs are cancelled
-        try:
-            yield from Parallel(return_as="generator_unordered")(jobs)
-        except Exception as error:
-            if not scheduler and not isinstance(error, BrokenProcessPool):
-                raise
-            problem = f"work was lost before its shard was done ({type(error).__name__}: {error})"
-            remedy = "run the same command again, with fewer --workers if memory was short"
-            raise AlstmError(f"--scheduler {scheduler}" if scheduler else "--workers", problem, remedy) from error
+    backend = _dask(scheduler) if scheduler else processes(options.workers)
+    try:
+        yield from results(jobs, backend)
+    except AlstmError:
+        raise
+    except Exception as error:
+        if not scheduler and not isinstance(error, BrokenProcessPool):
+            raise
+        problem = f"work was lost before its shard was done ({type(error).__name__}: {error})"
+        remedy = "run the same command again, with fewer --workers if memory was short"
+        raise AlstmError(f"--scheduler {scheduler}" if scheduler else "--workers", problem, remedy) from error
 
 
 @contextmanager

@@ -16,19 +16,21 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from alstm_helpers.data.class_names import write_classes
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import claimed, leftovers, write_json
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize, write_videos
+from alstm_helpers.workers import processes, results
 
 NUM_CLASSES = 20
 CLASS_NAMES = tuple(f"{verb} {digit}" for verb in ("see", "hear") for digit in range(10))
@@ -299,8 +301,9 @@ def make_data(
             todo = _missing(root, settings)
             write_classes(root / "labels.csv", {name: index for index, name in enumerate(CLASS_NAMES)})
             jobs = [delayed(_make_shard)(shard, settings.seed) for shard in todo]
-            for _ in progress(Parallel(n_jobs=workers, return_as="generator")(jobs), total=len(jobs), desc="making"):
-                pass
+            with closing(results(jobs, processes(workers))) as made:  # an error here must end the workers at once
+                for _ in progress(made, total=len(jobs), desc="making"):
+                    pass
     return MadeData(len(todo), 2 * settings.shards - len(todo), settings.train + settings.val)
 
 
