@@ -85,7 +85,7 @@ def claimed(*folders: Path, wait: float = 0) -> Iterator[None]:
 
     Raises:
         FolderInUse: another run has claimed one of them.
-        AlstmError: one of them was removed meanwhile, and what was written to it is lost.
+        AlstmError: one of them is a file, or was removed meanwhile, with what had been written to it.
     """
     with contextlib.ExitStack() as claims:
         for folder in folders:
@@ -99,6 +99,8 @@ def claimed(*folders: Path, wait: float = 0) -> Iterator[None]:
 def _claim(folder: Path, wait: float) -> Iterator[None]:
     """Lock a hidden file in a folder, which is made, and removed again if the block fails and leaves it empty."""
     made = not folder.exists()
+    if not made and not folder.is_dir():
+        raise AlstmError(folder, "this is a file", "name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     remedy = "wait until it is done, or choose another folder"
     in_use = FolderInUse(folder, "another run is writing here", remedy)

@@ -27,6 +27,7 @@ from alstm_helpers.commands.options import (
     weights_flag,
     weights_of,
 )
+from alstm_helpers.files import claimed
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
 
@@ -65,15 +66,16 @@ def evaluate(
     from alstm_helpers.metrics import metrics_text
     from alstm_helpers.model.build import load_model
 
-    net = load_model(config, weights_of(weights, config))
-    names = class_names_of(config)
-    size, classes = config.TEST.batch_size, config.MODEL.num_classes
-    batches = read_batches(read_filelist(config.TEST.filelist), size, classes, by_length=True)
-    shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
-    metrics, loss = collect(net, shown, top_k=config.MODEL.topk)
     path = Path(out) if out else Path(save_dir, "metrics.json")
-    options = ReportOptions(size, names, resamples)
-    found, details = write_report(metrics, loss, path, options, progress=progress_bar)
+    with claimed(path.parent):
+        net = load_model(config, weights_of(weights, config))
+        names = class_names_of(config)
+        size, classes = config.TEST.batch_size, config.MODEL.num_classes
+        batches = read_batches(read_filelist(config.TEST.filelist), size, classes, by_length=True)
+        shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
+        metrics, loss = collect(net, shown, top_k=config.MODEL.topk)
+        options = ReportOptions(size, names, resamples)
+        found, details = write_report(metrics, loss, path, options, progress=progress_bar)
     if resamples:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
         click.echo(f"95 % of resampled splits: {'  '.join(intervals)}")
@@ -121,20 +123,23 @@ def predict(
     from alstm_helpers.evaluation.predict import read_thresholds, write_predictions
     from alstm_helpers.model.build import load_model
 
+    if videos and (filelist or threshold):
+        raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
     limits = read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
-    net = load_model(config, weights_of(weights, config))
-    names = class_names_of(config)
-    if videos:
-        if filelist or limits is not None:
-            raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
-        from alstm_helpers.own_videos.watch import WatchOptions
+    with claimed(Path(save_dir)):
+        net = load_model(config, weights_of(weights, config))
+        names = class_names_of(config)
+        if videos:
+            from alstm_helpers.own_videos.watch import WatchOptions
 
-        _watch(videos, net, config, features, WatchOptions(infer_topk, names), save_dir)
-        return
-    size = config.INFER.batch_size
-    batches = read_batches(read_filelist(config.INFER.filelist), size, config.MODEL.num_classes)
-    rows = run(net, progress_bar(batches, desc="predicting"), top_k=infer_topk, class_names=names, thresholds=limits)
-    done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
+            _watch(videos, net, config, features, WatchOptions(infer_topk, names), save_dir)
+            return
+        size = config.INFER.batch_size
+        batches = progress_bar(
+            read_batches(read_filelist(config.INFER.filelist), size, config.MODEL.num_classes), desc="predicting"
+        )
+        rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits)
+        done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
     click.echo(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
 
 
@@ -189,12 +194,13 @@ def explain(
     from alstm_helpers.evaluation import explain as explaining
     from alstm_helpers.model.build import load_model
 
-    net = load_model(config, weights_of(weights, config))
-    names = class_names_of(config)
-    for found in explaining.videos_with_ids(read_filelist(config.INFER.filelist), video):
-        report = explaining.explain(net, found, top_k=infer_topk, class_names=names)
-        path = explaining.write_explanation(report, save_dir)
-        best = report["labels"][0]
-        stream, second = explaining.strongest_second(best)
-        name = best["name"] or f"class {best['index']}"
-        click.echo(f"{report['video']}: {name} {best['score']:.3f}, most by second {second} of {stream} → {path}")
+    with claimed(Path(save_dir)):
+        net = load_model(config, weights_of(weights, config))
+        names = class_names_of(config)
+        for found in explaining.videos_with_ids(read_filelist(config.INFER.filelist), video):
+            report = explaining.explain(net, found, top_k=infer_topk, class_names=names)
+            path = explaining.write_explanation(report, save_dir)
+            best = report["labels"][0]
+            stream, second = explaining.strongest_second(best)
+            name = best["name"] or f"class {best['index']}"
+            click.echo(f"{report['video']}: {name} {best['score']:.3f}, most by second {second} of {stream} → {path}")

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from alstm_helpers.data.filelists import filelist_text, shards_below, write_filelist
 from alstm_helpers.errors import AlstmError, printable
-from alstm_helpers.files import claimed
+from alstm_helpers.files import claimed, leftovers
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 
 # YouTube-8M's test split has no labels, so evaluation and inference name the validation shards.
 LISTS = {"train.list": "train", "val.list": "val", "test.list": "val", "infer.list": "val"}
-ONE_VIDEO = r"^[^@]+"  # the text before the @ in an id names the video; the rest names a part of it
+ONE_VIDEO = r"^@*[^@]*"  # the text before the @ in an id names the video, even if it begins with @; the rest, a part
 SIDES = ("train", "val")
 LAYOUTS = {"pkl": ".pkl", "tf": ".tfrecord"}
 
@@ -50,7 +50,8 @@ def write_lists(root: str | os.PathLike[str]) -> dict[str, int]:
     root = Path(root)
     shards = {side: find_shards(root, side) for side in SIDES}
     lists = {root / name: shards[split] for name, split in LISTS.items()}
-    if any(not path.exists() or path.read_text(encoding="utf-8") != filelist_text(own) for path, own in lists.items()):
+    done = all(path.is_file() and path.read_bytes() == filelist_text(own).encode() for path, own in lists.items())
+    if not done or leftovers(root):
         with claimed(root):
             for path, own in lists.items():
                 write_filelist(path, own)

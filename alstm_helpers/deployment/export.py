@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from alstm_helpers.deployment.predictor import ENGINES, OUTPUTS, Prediction, Predictor, find_model
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import claimed, staging, write_json
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import evaluating
 from alstm_helpers.runtime import Tensor, package_version, paddle
@@ -119,18 +118,18 @@ def export(
 
     Raises:
         AlstmError: an exported model differs from the trainer by more than 1e-5; nothing is written.
+        FolderInUse: another run is writing to the folder.
     """
-    onnx = onnx or int8_gap is not None
-    with evaluating(net), tempfile.TemporaryDirectory() as temporary:
+    folder, onnx = Path(folder), onnx or int8_gap is not None
+    with evaluating(net), claimed(folder), staging(folder) as work:
         deployed = _Deployed(net)
         deployed.eval()
         check = _check_of(deployed)
-        work = Path(temporary)
         interface = _interface(net.num_classes, class_names, check, onnx)
         paths = [_write_paddle(deployed, work)]
         if onnx:
             paths.append(_write_onnx(net, work / "model.onnx", interface, onnx_frames))
-        differences = {path.name: _require_equal(path, check, Path(folder)) for path in paths}
+        differences = {path.name: _require_equal(path, check, folder) for path in paths}
         int8: _OptionalInt8 = {"int8": _write_int8(work, check, int8_gap)} if int8_gap else {}
         description: Description = {
             **interface,
@@ -139,7 +138,7 @@ def export(
             **int8,
             "files": sorted(path.name for path in work.iterdir()),
         }
-        _install(work, Path(folder), description)
+        _install(work, folder, description)
     return description
 
 
@@ -214,19 +213,16 @@ def _write_int8(folder: Path, check: Expectation, gap: MeasureGap) -> Int8Cost:
     return {"largest_difference": check.difference(small), "gap_float32": gap(whole), "gap_int8": gap(small)}
 
 
-def _install(source: Path, folder: Path, description: Description) -> None:
-    """Copy the files beside ``folder``, then move them into it: a full disk leaves ``folder`` as it was."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as staging:
-        for path in source.iterdir():
-            with atomic_write(Path(staging, path.name)) as file:
-                file.write(path.read_bytes())
-        write_json(Path(staging, "export.json"), description)
-        folder.mkdir(exist_ok=True)
-        for path in sorted(Path(staging).iterdir()):
-            path.replace(folder / path.name)
-        for name in {*ENGINES, INT8} - set(description["files"]):  # left by an export of another network
-            (folder / name).unlink(missing_ok=True)
+def _install(work: Path, folder: Path, description: Description) -> None:
+    """Move the files from ``work`` to ``folder``, once all are on the disk: a full one leaves ``folder`` as it was."""
+    write_json(work / "export.json", description)
+    for path in work.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+    for path in sorted(work.iterdir()):
+        path.replace(folder / path.name)
+    for name in {*ENGINES, INT8} - set(description["files"]):  # left by an export of another network
+        (folder / name).unlink(missing_ok=True)
 
 
 def unequal_batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
