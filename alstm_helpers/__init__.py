@@ -13,7 +13,7 @@ One wing per chapter; nothing imports upwards::
     model        the network, its weights and its loss                                  chapter 1
     data         download → convert → lists → batches; FlashDigits                      chapter 3
     ground       errors extras paths files ledger progress runtime config
-                 ranks loopback workers tfrecord safe_pickle pickles metrics
+                 ranks loopback workers tfrecord safe_pickle pickles onnx_file metrics
 
 Importing the package sets the thread variables that Paddle reads once, at its own import
 (see :mod:`alstm_helpers.runtime`); it imports neither Paddle nor NumPy.

@@ -16,7 +16,7 @@ WINGS = (
 )
 GROUND = {
     *("errors", "extras", "paths", "files", "ledger", "progress", "runtime", "config", "ranks", "loopback", "workers"),
-    *("tfrecord", "safe_pickle", "pickles", "metrics", "__init__"),
+    *("tfrecord", "safe_pickle", "pickles", "onnx_file", "metrics", "__init__"),
 }
 
 

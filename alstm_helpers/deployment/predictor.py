@@ -18,6 +18,7 @@ from alstm_helpers.data.dataset import Batch, collate
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import explained
 from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.onnx_file import read_onnx
 from alstm_helpers.runtime import usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, dequantize
 
@@ -80,7 +81,7 @@ def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(read_onnx(path), options, providers=["CPUExecutionProvider"])
     floats = {item.name for item in session.get_inputs() if item.type == "tensor(float)"}  # alstm export --onnx_frames
 
     def run(arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -120,6 +121,8 @@ class Predictor:
             self._run, classes = _BY_SUFFIX[self.path.suffix](self.path, threads or usable_cores())
         except ImportError as error:
             raise explained(error) from error
+        except AlstmError:
+            raise
         except Exception as error:  # each engine raises exceptions of its own
             problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
             raise AlstmError(self.path, problem, "export the model again") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from support import a_net, a_video, run_python, score_all, unequal_videos
@@ -126,7 +127,14 @@ def test_no_model(tmp_path, name):
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08\x08" * 50])
 def test_a_damaged_onnx_file(tmp_path, content):
     (tmp_path / "model.onnx").write_bytes(content)
-    with pytest.raises(AlstmError, match=r"model\.onnx: it cannot be read \(.+\); export the model again"):
+    with pytest.raises(AlstmError, match=r"model\.onnx: it (cannot be read \(.+\)|is not readable as ONNX); export"):
+        Predictor(tmp_path)
+
+
+def test_weights_in_other_files_are_refused(folder, tmp_path):
+    """They could be any file of the machine, whose bytes would become scores."""
+    onnx.save(onnx.load(folder / "model.onnx"), tmp_path / "model.onnx", save_as_external_data=True, size_threshold=0)
+    with pytest.raises(AlstmError, match=r"model\.onnx: its weights are in other files; save it as one file"):
         Predictor(tmp_path)
 
 
