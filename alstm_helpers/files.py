@@ -98,8 +98,8 @@ def claimed(*folders: Path, wait: float = 0) -> Iterator[None]:
 @contextlib.contextmanager
 def _claim(folder: Path, wait: float) -> Iterator[None]:
     """Lock a hidden file in a folder, which is made, and removed again if the block fails and leaves it empty."""
-    made = not folder.exists()
-    if not made and not folder.is_dir():
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    if not missing and not folder.is_dir():
         raise AlstmError(folder, "this is a file", "name a folder")
     folder.mkdir(parents=True, exist_ok=True)
     remedy = "wait until it is done, or choose another folder"
@@ -116,9 +116,9 @@ def _claim(folder: Path, wait: float) -> Iterator[None]:
             if not is_there():
                 raise removed
     except BaseException:
-        if made:
-            with contextlib.suppress(OSError):  # it is not empty
-                folder.rmdir()
+        with contextlib.suppress(OSError):  # one is not empty
+            for each in missing:
+                each.rmdir()
         raise
 
 

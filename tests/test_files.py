@@ -220,6 +220,15 @@ def test_a_folder_is_claimed_by_one_process_and_free_when_that_is_killed(tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["free"]
 
 
+def test_a_claim_leaves_nothing_of_a_block_that_fails_at_once(tmp_path):
+    with pytest.raises(ValueError), claimed(tmp_path / "a" / "b", tmp_path / "a" / "c"):
+        raise ValueError
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "a").write_text("")
+    with pytest.raises(AlstmError, match="a: this is a file; name a folder"), claimed(tmp_path / "a"):
+        pass
+
+
 def test_a_claim_removes_what_a_killed_run_left_and_nothing_else(tmp_path):
     names = [".train0000.pkl.x1y2.alstm.tmp", ".train0001.tfrecord.part", "train0000.pkl", "notes.tmp", ".own.tmp"]
     for name in names:
