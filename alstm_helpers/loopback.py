@@ -29,6 +29,19 @@ def require_free(port: int) -> None:
         raise AlstmError(f"port {port}", "another program is listening there", f"pass another port, such as {port + 1}")
 
 
+def listening(port: int) -> socket.socket:
+    """Return a socket that listens on a port.
+
+    Raises:
+        AlstmError: the port is taken, or the system does not give it to this user.
+    """
+    require_free(port)  # Windows lets two programs listen
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise AlstmError(f"port {port}", str(error.strerror or error), "pass another port, such as 8081") from None
+
+
 def free_port() -> int:
     """Return a port that no program is using at the moment."""
     with socket.socket() as probe:

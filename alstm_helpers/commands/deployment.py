@@ -77,8 +77,10 @@ def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
     """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only."""
     from alstm_helpers.deployment.predictor import Predictor
     from alstm_helpers.deployment.serve import run_server
+    from alstm_helpers.loopback import listening
 
     predictor = Predictor(model, threads=threads)
-    click.echo(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
-    sys.stdout.flush()
-    run_server(predictor, port, top_k=infer_topk)
+    with listening(port) as listener:
+        click.echo(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
+        sys.stdout.flush()
+        run_server(predictor, listener, top_k=infer_topk)
