@@ -39,7 +39,10 @@ def processes(count: int) -> AbstractContextManager[object]:
     Args:
         count: of them; -1 for one per core.
     """
-    return parallel_config(backend="loky", n_jobs=count, initializer=end_with, initargs=(os.getpid(),))
+    where: AbstractContextManager[object] = parallel_config(
+        backend="loky", n_jobs=count, initializer=end_with, initargs=(os.getpid(),)
+    )
+    return where
 
 
 def results(jobs: Iterable[object], where: AbstractContextManager[object]) -> Generator[Any, None, None]:

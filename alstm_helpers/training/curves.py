@@ -16,6 +16,7 @@ import numpy as np
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.loopback import HOST, start_server
+from alstm_helpers.workers import end_with
 
 
 class Writer(Protocol):
@@ -210,7 +211,7 @@ def attention_image(rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> 
 
 
 def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: float = 30) -> subprocess.Popen[bytes]:
-    """Start VisualDL on the loopback interface and wait until it listens; the caller terminates the process.
+    """Start VisualDL on the loopback interface and wait until it listens; it ends with this process at the latest.
 
     Its pages are ``/app/scalar``, ``/app/image``, ``/app/text`` and ``/app/pr-curve``; ``/`` opens one of them. New
     points appear automatically; after a resume, which replaces the file, restart the server.
@@ -226,18 +227,19 @@ def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: flo
     require("visualdl")
     if not Path(logdir).is_dir():
         raise AlstmError(logdir, "no such folder", "train first; the curves are in the visualdl folder of the save_dir")
-    code = "from alstm_helpers.training.curves import _run_server; _run_server()"
+    code = f"from alstm_helpers.training.curves import _run_server; _run_server({os.getpid()})"
     # Without the last flag the server reports its start to its vendor, and the page loads a tracker.
     arguments = ["-c", code, "--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
     return start_server(arguments, port, wait_seconds=wait_seconds)
 
 
-def _run_server() -> None:
-    """Run VisualDL's app with the flags of the command line, one thread per connection.
+def _run_server(parent: int) -> None:
+    """Run VisualDL's app with the flags of the command line, one thread per connection, until the parent ends.
 
     Its own server handles one connection after the other. Browsers open some in advance, for inline frames among
     others, and would wait for a page behind a connection that requests nothing.
     """
+    end_with(parent)
     from visualdl.server.app import create_app
     from visualdl.server.args import ParseArgs, parse_args
 

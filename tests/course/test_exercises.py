@@ -11,6 +11,8 @@ import hashlib
 import json
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -362,11 +364,40 @@ def test_progress_is_kept(own_progress):
     )
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '"x"'])
-def test_a_damaged_progress_file_counts_as_empty(own_progress, content):
-    own_progress.write_text(content, encoding="utf-8")
-    assert check("ex-1-1", 2.2).status == "correct"
+GOOD = {"status": "not yet", "attempts": 1, "hints": 0}
+DAMAGED = [{**GOOD, "status": "corrext"}, {**GOOD, "status": []}, {**GOOD, "attempts": "1"}, {"status": "correct"}, 1]
+DAMAGED_FILES = [json.dumps({"ex-1-1": row, "ex-1-2": GOOD}) for row in DAMAGED]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '"x"', "\xff", "[" * 100_000, *DAMAGED_FILES])
+def test_of_a_damaged_progress_file_counts_what_can_be_read(own_progress, content):
+    own_progress.write_text(content, encoding="latin-1")
+    assert ExerciseProgress.load().status("ex-1-1") == "not attempted"
+    with pytest.warns(UserWarning, match="damaged; what can be read counts, and it is kept as .*json.damaged"):
+        assert check("ex-1-1", 2.2).status == "correct"
     assert ExerciseProgress.load().status("ex-1-1") == "correct"
+    assert ("ex-1-2" in ExerciseProgress.load().rows) == (content in DAMAGED_FILES)
+    aside = own_progress.with_name(f"{own_progress.name}.damaged")
+    assert aside.read_text(encoding="latin-1") == content
+    assert {path.name for path in own_progress.parent.iterdir()} == {own_progress.name, aside.name}
+
+
+ANSWERS = """
+import sys
+from alstm_helpers.course.exercises import check, hint
+for _ in range(30):
+    check(sys.argv[1], 0.1, {})
+hint(sys.argv[1])
+"""
+
+
+def test_two_notebooks_at_once_lose_no_answer(own_progress):
+    names = ["ex-1-1", "ex-1-1", "ex-1-2"]
+    runs = [subprocess.Popen([sys.executable, "-c", ANSWERS, name]) for name in names]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0, 0]
+    rows = ExerciseProgress.load().rows
+    assert {name: row["attempts"] for name, row in rows.items()} == {"ex-1-1": 60, "ex-1-2": 30}
+    assert {name: row["hints"] for name, row in rows.items()} == {"ex-1-1": 2, "ex-1-2": 1}
 
 
 def test_exercises_work_where_nothing_can_be_written(monkeypatch, tmp_path):

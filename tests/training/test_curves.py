@@ -23,7 +23,7 @@ from PIL import Image
 from visualdl import LogReader
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.loopback import HOST
+from alstm_helpers.loopback import HOST, listens
 from alstm_helpers.training.curves import Curves, attention_image, pr_curve, serve
 
 RGB = np.array([[0.2, 0.8, 0.0], [0.5, 0.5, 0.0]], dtype=np.float32)
@@ -256,6 +256,23 @@ def served(folder: Path) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(timeout=10)
+
+
+@pytest.mark.posix
+def test_the_server_does_not_outlive_the_process_that_started_it(tmp_path):
+    port = free_port()
+    code = "import sys; from alstm_helpers.training.curves import serve; serve(sys.argv[1], int(sys.argv[2])); input()"
+    command = [sys.executable, "-c", code, str(tmp_path), str(port)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as notebook:
+        deadline = time.monotonic() + 60
+        while not listens(port) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert listens(port)
+        notebook.kill()
+    deadline = time.monotonic() + 20
+    while listens(port) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not listens(port)
 
 
 def test_serve_says_what_is_wrong(tmp_path):

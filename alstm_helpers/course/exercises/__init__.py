@@ -49,16 +49,18 @@ def check(name: str, answer: object = ..., variables: Mapping[str, object] | Non
     """
     exercise = find(name)
     verdict = exercise.check(answer, _callers_variables() if variables is None else variables)
-    ExerciseProgress.load().note(name, verdict).save()
+    with ExerciseProgress.changing() as progress:
+        progress.note(name, verdict)
     verdict.enforce()
     return verdict
 
 
 def hint(name: str) -> str:
     """Return the next hint, one per call; after the last one, repeat it."""
-    exercise, progress = find(name), ExerciseProgress.load()
-    number = min(progress.hints(name), len(exercise.hints) - 1)
-    progress.note_hint(name, number + 1).save()
+    exercise = find(name)
+    with ExerciseProgress.changing() as progress:
+        number = min(progress.hints(name), len(exercise.hints) - 1)
+        progress.note_hint(name, number + 1)
     return Text(f"hint {number + 1} of {len(exercise.hints)}: {exercise.hints[number]}")
 
 
