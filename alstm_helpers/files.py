@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -28,6 +29,8 @@ _MARKS = {  # byte-order marks, UTF-32 before UTF-16, whose mark it begins with
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # no names of files on Windows
+_LONGEST_NAME = 150  # bytes of a file name without suffix; file systems take 255, some of them for temporary files
+_HASHED = re.compile(r"-[0-9a-f]{12}\Z")  # ends a name that is not the id itself
 
 
 @overload
@@ -249,9 +252,16 @@ def read_text(
 
 
 def safe_name(text: str) -> str:
-    """Turn a video's id, which may be anything, even a path of another system, into a file name."""
-    name = re.sub(r"[^\w.-]+", "_", text).strip("._") or "video"
-    return f"_{name}" if _DEVICE.match(name) else name
+    """Turn a video's id, which may be anything, even a path of another system, into a file name.
+
+    A name that is not the id itself ends with a hash of it, so that no two ids share a file.
+    """
+    name = re.sub(r"[^\w. -]+", "_", text).strip("._ ") or "video"
+    name = f"_{name}" if _DEVICE.match(name) else name
+    if name == text and len(name.encode()) <= _LONGEST_NAME and not _HASHED.search(name):
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:12]
+    return f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}-{digest}"
 
 
 def require_file(path: str | os.PathLike[str], remedy: str) -> Path:

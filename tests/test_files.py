@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -176,17 +177,27 @@ def test_require_file(old, tmp_path):
     "text, name",
     [
         ("v018", "v018"),
-        ("猫/a b:c?.mp4", "猫_a_b_c_.mp4"),
-        ("../../etc/passwd", "etc_passwd"),
-        ("dots...", "dots"),
-        ("...", "video"),
-        ("con", "_con"),
-        ("LPT1.mp4", "_LPT1.mp4"),
+        ("my clip", "my clip"),
+        ("猫/a b:c?.mp4", "猫_a b_c_.mp4-HASH"),
+        ("../../etc/passwd", "etc_passwd-HASH"),
+        ("dots...", "dots-HASH"),
+        ("...", "video-HASH"),
+        ("con", "_con-HASH"),
+        ("LPT1.mp4", "_LPT1.mp4-HASH"),
+        ("很" * 80, "很" * 50 + "-HASH"),
+        ("\udcff", "video-HASH"),
         ("content.aux", "content.aux"),
     ],
 )
 def test_an_id_becomes_a_file_name_on_every_system(text, name):
-    assert safe_name(text) == name
+    assert re.sub("-[0-9a-f]{12}$", "-HASH", safe_name(text)) == name
+
+
+def test_no_two_ids_share_a_file_name():
+    ids = ["x/y", "x_y", "x:y", "../x/y", "_con", "con", "很" * 80, "很" * 81, "x_y.", "", "video"]
+    ids += [safe_name(text) for text in ids if safe_name(text) != text]
+    assert len({safe_name(text) for text in ids}) == len(ids)
+    assert all(len(safe_name(text).encode()) < 170 for text in ids)
 
 
 # --- claims -----------------------------------------------------------------------------------------------------
