@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,9 +18,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from alstm_helpers.errors import ConfigError
-from alstm_helpers.files import atomic_write, require_file
+from alstm_helpers.errors import AlstmError, ConfigError
+from alstm_helpers.files import atomic_write, read_text, require_file
 from alstm_helpers.paths import course_files, work_folder
+
+_LONGEST = 100_000  # characters of a file; one with every key has 3,000
+_MOST = 10_000  # values in a file, those that aliases repeat included
+_Size = Annotated[int, Field(ge=1, le=2**16)]  # of a layer
+_Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_Amount = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Section(BaseModel):
@@ -39,80 +47,85 @@ class Section(BaseModel):
 class ModelSection(Section):
     """The network (chapter 1, 7.3)."""
 
-    name: str = Field("AttentionLSTM", pattern=r"^\w+$", description="model name, the prefix of checkpoint files")
+    name: str = Field("AttentionLSTM", pattern=r"^\w{1,60}$", description="model name, the prefix of checkpoint files")
     dataset: str = Field("YouTube-8M", description="name of the data set, for the log only")
     bone_nework: None = Field(None, description="unused; accepted because the original file has this misspelt key")
     drop_rate: float = Field(0.5, ge=0, lt=1, description="dropout between the LSTM and the attention")
     feature_num: Literal[2] = Field(2, description="streams: rgb and audio")
     feature_names: tuple[Literal["rgb"], Literal["audio"]] = Field(("rgb", "audio"), description="names of the streams")
     feature_dims: tuple[Literal[1024], Literal[128]] = Field((1024, 128), description="bytes per second of each stream")
-    embedding_size: int = Field(512, ge=1, description="size of each stream after its first layer")
-    lstm_size: int = Field(1024, ge=1, description="size of the LSTM state in each direction")
-    fc_sizes: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
-        (8192, 4096), description="the two layers after the attention"
-    )
+    embedding_size: _Size = Field(512, description="size of each stream after its first layer")
+    lstm_size: _Size = Field(1024, description="size of the LSTM state in each direction")
+    fc_sizes: tuple[_Size, _Size] = Field((8192, 4096), description="the two layers after the attention")
     pooling: Literal["attention", "mean", "last"] = Field("attention", description="how the seconds become one vector")
-    num_classes: int = Field(3862, ge=1, description="classes; YouTube-8M 2018 has 3862")
-    topk: int = Field(20, ge=1, description="predictions of a video that enter GAP")
+    num_classes: int = Field(3862, ge=1, le=2**20, description="classes; YouTube-8M 2018 has 3862")
+    topk: _Count = Field(20, description="predictions of a video that enter GAP")
+
+    def parameters(self) -> int:
+        """Return the number of the network's parameters, without those of its pooling."""
+        embedding, state, (first, second) = self.embedding_size, self.lstm_size, self.fc_sizes
+        lstm = 2 * 4 * state * (embedding + state + 2)
+        streams = sum((dim + 1) * embedding + lstm for dim in self.feature_dims)
+        return streams + (4 * state + 1) * first + (first + 1) * second + (second + 1) * self.num_classes
 
 
 class TrainSection(Section):
     """Training: optimiser, schedule and data (chapters 4, 7.2, 7.4, 8)."""
 
-    epoch: int = Field(10, ge=1, description="passes over the training data")
+    epoch: _Count = Field(10, description="passes over the training data")
     learning_rate: float = Field(0.001, gt=0, description="of RMSProp, after the warm-up")
     schedule: Literal["step", "cosine"] = Field(
         "step", description="step: times decay_gamma at each of decay_epochs; cosine: to 2 % at the end"
     )
-    decay_epochs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+    decay_epochs: tuple[_Count, ...] = Field(
         (5,), description="epochs at which the learning rate falls (schedule step)"
     )
     decay_gamma: float = Field(0.1, gt=0, le=1, description="the factor of each fall")
-    warmup_iters: int = Field(0, ge=0, description="steps over which the learning rate rises from 0")
+    warmup_iters: _Amount = Field(0, description="steps over which the learning rate rises from 0")
     weight_decay: float = Field(0.0008, ge=0, description="L2, added to the gradient of all but the last biases")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: no clipping")
-    num_samples: int | None = Field(None, ge=1, description="training videos, for the schedule; null: counted")
+    num_samples: _Count | None = Field(None, description="training videos, for the schedule; null: counted")
     pretrain_base: str | None = Field(None, description="weights to start from, as with --pretrain")
-    keep_classes: int = Field(
-        0, ge=0, description="with pretrained weights of fewer classes: how many of the first classes are the same"
+    keep_classes: _Amount = Field(
+        0, description="with pretrained weights of fewer classes: how many of the first classes are the same"
     )
-    freeze_epochs: int = Field(0, ge=0, description="epochs in which only the last three layers learn")
+    freeze_epochs: _Amount = Field(0, description="epochs in which only the last three layers learn")
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: a true label of a rare class counts more in the loss, one of a common class less"
     )
-    patience: int | None = Field(
-        None, ge=1, description="stop after this many validations without a better GAP; null: never"
+    patience: _Count | None = Field(
+        None, description="stop after this many validations without a better GAP; null: never"
     )
-    batch_size: int = Field(1024, ge=1, description="videos per step, over all GPUs together")
-    accumulate: int = Field(1, ge=1, description="parts of a batch whose gradients are added up, to save memory")
+    batch_size: _Count = Field(1024, description="videos per step, over all GPUs together")
+    accumulate: _Count = Field(1, description="parts of a batch whose gradients are added up, to save memory")
     amp: Literal["off", "bfloat16", "float16"] = Field(
         "off", description="mixed precision on a GPU: bfloat16 from Ampere on (A100), float16 also before (V100, T4)"
     )
     use_gpu: bool = Field(True, description="train on a GPU")
-    num_gpus: int = Field(8, ge=1, description="GPUs; used only with use_gpu")
+    num_gpus: _Count = Field(8, description="GPUs; used only with use_gpu")
     filelist: str = Field("data/dataset/youtube8m/train.list", description="list of training shards")
     seed: int = Field(0, ge=0, lt=2**63, description="seed used with --fix_random_seed=True")
-    shuffle_shards: int = Field(4, ge=1, description="shards held in memory and mixed with each other")
+    shuffle_shards: _Count = Field(4, description="shards held in memory and mixed with each other")
 
 
 class ValidSection(Section):
     """Validation during training (chapter 5.1)."""
 
-    batch_size: int = Field(1024, ge=1, description="videos per step")
+    batch_size: _Count = Field(1024, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/val.list", description="list of validation shards")
 
 
 class TestSection(Section):
     """``alstm eval`` (chapter 5.2)."""
 
-    batch_size: int = Field(128, ge=1, description="videos per step")
+    batch_size: _Count = Field(128, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/test.list", description="list of shards to evaluate")
 
 
 class InferSection(Section):
     """``alstm predict`` (chapter 5.4)."""
 
-    batch_size: int = Field(1, ge=1, description="videos per step")
+    batch_size: _Count = Field(1, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/infer.list", description="list of shards to predict")
     class_names: str | None = Field(None, description="CSV of class names: index,name or YouTube-8M's vocabulary.csv")
 
@@ -170,10 +183,13 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, object] | 
         ConfigError: not YAML, an unknown key (with its line and the nearest known key), or a bad value.
     """
     path = require_file(path, "pass --config configs/flashdigits.yaml or another YAML file")
+    if path.stat().st_size > _LONGEST:
+        raise ConfigError(path, f"a configuration has at most {_LONGEST:,} bytes", "pass the YAML file of a training")
     try:
-        document = path.read_text(encoding="utf-8")
-        values, lines = _parse(document)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date like 2020-13-45
+        values, lines = _parse(read_text(path, "save it as UTF-8"))
+    except AlstmError as error:
+        raise ConfigError(error.where, error.problem, error.remedy) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number of 5,000 digits
         raise ConfigError(path, f"not readable as YAML ({' '.join(str(error).split())})", "fix the syntax") from None
     _resolve_paths(values, _folder_of(path))
     _override(values, lines, overrides or {})
@@ -220,9 +236,10 @@ def parse_override(text: str) -> tuple[str, object]:
     if not equals:
         raise ConfigError(f"-o {text}", "no = in it", "write -o SECTION.key=value, as in -o TRAIN.batch_size=64")
     try:
-        return key.strip(), _plain(yaml.safe_load(value))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        raise ConfigError(f"-o {text}", "the value is not YAML", "quote it") from None
+        return key.strip(), _plain(_construct(value)[1])
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        problem = f"the value is not YAML ({' '.join(str(error).split())})"
+        raise ConfigError(f"-o {text[:200]}", problem, "correct it, or quote it") from None
 
 
 def _plain(value: object) -> object:
@@ -230,9 +247,70 @@ def _plain(value: object) -> object:
     return None if value == "None" else value
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML 1.1 without its surprises: no and off are words, 010 and 1:30 are refused, and aliases are counted."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__(document)
+        self._values = 0  # so far, with each alias counted as all that it repeats
+        self._sizes = dict[int, int]()  # by the identity of a finished node
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose a node, unless there are too many.
+
+        Raises:
+            yaml.YAMLError: there are, or an alias is inside of what it repeats.
+        """
+        before, is_alias = self._values, self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if is_alias and id(node) not in self._sizes:
+            raise yaml.YAMLError("an alias is inside of what it repeats")
+        self._values += self._sizes[id(node)] if is_alias else 1
+        self._sizes[id(node)] = self._values - before
+        if self._values > _MOST:
+            raise yaml.YAMLError(f"it has more than {_MOST:,} values")
+        return node
+
+    def number(self, node: yaml.ScalarNode) -> int | float:
+        """Return a number.
+
+        Raises:
+            yaml.YAMLError: it has two readings.
+        """
+        if ":" in node.value or re.fullmatch(r"[-+]?0[0-9_]+", node.value):
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: {node.value[:50]} is another number in YAML; write it without 0 or :")
+        whole = node.tag.endswith(":int")
+        return self.construct_yaml_int(node) if whole else self.construct_yaml_float(node)
+
+
+_WORDS = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}  # no, off, 2026-01-01
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag not in _WORDS]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(true|false)\Z", re.IGNORECASE), list("tTfF"))
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.number)
+
+
+def _construct(document: str) -> tuple[yaml.Node | None, Any]:
+    """Return the node of a document, for the lines of its keys, and its value.
+
+    Raises:
+        yaml.YAMLError: the document is not YAML, or has too many values.
+    """
+    if len(document) > _LONGEST:
+        raise yaml.YAMLError(f"more than {_LONGEST:,} characters")
+    loader = _Loader(document)
+    node = loader.get_single_node()
+    return node, None if node is None else loader.construct_document(node)
+
+
 def _parse(document: str) -> tuple[_Values, dict[str, int]]:
     """Return the values, and the line of each dotted key."""
-    loaded = yaml.safe_load(document) or {}
+    root, loaded = _construct(document)
+    loaded = loaded or {}
     if not isinstance(loaded, dict):
         raise yaml.YAMLError("the file is not a mapping of sections")
     values = {
@@ -248,7 +326,7 @@ def _parse(document: str) -> tuple[_Values, dict[str, int]]:
             raise yaml.YAMLError(f"{dotted} is in line {lines[dotted]} and again in line {line}")
         lines[dotted] = line
 
-    for section, content in getattr(yaml.compose(document), "value", []):
+    for section, content in getattr(root, "value", []):
         note(section.value, section)
         for key, _ in content.value if isinstance(content, yaml.MappingNode) else []:
             note(f"{section.value}.{key.value}", key)
@@ -271,7 +349,7 @@ def _explain(path: Path, lines: dict[str, int], overrides: Mapping[str, object],
         near = _nearest(dotted)
         return ConfigError(where, "unknown key", f"did you mean {near}?" if near else "see notebook 07 for the keys")
     message = fault["msg"][0].lower() + fault["msg"][1:]
-    return ConfigError(where, f"{fault['input']!r} does not fit: {message}", "see notebook 07 for the key")
+    return ConfigError(where, f"{reprlib.repr(fault['input'])} does not fit: {message}", "see notebook 07 for the key")
 
 
 def _nearest(dotted: str) -> str | None:
@@ -280,7 +358,7 @@ def _nearest(dotted: str) -> str | None:
     near = difflib.get_close_matches(section.upper(), Config.model_fields, n=1)
     if near and not key:
         return near[0]
-    key = (key or section).lower()
+    key = (key or section).lower()[:100]
     known = sorted((name for name, _, _ in key_table()), key=lambda name: not name.startswith(section + "."))
     alike = [difflib.SequenceMatcher(None, key, name.partition(".")[2]).ratio() for name in known]
     return known[alike.index(max(alike))] if max(alike) >= 0.6 else None

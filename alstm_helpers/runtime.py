@@ -33,6 +33,14 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def total_memory() -> int | None:
+    """Return the bytes of this machine's memory, or None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
+
+
 def is_amd() -> bool:
     """Tell whether this is an x86 processor made by AMD, on which MKL needs its hint."""
     cpuinfo = Path("/proc/cpuinfo")

@@ -8,14 +8,23 @@ from contextlib import contextmanager
 
 from alstm_helpers.config import Config
 from alstm_helpers.data.dataset import Batch
+from alstm_helpers.errors import ConfigError
 from alstm_helpers.model.network import POOLINGS, AttentionLSTM
 from alstm_helpers.model.weights import apply_weights, load_arrays
-from alstm_helpers.runtime import Tensor, paddle
+from alstm_helpers.runtime import Tensor, paddle, total_memory
 
 
 def build_model(config: Config) -> AttentionLSTM:
-    """Build the network that a configuration describes, with random weights."""
+    """Build the network that a configuration describes, with random weights.
+
+    Raises:
+        ConfigError: its parameters alone take more memory than this machine has.
+    """
     section = config.MODEL
+    needed, memory = 4 * section.parameters(), total_memory()
+    if memory is not None and needed > memory:
+        problem = f"its parameters take {needed / 1e9:.0f} GB, and this machine has {memory / 1e9:.0f} GB"
+        raise ConfigError("MODEL", problem, "lower lstm_size, embedding_size, fc_sizes or num_classes")
     return POOLINGS[section.pooling](
         num_classes=section.num_classes,
         feature_dims=section.feature_dims,
