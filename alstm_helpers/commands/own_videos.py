@@ -18,16 +18,39 @@ def labels() -> None:
 @labels.command("import")
 @click.argument("sources", nargs=-1, required=True, metavar="EXPORT...")
 @click.option("--out", required=True, metavar="DIR", help="Gets annotations.csv and labels.csv.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Frames per second of labels on a timeline.")
-def labels_import(sources: tuple[str, ...], out: str, fps: float | None) -> None:
-    """Read CSV, Label Studio's JSON, or Colabeler's JSON and XML (files, or folders of them).
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True, max=1000), help="Frames per second of labels on a timeline."
+)
+@click.option("--separator", help="Between the classes in a cell. [default: ;]")
+@click.option(
+    "--label_columns",
+    multiple=True,
+    help="Columns of CSV and JSON-MIN that hold classes. [default: label, labels, class, classes, choice, choices, and"
+    " those with Label Studio's results]",
+)
+@click.option("--encoding", help="Of the files, such as gbk. [default: UTF-8, or what a byte-order mark says]")
+def labels_import(
+    sources: tuple[str, ...],
+    out: str,
+    fps: float | None,
+    separator: str | None,
+    label_columns: tuple[str, ...],
+    encoding: str | None,
+) -> None:
+    """Read tables, Label Studio's exports, Colabeler's JSON and XML, or folders of them or of class/clip.mp4.
 
-    annotations.csv is what these exports say together; labels.csv keeps the classes of earlier imports.
+    annotations.csv is what these exports say together; labels.csv keeps the classes of earlier imports. What can be
+    read in two ways is refused: `cat,dog` in a cell (--separator), plain text in Label Studio's JSON-MIN and CSV, which
+    may be a class or a comment (--label_columns).
     """
-    from alstm_helpers.own_videos.labels import import_labels
+    from alstm_helpers.own_videos.labels import ReadOptions, import_labels
 
-    found, new = import_labels(sources, out, fps=fps)
-    click.echo(f"{len(found)} clips → {Path(out, 'annotations.csv')}; new classes: {', '.join(new) or 'none'}")
+    columns = tuple(name.strip() for names in label_columns for name in names.split(",") if name.strip())
+    done = import_labels(sources, out, ReadOptions(fps, separator or None, columns, encoding))
+    for note in done.notes:
+        click.echo(note)
+    new = ", ".join(done.new_classes) or "none"
+    click.echo(f"{len(done.annotations)} clips → {Path(out, 'annotations.csv')}; new classes: {new}")
 
 
 @click.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypedDict
@@ -16,6 +18,10 @@ from alstm_helpers.files import atomic_write, read_text, require_file
 from alstm_helpers.metrics import best_classes
 
 _COLUMNS = "it needs the columns index,name, with a number in index"
+_ONCE = "list each index, from 0 up, and each name once"
+_INDEX = re.compile("[0-9]{1,7}")  # a network with ten million classes fits nowhere
+_LONGEST = 200  # characters of a class name; what is longer is a comment
+_JOINERS = "\u200c\u200d"  # the only invisible characters that spelling needs
 
 
 class Label(TypedDict):
@@ -47,16 +53,31 @@ def label_row(index: int, score: float, names: Mapping[int, str], *, digits: int
     return {"index": index, "name": names.get(index), "score": score if digits is None else round(score, digits)}
 
 
+def class_name(where: str, text: str) -> str:
+    """Return a class name in its one spelling: composed (NFC), with single spaces, and none around it.
+
+    Raises:
+        AlstmError: it is empty or too long, or has control characters or others that nobody sees.
+    """
+    name = unicodedata.normalize("NFC", text).strip()
+    hidden = [c for c in name if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in _JOINERS]
+    if hidden or not name or len(name) > _LONGEST:
+        remedy = f"use 1 to {_LONGEST} characters that can be seen, in one line"
+        raise AlstmError(where, f"{name!r} is not a class name", remedy)
+    return " ".join(name.split())
+
+
 def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
     """Read class names by index from a CSV with columns ``index,name``: ``labels.csv``, or ``vocabulary.csv``.
 
     Rows may be in any order (YouTube-8M's ``vocabulary.csv`` is not sorted); an empty name becomes ``class N``.
 
     Raises:
-        AlstmError: the file is missing, lists no class, lacks a column, or has a row without a number.
+        AlstmError: the file is missing, lists no class, lacks a column, or has a row that cannot be used.
     """
     path = require_file(path, "set INFER.class_names to labels.csv or vocabulary.csv, or to null")
-    names = {index: name.strip() or f"class {index}" for _, index, name in _rows(path)}
+    rows = [(where, index, name.strip() or f"class {index}") for where, index, name in _rows(path)]
+    names = {index: class_name(where, name) for where, index, name in rows}
     if not names:
         raise AlstmError(path, "it names no class", _COLUMNS)
     return names
@@ -66,35 +87,39 @@ def read_classes(path: str | os.PathLike[str]) -> dict[str, int]:
     """Read class indices by name from a ``labels.csv``.
 
     Raises:
-        AlstmError: the file is missing, lacks a column, has a row without a number, or a negative or repeated class.
+        AlstmError: the file is missing, lacks a column, or has a row that cannot be used or repeats a class.
     """
     path = require_file(path, "write it with `alstm labels import`")
     classes: dict[str, int] = {}
-    for number, index, name in _rows(path):
-        if index < 0 or index in classes.values() or name in classes:
-            problem = f"{index},{name} is not a new index and a new name"
-            raise AlstmError(f"{path}, row {number}", problem, "list each index, from 0 up, and each name once")
+    for where, index, text in _rows(path):
+        name = class_name(where, text)
+        if name in classes:
+            raise AlstmError(where, f"there is a class {name} already", _ONCE)
         classes[name] = index
     return classes
 
 
-def _rows(path: Path) -> Iterator[tuple[int, int, str]]:
-    """Yield the number of each row (the header is row 1), its index and its name.
+def _rows(path: Path) -> Iterator[tuple[str, int, str]]:
+    """Yield where each row is (the header is row 1), its index and its name.
 
     Raises:
-        AlstmError: not UTF-8, or a row without an index or a name.
+        AlstmError: not UTF-8, or a row without an index of its own or without a name.
     """
-    number = 1
+    seen: set[int] = set()
     try:
-        for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
-            number += 1
-            fields = {str(key).strip().lower(): value for key, value in row.items()}
-            index, name = int(fields["index"]), fields["name"]
-            if name is None:  # the row is too short
-                raise ValueError
-            yield number, index, name
-    except (KeyError, TypeError, ValueError, csv.Error):
-        raise AlstmError(f"{path}, row {number}", "no index or no name", _COLUMNS) from None
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    except csv.Error as error:
+        raise AlstmError(path, f"not readable as a table ({error})", _COLUMNS) from None
+    for number, row in enumerate(rows, 2):
+        where = f"{path}, row {number}"
+        fields = {str(key).strip().lower(): value for key, value in row.items()}
+        index, name = fields.get("index"), fields.get("name")
+        if index is None or name is None:
+            raise AlstmError(where, "no index or no name", _COLUMNS)
+        if not _INDEX.fullmatch(index.strip()) or int(index) in seen:
+            raise AlstmError(where, f"{index.strip() or 'nothing'} is not a new index", _ONCE)
+        seen.add(int(index))
+        yield where, int(index), name
 
 
 def write_classes(path: str | os.PathLike[str], classes: Mapping[str, int]) -> None:

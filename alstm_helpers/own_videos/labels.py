@@ -2,10 +2,11 @@
 
 Input:
 
-* CSV: ``video,labels`` (several labels per cell, separated by ``;``, or several rows per video), with ``start,end`` in
-  seconds where a label belongs to a part of the video;
-* Label Studio's exports JSON and JSON-MIN: choices, taxonomies, labels of regions, and labels on the timeline;
-* 精灵标注助手 (Colabeler): its JSON and its XML, one file per video, or a folder of them.
+* tables: ``video,labels`` (several labels per cell, separated by ``;``, or several rows per video), with ``start,end``
+  in seconds where a label belongs to a part of the video; commas, semicolons or tabs between the cells;
+* Label Studio's exports JSON, JSON-MIN, CSV and TSV: choices, taxonomies, labels of regions, and of the timeline;
+* 精灵标注助手 (Colabeler): its JSON and its XML, one file per video;
+* a folder of such files, or of folders ``class/clip.mp4``.
 
 Output: ``annotations.csv``, in the first of these forms, and ``labels.csv`` (``index,name``). A class keeps its index:
 a later import appends new classes.
@@ -15,60 +16,109 @@ from __future__ import annotations
 
 import csv
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
-from alstm_helpers.data.class_names import read_classes, write_classes
+from alstm_helpers.data.class_names import class_name, read_classes, write_classes
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, require_file
-from alstm_helpers.own_videos.label_formats import READERS
-from alstm_helpers.own_videos.label_formats.annotation import SEPARATOR, Annotation, Found, Place
+from alstm_helpers.files import atomic_write, claimed, require_file
+from alstm_helpers.own_videos.label_formats import EXPORTS, READERS
+from alstm_helpers.own_videos.label_formats.annotation import (
+    SEPARATOR,
+    Annotation,
+    Found,
+    Note,
+    Place,
+    ReadOptions,
+    seconds,
+)
+from alstm_helpers.own_videos.label_formats.folders import read_folders
+from alstm_helpers.own_videos.label_formats.locations import video_name, video_path
 
-__all__ = ["Annotation", "import_labels", "read_annotations"]
+__all__ = ["Annotation", "Imported", "ReadOptions", "import_labels", "read_annotations", "read_imported"]
+
+_PATIENCE = 10  # seconds to wait for another import into the same folder
 
 
-def read_annotations(source: str | os.PathLike[str], fps: float | None = None) -> list[Annotation]:
+class Imported(NamedTuple):
+    """What an import found: the annotations, the names of the new classes, and notes on what was odd or left out."""
+
+    annotations: list[Annotation]
+    new_classes: list[str]
+    notes: list[str]
+
+
+def read_annotations(source: str | os.PathLike[str], options: ReadOptions | None = None) -> list[Annotation]:
     """Return the annotations of a file, or of all files in a folder; rows about the same part become one annotation.
 
     Args:
-        source: a ``.csv``, ``.json`` or ``.xml`` file, or a folder of them.
-        fps: frames per second, where labels on a timeline are counted in frames, as in Label Studio.
+        source: a table, a ``.json`` or an ``.xml`` file, a folder of them, or one of folders of clips.
+        options: how to read it.
 
     Raises:
-        AlstmError: an export is damaged or contradictory; the message names the file and the row or task.
+        AlstmError: an export is damaged, ambiguous or contradictory; the message names the file and the row or task.
     """
-    source = Path(source)
+    return _read_source(Path(source), options or ReadOptions())[0]
+
+
+def read_imported(folder: str | os.PathLike[str]) -> list[Annotation]:
+    """Return the annotations that :func:`import_labels` wrote to a folder.
+
+    Raises:
+        AlstmError: there are none, or they cannot be read.
+    """
+    path = require_file(Path(folder, "annotations.csv"), "write it with `alstm labels import`")
+    return read_annotations(path, ReadOptions(separator=SEPARATOR))
+
+
+def _read_source(source: Path, options: ReadOptions) -> tuple[list[Annotation], list[str]]:
+    """Return the annotations of an export, and notes."""
     found: list[Annotation] = []
+    noted: dict[str, list[Place]] = {}
     paths: dict[str, str] = {}
-    for path in _files(source):
-        for place, annotation in _read(path, fps):
-            checked = _checked(place, annotation)
-            other = paths.setdefault(checked.video, annotation.video)
-            if other != annotation.video:
-                problem = f"{other} and {annotation.video} have the same file name"
-                raise place.error(problem, "give every video file a name of its own")
-            found.append(checked)
+    for place, each in _read(source, options):
+        if isinstance(each, Note):
+            noted.setdefault(each.text, []).append(place)
+            continue
+        checked, path = _checked(place, each), video_path(each.video)
+        other = paths.setdefault(checked.video, path)
+        if other != path:
+            problem = f"{other} and {path} have the same file name"
+            raise place.error(problem, "give every video file a name of its own")
+        found.append(checked)
+    notes = [f"{places[0]}: {text}" + _as_often(len(places)) for text, places in noted.items()]
     if not found:
-        raise AlstmError(source, "it labels no video", "label some, and export again")
-    return _merged(found)
+        raise AlstmError(source, "it labels no video", "; ".join([*notes[:1], "label some, and export again"]))
+    return _merged(found), notes
 
 
-def _files(source: Path) -> list[Path]:
+def _as_often(times: int) -> str:
+    return f" ({times} times)" if times > 1 else ""
+
+
+def _read(source: Path, options: ReadOptions) -> Found:
+    """Yield what the files of an export say."""
     if not source.is_dir():
-        return [require_file(source, "check the path of the export")]
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() in READERS)
+        yield from _read_file(require_file(source, "check the path of the export"), options)
+        return
+    files = sorted(path for path in source.iterdir() if path.suffix.lower() in EXPORTS)
+    if not files and not any(path.is_dir() for path in source.iterdir()):
+        problem = f"no {', '.join(EXPORTS[:-1])} or {EXPORTS[-1]} file in this folder"
+        raise AlstmError(source, problem, "name the folder of the export, or one with a folder of clips for each class")
+    for path in files:
+        yield from _read_file(path, options)
     if not files:
-        raise AlstmError(source, "no .csv, .json or .xml file in this folder", "name the folder of the export")
-    return files
+        yield from read_folders(source)
 
 
-def _read(path: Path, fps: float | None) -> Found:
+def _read_file(path: Path, options: ReadOptions) -> Found:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         problem = f"unknown format, with the suffix {path.suffix or '(none)'}"
         raise AlstmError(path, problem, "export CSV, JSON or XML")
-    return reader(path, fps)
+    return reader(path, options)
 
 
 def _checked(place: Place, annotation: Annotation) -> Annotation:
@@ -77,13 +127,15 @@ def _checked(place: Place, annotation: Annotation) -> Annotation:
     Raises:
         AlstmError: it names no video, or its labels or times are impossible.
     """
-    video = annotation.video.strip().replace("\\", "/").rpartition("/")[2]
-    if not video:
+    video = video_name(annotation.video)
+    if not video.strip("."):
         raise place.error("it names no video", "give the name of the video file")
-    labels = tuple(label for label in (name.strip() for name in annotation.labels) if label)
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in video):
+        raise place.error(f"{video!r} is not a file name", "rename the file, without control characters")
+    labels = tuple(class_name(str(place), label) for label in annotation.labels if label.strip())
     for label in labels:
-        if SEPARATOR in label or not label.isprintable():
-            raise place.error(f"{label!r} is not a class name", f"use printable characters without {SEPARATOR}")
+        if SEPARATOR in label:
+            raise place.error(f"{label!r} is not a class name", f"{SEPARATOR} separates classes: use another character")
     _check_times(place, annotation.start, annotation.end)
     return annotation._replace(video=video, labels=labels)
 
@@ -93,8 +145,8 @@ def _check_times(place: Place, start: float | None, end: float | None) -> None:
         return
     if start is None or end is None:
         raise place.error("only one of start and end is given", "give both, or neither")
-    if not 0 <= start < end < 1e6:
-        raise place.error(f"{start:g} to {end:g} s is not a part of a video", "start must be below end")
+    if not 0 <= start < end < 1e6 or seconds(start) == seconds(end):
+        raise place.error(f"{seconds(start)} to {seconds(end)} s is not a part of a video", "start must be below end")
 
 
 def _merged(found: Iterable[Annotation]) -> list[Annotation]:
@@ -115,30 +167,37 @@ def _position(annotation: Annotation) -> tuple[str, float, float]:
 
 
 def import_labels(
-    sources: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], *, fps: float | None = None
-) -> tuple[list[Annotation], list[str]]:
+    sources: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str], options: ReadOptions | None = None
+) -> Imported:
     """Write ``out/annotations.csv`` and ``out/labels.csv``; existing classes keep their indices.
 
     Args:
         sources: exports, see :func:`read_annotations`.
         out: folder.
-        fps: frames per second of labels on a timeline.
-
-    Returns:
-        The annotations, and the names of the new classes.
+        options: how to read the exports.
 
     Raises:
         AlstmError: an export cannot be used; then nothing is written.
+        FolderInUse: another import keeps writing to the folder.
     """
-    out = Path(out)
-    found = _merged(each for source in sources for each in read_annotations(source, fps))
+    read = [_read_source(Path(source), options or ReadOptions()) for source in sources]
+    found = _merged(each for annotations, _ in read for each in annotations)
+    labels = {label for each in found for label in each.labels}
+    _check_case(sources[-1], sorted(labels))
+    with claimed(Path(out), wait=_PATIENCE):
+        new = _write(Path(out), found, labels)
+    return Imported(found, new, [note for _, notes in read for note in notes])
+
+
+def _write(out: Path, found: Iterable[Annotation], labels: set[str]) -> list[str]:
+    """Write both files, the classes first, as the annotations name them; return the new classes."""
     classes = read_classes(out / "labels.csv") if (out / "labels.csv").exists() else {}
-    new = sorted({label for each in found for label in each.labels} - set(classes))
-    _check_case(sources[-1], [*classes, *new])
+    new = sorted(labels - set(classes))
+    _check_case(out / "labels.csv", [*classes, *new])
+    write_classes(out / "labels.csv", _extended(classes, new))
     with atomic_write(out / "annotations.csv", "w") as file:
         _write_rows(file, found)
-    write_classes(out / "labels.csv", _extended(classes, new))
-    return found, new
+    return new
 
 
 def _check_case(source: str | os.PathLike[str], names: Iterable[str]) -> None:
@@ -160,5 +219,4 @@ def _write_rows(file: IO[str], found: Iterable[Annotation]) -> None:
     table = csv.writer(file, lineterminator="\n")
     table.writerow(("video", "start", "end", "labels"))
     for each in found:
-        times = ["" if time is None else f"{time:g}" for time in (each.start, each.end)]
-        table.writerow((each.video, *times, SEPARATOR.join(each.labels)))
+        table.writerow((each.video, seconds(each.start), seconds(each.end), SEPARATOR.join(each.labels)))

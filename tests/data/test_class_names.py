@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from alstm_helpers.data.class_names import best_labels, read_class_names, read_classes, write_classes
+from alstm_helpers.data.class_names import best_labels, class_name, read_class_names, read_classes, write_classes
 from alstm_helpers.errors import AlstmError
 
 # --- names by index ---------------------------------------------------------------------------------------------
@@ -48,10 +50,7 @@ def test_names_of_the_real_vocabulary(real_data):
     assert all(name == name.strip() and name for name in names.values())
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["index,label\n0,Game\n", "Game,0\n", "index,name\n0,Game\nfirst,Vehicle\n", "index,name\n0,Game\n1\n"],
-)
+@pytest.mark.parametrize("text", ["index,label\n0,Game\n", "Game,0\n1,Vehicle\n", "index,name\n0,Game\n1\n"])
 def test_a_table_without_index_or_name_is_refused(tmp_path, text):
     with pytest.raises(AlstmError, match=r"names\.csv.*index,name"):
         names_of(tmp_path, text)
@@ -59,7 +58,7 @@ def test_a_table_without_index_or_name_is_refused(tmp_path, text):
 
 def test_the_row_at_fault_is_named(tmp_path):
     with pytest.raises(AlstmError, match=r"(row|line) 4"):
-        names_of(tmp_path, "index,name\n0,Game\n0,Game again\nx,Vehicle\n")
+        names_of(tmp_path, "index,name\n0,Game\n1,Game\nx,Vehicle\n")
 
 
 def test_a_table_in_another_encoding_is_refused(tmp_path):
@@ -86,12 +85,23 @@ def test_classes_are_read_as_they_were_written(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("index,name\n0,a\n0,b\n", "row 3: 0,b is not a new index and a new name"),
-        ("index,name\n0,a\n1,a\n", "row 3: 1,a is not a new index and a new name"),
-        ("index,name\n-1,a\n", "row 2: -1,a is not a new index and a new name"),
+        ("index,name\n0,a\n0,b\n", "row 3: 0 is not a new index"),
+        ("index,name\n0,a\n1,a\n", "row 3: there is a class a already"),
+        ("index,name\n0,é\n1, e\u0301 \n", "row 3: there is a class é already"),
+        ("index,name\n-1,a\n", "row 2: -1 is not a new index"),
+        ("index,name\n99999999,a\n", "row 2: 99999999 is not a new index"),
+        ("index,name\n1_0,a\n", "row 2: 1_0 is not a new index"),
+        ("index,name\n,a\n", "row 2: nothing is not a new index"),
+        ("index;name\n0;a\n", "row 2: no index or no name"),
         ("name\na\n", "row 2: no index or no name"),
         ("index,name\n0,a\n1\n", "row 3: no index or no name"),
-        ("index,name\nx,a\n", "row 2: no index or no name"),
+        ("index,name\nx,a\n", "row 2: x is not a new index"),
+        ("index,name\n0,\n", "row 2: '' is not a class name"),
+        ("index,name\n0,a\x1b[31mb\n", "row 2: 'a\\x1b[31mb' is not a class name"),
+        ("index,name\n0,a\u200bb\n", "row 2: 'a\\u200bb' is not a class name"),
+        ('index,name\n0,"a\nb"\n', "row 2: 'a\\nb' is not a class name"),
+        (f"index,name\n0,{'a' * 201}\n", "row 2: 'aaaa"),
+        (f"index,name\n0,{'a' * 200_000}\n", "not readable as a table"),
     ],
 )
 def test_a_list_of_classes_that_cannot_be_used(tmp_path, text, says):
@@ -99,7 +109,22 @@ def test_a_list_of_classes_that_cannot_be_used(tmp_path, text, says):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(AlstmError) as caught:
         read_classes(path)
-    assert str(caught.value).startswith(f"{path}, {says}; ")
+    assert re.match(rf"{re.escape(str(path))}[,:] {re.escape(says)}.*; .", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (" cat ", "cat"),
+        ("black\u00a0\u3000 cat", "black cat"),
+        ("cafe\u0301", "café"),
+        ("=1+2", "=1+2"),
+        ("👩\u200d🚒", "👩\u200d🚒"),
+        ("a" * 200, "a" * 200),
+    ],
+)
+def test_a_class_name_has_one_spelling(text, name):
+    assert class_name("here", text) == name
 
 
 # --- labels of a video ------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from alstm_helpers.data.class_names import read_classes
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.labels import Annotation, import_labels, read_annotations
+from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.files import claimed
+from alstm_helpers.own_videos.labels import Annotation, ReadOptions, import_labels, read_annotations
 
 
 def write(path, text, encoding="utf-8"):
@@ -56,7 +58,7 @@ def test_csv_of_parts(tmp_path):
         ("video,start,end,label\na.mp4,3,,cat\n", "row 2: only one of start and end is given"),
         ("video,start,end,label\na.mp4,5,3,cat\n", "row 2: 5 to 3 s is not a part of a video"),
         ("video,start,end,label\na.mp4,soon,9,cat\n", "row 2: 'soon' is not a time"),
-        ("video,start,end,label\na.mp4,nan,nan,cat\n", "row 2: nan to nan s is not a part"),
+        ("video,start,end,label\na.mp4,nan,nan,cat\n", "row 2: 'nan' is not a time"),
         (
             "video,labels\nx/a.mp4,cat\ny/a.mp4,dog\n",
             "row 3: x/a.mp4 and y/a.mp4 have the same file name; give",
@@ -122,13 +124,13 @@ def test_label_studio_timeline_and_regions(tmp_path):
     box = {"type": "videorectangle", "value": {"framesCount": 100, "sequence": [{"frame": 1}], "labels": ["car"]}}
     tree = {"type": "taxonomy", "value": {"taxonomy": [["animal", "bird"]]}}
     path = write(tmp_path / "p.json", [task(timeline, sound, box, tree)])
-    assert read_annotations(path, fps=25) == [
+    assert read_annotations(path, ReadOptions(fps=25)) == [
         Annotation("a.mp4", ("bird", "car")),
         Annotation("a.mp4", ("cat",), 1.0, 3.0),
         Annotation("a.mp4", ("bark",), 1.5, 2.5),
         Annotation("a.mp4", ("cat",), 4.0, 5.0),
     ]
-    with pytest.raises(AlstmError, match=r"task 1: its labels on the timeline are counted in frames; .* --fps 25"):
+    with pytest.raises(AlstmError, match=r"task 1, .*: its labels on the timeline are counted in frames; .* --fps 25"):
         read_annotations(path)
 
 
@@ -140,7 +142,7 @@ def test_label_studio_min(tmp_path):
         {"video": "c.mp4", "id": 3, "annotator": 1,
          "part": [{"ranges": [{"start": 1, "end": 10}], "timelinelabels": ["dog"]}]},
     ]  # fmt: skip
-    assert read_annotations(write(tmp_path / "p.json", document), fps=10) == [
+    assert read_annotations(write(tmp_path / "p.json", document), ReadOptions(fps=10)) == [
         Annotation("a.mp4", ("cat", "dog")),
         Annotation("b.mp4", ("cat",)),
         Annotation("c.mp4", ("dog",), 0.0, 1.0),
@@ -226,7 +228,8 @@ def test_classes_keep_their_index(tmp_path):
     out = tmp_path / "labels 标签"
     first = write(tmp_path / "1.csv", "video,labels\na.mp4,dog;ant\n")
     second = write(tmp_path / "2.csv", "video,labels\nb.mp4,bee;dog\nc.mp4,ape\n")
-    found, new = import_labels([first], out)
+    found, new, notes = import_labels([first], out)
+    assert notes == []
     assert new == ["ant", "dog"] and found == [Annotation("a.mp4", ("ant", "dog"))]
     assert import_labels([second], out)[1] == ["ape", "bee"]
     assert import_labels([first, second], out)[1] == []
@@ -244,6 +247,31 @@ def test_the_output_can_be_imported_again(tmp_path):
     assert lines == ["video,start,end,labels", "a.mp4,3,5.5,cat", "b.mp4,,,music;烹饪", "c.mp4,,,"]
 
 
+def test_two_imports_at_once_lose_no_class(tmp_path):
+    """Whoever comes second waits, and goes on from the classes of the first."""
+    exports = [write(tmp_path / f"{n}.csv", f"video,labels\n{n}.mp4,class {n}\n") for n in range(8)]
+    with ThreadPoolExecutor(len(exports)) as threads:
+        list(threads.map(lambda export: import_labels([export], tmp_path / "out"), exports))
+    classes = read_classes(tmp_path / "out" / "labels.csv")
+    assert sorted(classes.items()) == [(f"class {n}", classes[f"class {n}"]) for n in range(8)]
+    assert sorted(classes.values()) == list(range(8))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotations.csv", "labels.csv"]
+
+
+def test_an_import_that_never_ends_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("alstm_helpers.own_videos.labels._PATIENCE", 0)
+    with claimed(tmp_path / "out"), pytest.raises(FolderInUse, match="out: another run is writing here; wait until"):
+        import_labels([write(tmp_path / "l.csv", "video,labels\na.mp4,cat\n")], tmp_path / "out")
+
+
+def test_classes_are_there_before_the_annotations_that_name_them(tmp_path, monkeypatch):
+    """A run that is killed between both leaves classes without a video, which do no harm."""
+    monkeypatch.setattr("alstm_helpers.own_videos.labels._write_rows", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        import_labels([write(tmp_path / "l.csv", "video,labels\na.mp4,cat\n")], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.csv"]
+
+
 def test_classes_that_differ_only_in_case_are_a_mistake(tmp_path):
     path = write(tmp_path / "l.csv", "video,labels\na.mp4,Cat\nb.mp4,cat\n")
     with pytest.raises(AlstmError, match="'Cat' and 'cat' differ only in case; spell each class in one way"):
@@ -252,10 +280,10 @@ def test_classes_that_differ_only_in_case_are_a_mistake(tmp_path):
 
 
 def test_other_sources(tmp_path):
-    with pytest.raises(AlstmError, match=r"unknown format, with the suffix \.txt"):
-        read_annotations(write(tmp_path / "a.txt", "x"))
+    with pytest.raises(AlstmError, match=r"unknown format, with the suffix \.doc"):
+        read_annotations(write(tmp_path / "a.doc", "x"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AlstmError, match=r"no \.csv, \.json or \.xml file in this folder"):
+    with pytest.raises(AlstmError, match=r"no \.csv, \.tsv, \.json or \.xml file in this folder"):
         read_annotations(tmp_path / "empty")
 
 

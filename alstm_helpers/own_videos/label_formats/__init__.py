@@ -12,36 +12,51 @@ from pathlib import Path
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_text
 from alstm_helpers.own_videos.label_formats import colabeler, label_studio
-from alstm_helpers.own_videos.label_formats.annotation import Document, Found, Place, Reader
-from alstm_helpers.own_videos.label_formats.tables import read_csv
+from alstm_helpers.own_videos.label_formats.annotation import (
+    ENCODING_REMEDY,
+    Document,
+    Found,
+    Place,
+    Reader,
+    ReadOptions,
+)
+from alstm_helpers.own_videos.label_formats.tables import read_table
 
 
-def read_json(path: Path, fps: float | None) -> Found:
+def read_json(path: Path, options: ReadOptions) -> Found:
     """Yield the annotations of an export by Label Studio (JSON, JSON-MIN) or Colabeler.
 
     Raises:
         AlstmError: the file is not JSON, or a task in it is of neither form.
     """
+    text = read_text(path, ENCODING_REMEDY, options.encoding)
     try:
-        document = json.loads(read_text(path))
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise AlstmError(path, f"not readable as JSON ({error})", "export it again") from None
     if isinstance(document, dict) and "path" in document:
-        yield from colabeler.read_document(Place(path, colabeler.WHOLE_FILE), document)
+        yield from colabeler.read_document(Place(path, ""), document)
         return
+    minimal: list[tuple[Place, Document]] = []
     for number, task in enumerate(document if isinstance(document, list) else [document], 1):
         place = Place(path, f"task {number}")
         if not isinstance(task, dict):
             raise place.error(f"it is of type {type(task).__name__}", "export Label Studio's JSON")
-        yield from _read_task(place, task, fps)
+        if "path" in task and "outputs" in task:
+            yield from colabeler.read_document(place, task)
+        elif task.keys() & {"annotations", "completions"} or isinstance(task.get("data"), dict):
+            yield from label_studio.read_task(place, task, options)
+        else:
+            minimal.append((place, task))
+    if minimal:
+        yield from label_studio.read_min(path, minimal, options)
 
 
-def _read_task(place: Place, task: Document, fps: float | None) -> Found:
-    if "path" in task and "outputs" in task:
-        return colabeler.read_document(place, task)
-    if "annotations" in task or "completions" in task:
-        return label_studio.read_task(place, task, fps)
-    return label_studio.read_min_task(place, task, fps)
-
-
-READERS: dict[str, Reader] = {".csv": read_csv, ".json": read_json, ".xml": colabeler.read_xml}
+READERS: dict[str, Reader] = {
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".txt": read_table,  # as Excel calls its "Unicode text"
+    ".json": read_json,
+    ".xml": colabeler.read_xml,
+}
+EXPORTS = tuple(suffix for suffix in READERS if suffix != ".txt")  # in a folder, .txt may be anything

@@ -1,4 +1,4 @@
-"""What every reader of labels yields: an annotation, and the place in the file that it comes from."""
+"""What every reader of labels is told and yields: annotations and notes, each with the place that it comes from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 from alstm_helpers.errors import AlstmError
 
 SEPARATOR = ";"  # between the labels in a cell
+LABELS = ("labels", "label", "class", "classes", "choice", "choices", "标签", "类别")  # columns of class names
+ENCODING_REMEDY = "save it as UTF-8 (in Excel: CSV UTF-8), or say what it is in, such as --encoding gbk"
 Document: TypeAlias = dict[str, Any]  # a JSON object, as json.loads gives it
 
 
@@ -29,7 +31,36 @@ class Annotation(NamedTuple):
     @property
     def video_id(self) -> str:
         """The id of its record: the stem, followed by the seconds if it is a part."""
-        return self.stem if self.start is None else f"{self.stem}@{self.start:g}-{self.end:g}"
+        return self.stem if self.start is None else f"{self.stem}@{seconds(self.start)}-{seconds(self.end)}"
+
+
+def seconds(time: float | None) -> str:
+    """Return a time as text: six digits, or milliseconds where that is more; nothing for None."""
+    return "" if time is None else f"{time:.9g}" if time >= 1000 else f"{time:g}"
+
+
+class Note(NamedTuple):
+    """Something that the user should know, though it stops nothing; ``left_out`` if a label was left out."""
+
+    text: str
+    left_out: bool = False
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user says about exports of labels.
+
+    Args:
+        fps: frames per second, where times are counted in frames.
+        separator: between the labels in a cell; None is ``;``, but other separators in a cell are refused.
+        columns: that hold class names; none is those with the usual names, and in exports those with results.
+        encoding: of the files; None is UTF-8, or what a byte-order mark says.
+    """
+
+    fps: float | None = None
+    separator: str | None = None
+    columns: tuple[str, ...] = ()
+    encoding: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,16 +69,57 @@ class Place:
 
     Args:
         path: of the file.
-        where: the row or task in it, such as ``row 3``.
+        where: the row or task in it, such as ``row 3``; empty for the file.
     """
 
     path: Path
     where: str
 
+    def __str__(self) -> str:
+        return f"{self.path}, {self.where}" if self.where else str(self.path)
+
+    def at(self, field: str) -> Place:
+        """Return the place of a field in this one."""
+        return Place(self.path, f"{self.where}, {field}" if self.where else field)
+
     def error(self, problem: str, remedy: str) -> AlstmError:
         """Return an error about this place."""
-        return AlstmError(f"{self.path}, {self.where}", problem, remedy)
+        return AlstmError(str(self), problem, remedy)
+
+    def wrong_type(self, value: object, wanted: str) -> AlstmError:
+        """Return an error about a value of an export that is of another type than the tool writes."""
+        found = "null" if value is None else f"of type {type(value).__name__}"
+        return self.error(f"it is {found}, not {wanted}", "export it again, in full")
 
 
-Found: TypeAlias = Iterator[tuple[Place, Annotation]]
-Reader: TypeAlias = Callable[[Path, float | None], Found]  # the file, and frames per second of labels on a timeline
+Found: TypeAlias = Iterator[tuple[Place, Annotation | Note]]
+Reader: TypeAlias = Callable[[Path, ReadOptions], Found]
+
+
+def objects(place: Place, field: str, value: object) -> Iterator[tuple[Place, Document]]:
+    """Yield the objects of a list, each with its place.
+
+    Raises:
+        AlstmError: it is not a list of objects.
+    """
+    if not isinstance(value, list):
+        raise place.at(field).wrong_type(value, "a list")
+    for number, item in enumerate(value):
+        here = place.at(f"{field}[{number}]")
+        if not isinstance(item, dict):
+            raise here.wrong_type(item, "an object")
+        yield here, item
+
+
+def class_names(place: Place, value: object) -> tuple[str, ...]:
+    """Return the class names in a result: one, a list of them, or a list of paths in a tree, of which the last step.
+
+    Raises:
+        AlstmError: it is something else.
+    """
+    names = value if isinstance(value, list) else [value]
+    last = [name[-1] if isinstance(name, list) and name else name for name in names]
+    for name in last:
+        if not isinstance(name, str | int) or isinstance(name, bool):
+            raise place.wrong_type(name, "a class name")
+    return tuple(str(name) for name in last)

@@ -1,72 +1,185 @@
-"""Read labels from CSV tables."""
+"""Read labels from tables: CSV, with commas, semicolons or tabs between the cells, and Label Studio's CSV and TSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_text
-from alstm_helpers.own_videos.label_formats.annotation import SEPARATOR, Annotation, Found, Place
+from alstm_helpers.own_videos.label_formats import label_studio
+from alstm_helpers.own_videos.label_formats.annotation import (
+    ENCODING_REMEDY,
+    LABELS,
+    SEPARATOR,
+    Annotation,
+    Found,
+    Note,
+    Place,
+    ReadOptions,
+)
 
 _COLUMNS = {
     "video": ("video", "file", "filename", "path", "clip", "视频"),
-    "labels": ("labels", "label", "class", "classes", "标签", "类别"),
     "start": ("start", "begin", "from", "开始"),
     "end": ("end", "stop", "to", "结束"),
 }
+_DELIMITERS = (",", ";", "\t")
+_OTHER_SEPARATORS = re.compile("[;,|；，、]")  # what people write between labels
+_TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", re.ASCII)  # hours, minutes, seconds
+_TIMECODE = re.compile(r"(\d+):(\d+):(\d+):(\d+)", re.ASCII)  # hours, minutes, seconds, frames
 
 
-def read_csv(path: Path, fps: float | None) -> Found:
-    """Yield the annotation of each row; ``fps`` has no effect.
+@dataclass(frozen=True)
+class _Table:
+    """The rows of a table below its header, whose number is that of the first of them minus one."""
+
+    path: Path
+    delimiter: str
+    header: list[str]
+    rows: list[tuple[Place, list[str]]]
+
+
+def read_table(path: Path, options: ReadOptions) -> Found:
+    """Yield the annotation of each row.
 
     Raises:
-        AlstmError: a column is missing, or a row has too many cells or an unreadable time.
+        AlstmError: a column is missing, a row has too many cells or an unreadable time, or its labels are ambiguous.
     """
-    rows = csv.reader(io.StringIO(read_text(path), newline=""))
-    header = [name.strip().lower() for name in next(rows, [])]
-    columns = _find_columns(path, header)
-    for number, row in enumerate(rows, 2):
-        if any(cell.strip() for cell in row):
-            place = Place(path, f"row {number}")
-            _check_width(place, row, header)
-            yield place, _annotation(place, {name: row[index].strip() for name, index in columns.items()})
+    table = _table(path, options)
+    for place, row in table.rows:
+        _check_width(place, row, table.header)
+    if label_studio.is_export(table.header):
+        tasks = [(place, dict(zip(table.header, map(_json, row), strict=True))) for place, row in table.rows]
+        yield from label_studio.read_min(path, tasks, options)
+        return
+    columns, label_columns = _find_columns(table.header, options)
+    if len(label_columns) > 1 and not options.columns:
+        names = [table.header[index] for index in label_columns]
+        problem = f"the classes are in {' or '.join(names)}, or in both"
+        raise AlstmError(path, problem, f"say which: --label_columns {names[0]}, or {','.join(names)}")
+    for place, row in table.rows:
+        cells = {name: row[index].strip() for name, index in columns.items()}
+        if table.delimiter != ",":  # where the comma is no delimiter, it is Excel's decimal sign
+            cells |= {name: cells[name].replace(",", ".") for name in ("start", "end") if name in cells}
+        yield from _annotations(place, cells, [row[index].strip() for index in label_columns], options)
 
 
-def _find_columns(path: Path, header: Sequence[str]) -> dict[str, int]:
-    """Return where the columns are, by the first of their names in the header; ``start`` and ``end`` may be missing."""
-    columns: dict[str, int] = {}
-    for index, name in enumerate(header):
-        for column, names in _COLUMNS.items():
-            if name in names:
-                columns.setdefault(column, index)
-    if not {"video", "labels"} <= columns.keys():
-        problem = f"its columns are {', '.join(header) or 'none'}"
-        raise AlstmError(path, problem, "begin it with video,labels or video,start,end,label")
-    return columns
+def _table(path: Path, options: ReadOptions) -> _Table:
+    """Split a table at the delimiter that gives it the columns it needs."""
+    text = read_text(path, ENCODING_REMEDY, options.encoding)
+    said, first = re.match(r"sep=([,;\t|])\n", text), 1  # Excel's way to name the delimiter
+    if said:
+        text, first = text[said.end() :], 2
+    for delimiter in said[1] if said else _DELIMITERS:
+        try:
+            header, *rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) or [[]]
+        except csv.Error as error:
+            raise AlstmError(path, f"not readable as a table ({error})", "export it again") from None
+        header = [name.strip() if label_studio.is_export(header) else name.strip().lower() for name in header]
+        if label_studio.is_export(header) or all(_find_columns(header, options)):
+            numbered = [(Place(path, f"row {n}"), row) for n, row in enumerate(rows, first + 1)]
+            return _Table(path, delimiter, header, [row for row in numbered if any(cell.strip() for cell in row[1])])
+    problem = f"its columns are {text.partition(chr(10))[0].lower() or 'none'}"
+    labels = options.columns[0] if options.columns else "labels"
+    raise AlstmError(path, problem, f"begin it with video,{labels} or video,start,end,{labels}")
+
+
+def _find_columns(header: Sequence[str], options: ReadOptions) -> tuple[dict[str, int], list[int]]:
+    """Return where the columns are, by the first of their names in the header, and where those of labels are.
+
+    There is none of labels, or no column at all, if the table lacks what it needs.
+    """
+    columns = {column: at[0] for column, names in _COLUMNS.items() if (at := _places(header, names))}
+    chosen = [name.lower() for name in options.columns]
+    labels = _places(header, chosen) if chosen else _places(header, LABELS)
+    return (columns if "video" in columns else {}), labels
+
+
+def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
+    return [index for index, name in enumerate(header) if name in names]
 
 
 def _check_width(place: Place, row: Sequence[str], header: Sequence[str]) -> None:
     if len(row) != len(header):
         problem = f"it has {len(row)} cells, the header {len(header)}"
-        raise place.error(problem, f"several labels go into one cell, with {SEPARATOR} between")
+        raise place.error(problem, f'several labels go into one cell: "cat{SEPARATOR}dog"')
 
 
-def _annotation(place: Place, cells: Mapping[str, str]) -> Annotation:
-    start, end = (_seconds(place, cells.get(column, "")) for column in ("start", "end"))
-    return Annotation(cells["video"], tuple(cells["labels"].split(SEPARATOR)), start, end)
+def _json(cell: str) -> object:
+    """Return the value of a cell of Label Studio's CSV: JSON, or text as it is."""
+    if not cell.lstrip().startswith(("{", "[")):
+        return cell.strip()
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell.strip()
 
 
-def _seconds(place: Place, text: str) -> float | None:
-    """Return the seconds of ``12.5`` or ``1:02:03.5``, None for an empty text."""
+def _annotations(place: Place, cells: Mapping[str, str], labels: Sequence[str], options: ReadOptions) -> Found:
+    start, end = (_seconds(place, cells.get(column, ""), options.fps) for column in ("start", "end"))
+    row = Annotation(cells["video"], (), start, end)
+    found: list[tuple[Place, Annotation | Note]] = []
+    for cell in labels:
+        if cell.startswith(("{", "[")):
+            found += _result(place, row, cell, options)
+        else:
+            found.append((place, row._replace(labels=tuple(_split(place, cell, options.separator)))))
+    if not any(isinstance(each, Note) and each.left_out for _, each in found):
+        yield place, row
+    yield from found
+
+
+def _result(place: Place, row: Annotation, cell: str, options: ReadOptions) -> Found:
+    """Yield the labels in a result, or in several, that Label Studio wrote to a cell as JSON."""
+    value = _json(cell)
+    if isinstance(value, str):
+        raise place.error(f"{value!r} is neither JSON nor a class name", "write cat, or cat;dog")
+    for item in value if isinstance(value, list) else [value]:
+        for here, found in label_studio.read_result(place, row.video, item, options):
+            if isinstance(found, Annotation) and found.start is None:
+                found = found._replace(start=row.start, end=row.end)
+            yield here, found
+
+
+def _split(place: Place, cell: str, separator: str | None) -> list[str]:
+    """Return the labels in a cell.
+
+    Raises:
+        AlstmError: it has a separator that is not the usual one; the message says both readings.
+    """
+    others = sorted(set(_OTHER_SEPARATORS.findall(cell)) - {SEPARATOR})
+    if separator is None and others:
+        parts = [part.strip() for part in re.split(f"[{''.join(others)}]", cell)]
+        problem = f"{cell!r} is one class, or the {len(parts)} classes {' and '.join(map(repr, parts))}"
+        raise place.error(problem, f'say which: --separator "{SEPARATOR}" for one class, "{others[0]}" for several')
+    return cell.split(separator or SEPARATOR)
+
+
+def _seconds(place: Place, text: str, fps: float | None) -> float | None:
+    """Return the seconds of ``12.5``, ``1:02``, ``1:02:03.5`` or a timecode, None for an empty text."""
     if not text:
         return None
-    total = 0.0
-    try:
-        for part in text.split(":"):
-            total = 60 * total + float(part)
-    except ValueError:
-        raise place.error(f"{text!r} is not a time", "write seconds, or hours:minutes:seconds") from None
-    return total
+    if code := _TIMECODE.fullmatch(text):
+        return _seconds_of_timecode(place, text, [int(part[:9]) for part in code.groups()], fps)
+    found = _TIME.fullmatch(text)
+    hours, minutes, seconds = (float(part or 0) for part in found.groups()) if found else (0.0, 0.0, math.nan)
+    if math.isnan(seconds) or (":" in text and seconds >= 60) or (text.count(":") == 2 and minutes >= 60):
+        raise place.error(f"{text!r} is not a time", "write seconds, as 62.5, or hours:minutes:seconds, as 0:01:02.5")
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _seconds_of_timecode(place: Place, text: str, parts: Sequence[int], fps: float | None) -> float:
+    """Return the seconds of hours, minutes, seconds and frames; a second has a whole number of them, as 30 at 29.97."""
+    hours, minutes, seconds, frame = parts
+    if fps is None:
+        raise place.error(f"{text!r} counts frames", "pass the frame rate, as in --fps 25, or write 0:00:05.5")
+    if minutes >= 60 or seconds >= 60 or frame >= math.ceil(fps):
+        raise place.error(f"{text!r} is not a time with {fps:g} frames per second", "check --fps")
+    return (((hours * 60 + minutes) * 60 + seconds) * math.ceil(fps) + frame) / fps
