@@ -20,7 +20,6 @@ from alstm_helpers.errors import AlstmError, FolderInUse
 _TEMPORARY = ".alstm.tmp"  # the end of the names of half-written files and folders; no other program's end so
 _CLAIM = f".claim{_TEMPORARY}"  # locked while a run writes to the folder
 _LOCK = ".alstm.lock"  # the end of the name of a file that is locked while a process changes the file beside it
-_PATIENCE = 10  # seconds to wait for such a lock, which is held for milliseconds
 _MARKS = {  # byte-order marks, UTF-32 before UTF-16, whose mark it begins with
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -126,17 +125,21 @@ def _claim(folder: Path, wait: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keep other processes from changing a file while this one reads it and writes it again; they wait for a moment.
+def locked(path: Path, wait: float = 10) -> Iterator[None]:
+    """Keep other processes from changing a file while this one reads it and writes it again; they wait meanwhile.
 
     What a killed process left of it half-written is removed. For files outside of claimed folders.
+
+    Args:
+        path: of the file; it need not exist.
+        wait: seconds to wait for another process; by default much more than it takes to write a file.
 
     Raises:
         FolderInUse: another process keeps it locked.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     in_use = FolderInUse(path, "another process is writing it", "end that process, and try again")
-    with _lock(path.with_name(f".{path.name}{_LOCK}"), _PATIENCE, in_use):
+    with _lock(path.with_name(f".{path.name}{_LOCK}"), wait, in_use):
         for leftover in leftovers(path.parent):
             if leftover.name.startswith(f".{path.name}."):
                 _remove(leftover)

@@ -304,10 +304,9 @@ def test_nothing_is_lost_where_two_processes_change_a_locked_file(tmp_path):
     assert {each.name for each in tmp_path.iterdir()} == {path.name, ".other.json.x1y2.alstm.tmp"}
 
 
-def test_a_file_that_stays_locked_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr("alstm_helpers.files._PATIENCE", 0)
+def test_a_file_that_stays_locked_is_an_error(tmp_path):
     path = tmp_path / "a.json"
-    with locked(path), pytest.raises(FolderInUse, match="json: another process is writing it"), locked(path):
+    with locked(path), pytest.raises(FolderInUse, match="json: another process is writing it"), locked(path, wait=0):
         pass
 
 

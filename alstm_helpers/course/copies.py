@@ -10,7 +10,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, write_json
 from alstm_helpers.loopback import HOST
@@ -51,12 +50,10 @@ def copy_course(folder: Path) -> Copies:
         AlstmError: the folder is a file.
         FolderInUse: another run is copying there.
     """
-    if folder.exists() and not folder.is_dir():
-        raise AlstmError(folder, "not a folder", "name another one")
-    done = Copies([], [])
-    with claimed(folder):
+    done, copies = Copies([], []), _course_copies()
+    with claimed(*sorted({(folder / name).parent for name in copies})):
         record = _read_record(folder / COPIES_RECORD)
-        for name, content in _course_copies().items():
+        for name, content in copies.items():
             path = folder / name
             digest = hashlib.sha256(content).hexdigest()
             there = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
@@ -76,7 +73,7 @@ def _read_record(path: Path) -> dict[str, str]:
     """Return the digests of the last copies; none if the file is missing or damaged: then every file may be changed."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -16,7 +16,7 @@ from alstm_helpers.data.convert import convert
 from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import ConfigError, FolderInUse
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import atomic_write, locked, write_json
 from alstm_helpers.paths import RunFolder, work_folder
 
 if TYPE_CHECKING:
@@ -184,14 +184,15 @@ class Lab:
     def ensure_model(self) -> Path:
         """Return the best weights of notebook 04's training; train first unless that is finished."""
         self.ensure_data()
-        if finished_settings(self.run_folder) != self._training_settings():
-            from alstm_helpers.training.train import TrainOptions, train
+        with locked(self.run_folder.finished, wait=float("inf")):  # another notebook may be training it
+            if finished_settings(self.run_folder) != self._training_settings():
+                from alstm_helpers.training.train import TrainOptions, train
 
-            print(f"no trained model here yet: training {self.profile.epochs} epochs first, about half a minute")
-            start = time.perf_counter()
-            train(self.config(), self.checkpoints, TrainOptions(seed=self.seed, log_interval=50))
-            self.mark_trained()
-            print(f"trained in {time.perf_counter() - start:.0f} s")
+                print(f"no trained model here yet: training {self.profile.epochs} epochs first, about half a minute")
+                start = time.perf_counter()
+                train(self.config(), self.checkpoints, TrainOptions(seed=self.seed, log_interval=50))
+                self.mark_trained()
+                print(f"trained in {time.perf_counter() - start:.0f} s")
         return self.run_folder.best
 
     def mark_trained(self) -> None:
@@ -213,7 +214,7 @@ class Lab:
         from IPython.display import display
 
         path = self.out_dir / "figures" / f"{self.notebook}-{name}.png"
-        with atomic_write(path) as file:
+        with locked(path), atomic_write(path) as file:
             figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
         plt.close(figure)
         bundle = {"image/png": path.read_bytes(), "text/plain": alt}
@@ -227,7 +228,8 @@ class Lab:
         """
         results = [Expected(name, *map(float, numbers)) for name, *numbers in rows]
         path = self.out_dir / "expected" / f"{self.notebook}.json"
-        write_json(path, [{**row._asdict(), "ok": row.ok} for row in results])
+        with locked(path):
+            write_json(path, [{**row._asdict(), "ok": row.ok} for row in results])
         return Table(
             ["", "yours", "reference", "tolerance", ""],
             [

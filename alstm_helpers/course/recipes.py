@@ -29,10 +29,13 @@ def load_recipe(name: str, data: Path, settings: Mapping[str, object], overrides
 
 
 def finished_settings(run: RunFolder) -> object:
-    """Return the settings with which a training ran to its end in this folder, or None if none did."""
-    if not (run.best.exists() and run.finished.exists()):
+    """Return the settings with which a training ran to its end in this folder; None if none did, or nobody can tell."""
+    if not run.best.exists():
         return None
-    return json.loads(run.finished.read_text(encoding="utf-8"))
+    try:
+        return json.loads(run.finished.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
 
 
 def mark_finished(run: RunFolder, settings: Mapping[str, object]) -> None:

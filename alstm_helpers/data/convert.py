@@ -103,8 +103,6 @@ def convert(
     """
     shards = shards_below(source, [".tfrecord"], "download shards, or make data with `alstm make-data`")
     target = Path(target)
-    if target.exists() and not target.is_dir():
-        raise AlstmError(target, "this is a file", "name a folder for the pickles")
     pickles = {shard: target / f"{name}.pkl" for name, shard in shards.items()}
     ledger = Ledger(target / "manifest.jsonl", "shard")
     if not _to_do(pickles, ledger.rows, options.keys) and ledger.is_settled and not leftovers(target):

@@ -319,7 +319,7 @@ def _check_settings(path: Path, settings: Settings) -> None:
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         found = "unreadable settings"
     if found != wanted:
         raise AlstmError(path, f"the folder holds {found}, not {wanted}", "choose another DIR, or delete this one")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -124,6 +126,26 @@ def test_ensure_model_trains_once_for_the_same_settings(lab, monkeypatch, small_
     lab.run_folder.finished.unlink()  # and neither do those of a training that was interrupted
     other.ensure_model()
     assert len(trainings) == 3
+    for number, content in enumerate(["", "{", "\xff", "[" * 100_000], 4):  # nor those of one that nobody can tell
+        lab.run_folder.finished.write_text(content, encoding="latin-1")
+        other.ensure_model()
+        assert len(trainings) == number
+    assert len(list(lab.checkpoints.iterdir())) == 2
+
+
+def test_notebooks_that_need_the_model_at_once_train_it_once(lab, monkeypatch, small_profile, capsys):
+    trainings = []
+
+    def fake(config, save_dir, options):
+        trainings.append(save_dir)
+        time.sleep(0.5)  # meanwhile the other one comes
+        (save_dir / "AttentionLSTM_best.pdparams").write_bytes(b"weights")
+
+    monkeypatch.setattr("alstm_helpers.training.train.train", fake)
+    monkeypatch.setattr(Lab, "ensure_data", lambda self: self.data_dir)
+    with ThreadPoolExecutor(3) as notebooks:
+        assert len(set(notebooks.map(Lab.ensure_model, [lab] * 3))) == 1
+    assert len(trainings) == 1
 
 
 # --- figures and tables -----------------------------------------------------------------------------------------
