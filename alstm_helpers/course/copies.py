@@ -17,8 +17,12 @@ from alstm_helpers.paths import COPIES_RECORD, course_files, work_folder
 
 FOLDER = "attention-lstm-course"  # made in the current folder if none is named
 COPIED = ("notebooks", "figures", "configs", "docs/glossary.yml", "data/README.md", "README.md")
-# Keep JupyterLab from asking the network for its news and for updates.
-QUIET = ("--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+# Keep JupyterLab from asking the network for its news, for updates and for extensions.
+QUIET = (
+    "--LabApp.news_url=",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    "--LabApp.extension_manager=readonly",
+)
 
 
 class Copies(NamedTuple):

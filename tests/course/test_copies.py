@@ -123,15 +123,54 @@ def test_in_a_clone_nothing_is_copied(alstm, folder):
     assert {path.name for path in ROOT.iterdir()} == before and not (ROOT / "notebooks" / paths.COPIES_RECORD).exists()
 
 
-def test_the_command_opens_jupyterlab_there(folder, monkeypatch):
+NOTE_HOSTS = """
+import os, sys
+def note(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    with open(os.environ["HOSTS"], "a") as file:
+        file.write(f"{host}\\n")
+sys.addaudithook(note)
+"""
+PAGES = (
+    "api/contents",
+    "lab/api/news",
+    "lab/api/update",
+    "lab/api/extensions?refresh=1",
+    "lab/api/extensions?query=git",
+)
+
+
+@pytest.fixture
+def hosts(tmp_path, monkeypatch):
+    """The file in which every Python that is started from here notes which hosts it asks for."""
+    (tmp_path / "noting").mkdir()
+    (tmp_path / "noting" / "sitecustomize.py").write_text(NOTE_HOSTS, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "noting"))
+    monkeypatch.setenv("HOSTS", str(tmp_path / "hosts"))
+    return tmp_path / "hosts"
+
+
+def test_the_command_opens_jupyterlab_there_and_asks_nobody_else(folder, monkeypatch, hosts):
+    """Its pages ask the server for these addresses, one of them each time that the extension manager is opened."""
     port = free_port()
     monkeypatch.setenv("JUPYTER_TOKEN", "secret")
     arguments = ["-m", "alstm_helpers", "lab", folder.name, "--no_browser", f"--port={port}"]
     server = start_server(arguments, port, wait_seconds=180)
+    answers = {}
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}/api/contents?token=secret", timeout=30) as answer:
-            names = {item["name"] for item in json.load(answer)["content"]}
+        for page in PAGES:
+            request = urllib.request.Request(f"http://{HOST}:{port}/{page}", headers={"Authorization": "token secret"})
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                answers[page] = json.load(answer)
     finally:
         server.terminate()
         server.wait(timeout=30)
+    names = {item["name"] for item in answers["api/contents"]["content"]}
     assert set(NOTEBOOKS) <= names and os.fspath(paths.COPIES_RECORD) not in names
+    asked = set(hosts.read_text(encoding="utf-8").split())
+    assert asked <= {HOST, "localhost"} and asked
