@@ -10,11 +10,12 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
 
+from alstm_helpers.digests import sealed, unsealed
 from alstm_helpers.errors import AlstmError, FolderInUse
 
 _TEMPORARY = ".alstm.tmp"  # the end of the names of half-written files and folders; no other program's end so
@@ -221,6 +222,61 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def write_sealed(path: str | os.PathLike[str], value: Mapping[str, object]) -> None:
+    """Write a JSON object with its digest, for :func:`read_sealed`."""
+    write_json(path, sealed(value))
+
+
+def read_sealed(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
+    """Read a JSON object, and check it against its digest if it has one; return it without.
+
+    Raises:
+        AlstmError: the file is missing, is not a JSON object, or is damaged; the message ends with ``remedy``.
+    """
+    path = require_file(path, remedy)
+    try:
+        return unsealed(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, not an object, not as it was written
+        raise AlstmError(path, f"not readable ({error})", remedy) from None
+
+
+def write_with_sum(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text in UTF-8, and its SHA-256 in ``<name>.sha256`` beside it, where :func:`read_text` looks for it.
+
+    A crash leaves the old text or the new one, and sums that fit it.
+    """
+    path = Path(path)
+    new = _sum_line(path, text.encode())
+    if path.exists():
+        _write_text(_sums_of(path), _sum_line(path, path.read_bytes()) + new)
+    else:
+        _write_text(_sums_of(path), new)
+    _write_text(path, text)
+    _write_text(_sums_of(path), new)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def _sums_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sum_line(path: Path, data: bytes) -> str:
+    """Return a line as ``sha256sum`` writes it."""
+    return f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
+
+
+def _check_sum(path: Path, data: bytes) -> None:
+    """Require that a file is as :func:`write_with_sum` wrote it, if it did."""
+    sums = _sums_of(path)
+    if sums.is_file() and _sum_line(path, data).encode() not in sums.read_bytes().splitlines(keepends=True):
+        remedy = f"put it back as it was; if you changed it yourself, delete {sums.name} beside it"
+        raise AlstmError(path, f"it is not as it was written, its SHA-256 is not in {sums.name}", remedy)
+
+
 def write_json_lines(path: str | os.PathLike[str], rows: Iterable[object]) -> None:
     """Write one JSON object per line, atomically."""
     with atomic_write(path, "w") as file:
@@ -233,15 +289,18 @@ def read_text(
 ) -> str:
     """Read a text file in UTF-8, or in UTF-16 or UTF-32 if it begins with their byte-order mark; lines end in ``\\n``.
 
+    A file with a ``.sha256`` beside it is checked against that.
+
     Args:
         path: of the file.
         remedy: the end of the error's message.
         encoding: another encoding that the file is known to be in.
 
     Raises:
-        AlstmError: the file is in another encoding, or it is not text.
+        AlstmError: the file is damaged, in another encoding, or not text.
     """
     data = Path(path).read_bytes()
+    _check_sum(Path(path), data)
     found = encoding or next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(found)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from alstm_helpers.digests import sealed, unsealed
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed
 
@@ -37,14 +38,14 @@ class Ledger:
         self.read()
 
     def read(self) -> None:
-        """Read the file again. Skip a line that a crash cut off, even inside a character."""
+        """Read the file again. Skip a line that a crash cut off, or that has changed: its work is done again."""
         self._text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         self.rows = {}
         for line in self._text.split("\n"):  # splitlines also splits at characters that JSON leaves in a string
             try:
-                row = json.loads(line)
+                row = unsealed(json.loads(line))
                 name = row[self.key]
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, RecursionError):
                 continue
             if isinstance(name, str):
                 self.rows[name] = row
@@ -108,4 +109,4 @@ class Ledger:
 
 
 def _line(row: LedgerRow) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return json.dumps(sealed(row), ensure_ascii=False) + "\n"

@@ -17,9 +17,10 @@ from typing import IO, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
+from alstm_helpers.digests import Pieces, PieceSums
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write
-from alstm_helpers.safe_pickle import PROTOCOL, load_plain
+from alstm_helpers.safe_pickle import PROTOCOL, load_plain_unchecked
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, read_videos
 
 Made = TypeVar("Made")
@@ -105,11 +106,12 @@ _EMPTY_FRAMES: Any = np.empty((0, 1), np.uint8).__reduce__()
 class _Hashed:
     """A file that one thread hashes and another flushes to the disk while more of it is being made and written.
 
-    The three take about equally long, and each releases the GIL.
+    The three take about equally long, and each releases the GIL. The file gets digests at its end.
     """
 
     def __init__(self, file: IO[bytes], threads: ThreadPoolExecutor) -> None:
         self.file, self.threads, self.digest, self.bytes = file, threads, hashlib.sha256(), 0
+        self._sums = PieceSums()
         self._pieces: list[bytes] = []
         self._size = self._pushed = 0
         self._hashing: Future[object] = threads.submit(int)  # nothing yet
@@ -123,10 +125,10 @@ class _Hashed:
         return len(data)
 
     def _flush(self) -> None:
-        chunk = b"".join(self._pieces)
+        pieces, chunk = self._pieces, b"".join(self._pieces)
         self._pieces, self._size = [], 0
         self._hashing.result()  # so no more than two chunks are held
-        self._hashing = self.threads.submit(self.digest.update, chunk)
+        self._hashing = self.threads.submit(self._hash, pieces, chunk)
         self.file.write(chunk)
         self.bytes += len(chunk)
         if self.bytes - self._pushed > _PUSHED_AT_ONCE and self._pushing.done():
@@ -134,12 +136,26 @@ class _Hashed:
             self.file.flush()
             self._pushing, self._pushed = self.threads.submit(os.fsync, self.file.fileno()), self.bytes
 
+    def _hash(self, pieces: list[bytes], chunk: bytes) -> None:
+        self.digest.update(chunk)
+        for piece in pieces:
+            self._sums.add(piece)
+
     def finish(self) -> tuple[int, str]:
-        """Return the bytes written, and their SHA-256."""
+        """Write the digests; return the bytes written, and their SHA-256."""
         self._flush()
         self._hashing.result()
         self._pushing.result()
+        trailer = self._sums.trailer()
+        self.digest.update(trailer)
+        self.bytes += self.file.write(trailer)
         return self.bytes, self.digest.hexdigest()
+
+
+class _StoredVideo(Video):
+    """A video whose frames have not been checked yet against the digests of its file."""
+
+    pieces: Pieces
 
 
 def load_videos(path: str | os.PathLike[str]) -> list[Video]:
@@ -149,12 +165,36 @@ def load_videos(path: str | os.PathLike[str]) -> list[Video]:
         UnsafePickle: the file names something other than plain data.
         AlstmError: the file is missing, damaged, or holds something other than videos.
     """
-    loaded = load_plain(path, _CONVERT_AGAIN)
+    return list(map(_Once(checked), _load_unchecked(path)))
+
+
+def _load_unchecked(path: str | os.PathLike[str]) -> list[Video]:
+    loaded, pieces = load_plain_unchecked(path, _CONVERT_AGAIN)
     rows = [loaded] if isinstance(loaded, dict) else loaded
     if not isinstance(rows, list):
         raise AlstmError(path, f"it holds a {type(loaded).__name__}, not a list of videos", _CONVERT_AGAIN)
-    video_of, labels_of = _Once(_video_of), _Once(_labels_of)  # what a file names many times is checked once
-    return [video_of(row, f"{path}, video {index}", labels_of) for index, row in enumerate(rows)]
+    labels_of = _Once(_labels_of)  # what a file names many times is checked once
+
+    def stored(row: object, where: str) -> Video:
+        video = _StoredVideo(*_video_of(row, where, labels_of))
+        video.pieces = pieces
+        return video
+
+    video_of = _Once(stored)
+    return [video_of(row, f"{path}, video {index}") for index, row in enumerate(rows)]
+
+
+def checked(video: Video) -> Video:
+    """Return a video of :func:`load_shard` after checking its frames against the digests of its file.
+
+    Raises:
+        AlstmError: they are damaged.
+    """
+    if not isinstance(video, _StoredVideo):
+        return video
+    video.pieces.check_array(video.rgb)
+    video.pieces.check_array(video.audio)
+    return Video(*video)
 
 
 class _Once(Generic[Made]):
@@ -236,9 +276,17 @@ def _shown(value: object) -> str:
     return repr(value)[:40] if short else f"a {type(value).__name__}"
 
 
-def load_shard(path: str | os.PathLike[str]) -> list[Video]:
-    """Read a shard of either kind, told apart by its ending ``.pkl`` or ``.tfrecord``."""
+def load_shard(path: str | os.PathLike[str], *, unchecked: bool = False) -> list[Video]:
+    """Read a shard of either kind, told apart by its ending ``.pkl`` or ``.tfrecord``.
+
+    Args:
+        path: the shard.
+        unchecked: leave the frames of a pickle where they are; :func:`checked` reads and checks those of a video.
+
+    Raises:
+        AlstmError: see :func:`load_videos` and :func:`alstm_helpers.tfrecord.read_videos`.
+    """
     path = Path(path)
     if path.suffix == ".tfrecord":
         return list(read_videos(path))
-    return load_videos(path)
+    return _load_unchecked(path) if unchecked else load_videos(path)

@@ -14,10 +14,11 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import IO, Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from alstm_helpers.digests import Pieces, PieceSums
 from alstm_helpers.errors import AlstmError, UnsafePickle
 from alstm_helpers.files import atomic_write, require_file
 
@@ -36,13 +37,29 @@ def load_plain(path: str | os.PathLike[str], remedy: str) -> Any:
 
     Raises:
         UnsafePickle: the file names anything else.
-        AlstmError: the file is missing or damaged; the message ends with ``remedy``.
+        AlstmError: the file is missing, damaged, or not as :func:`save_plain` wrote it; the message ends with
+            ``remedy``.
+    """
+    value, pieces = load_plain_unchecked(path, remedy)
+    pieces.check(0, pieces.size)
+    return value
+
+
+def load_plain_unchecked(path: str | os.PathLike[str], remedy: str) -> tuple[Any, Pieces]:
+    """Unpickle plain data whose arrays may be damaged: pass each to ``check_array`` of the pieces before its use.
+
+    So arrays that are never used are never read.
     """
     path = require_file(path, remedy)
     try:
-        return _finished(_Interpreter(_Source(_content(path))).load(), {})
+        pieces = Pieces(content := _content(path), path, remedy)
+        source = _Source(content, pieces)
+        value = _finished(_Interpreter(source).load(), {})
+        pieces.check_end(source.position)
     except UnsafePickle as error:
         raise UnsafePickle(path, error.problem, "do not trust this file; " + remedy) from None
+    except AlstmError:
+        raise
     except OSError as error:
         raise AlstmError(
             path, error.strerror or str(error), "check its permissions and the disk, then run again"
@@ -50,12 +67,26 @@ def load_plain(path: str | os.PathLike[str], remedy: str) -> Any:
     except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AlstmError(path, f"not a readable pickle ({reason})", remedy) from error
+    return value, pieces
 
 
 def save_plain(path: str | os.PathLike[str], value: object) -> None:
-    """Pickle plain data, atomically."""
+    """Pickle plain data, atomically, with digests (see :mod:`alstm_helpers.digests`)."""
     with atomic_write(path) as file:
-        pickle.dump(value, file, protocol=PROTOCOL)
+        summed = _Summed(file)
+        pickle.dump(value, summed, protocol=PROTOCOL)
+        file.write(summed.sums.trailer())
+
+
+class _Summed:
+    """A file that sums up what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.sums = file, PieceSums()
+
+    def write(self, data: bytes) -> int:
+        self.sums.add(data)
+        return self._file.write(data)
 
 
 def _content(path: Path) -> bytes | mmap.mmap:
@@ -70,20 +101,31 @@ def _content(path: Path) -> bytes | mmap.mmap:
 
 
 class _Source:
-    """The bytes that the interpreter reads. Large values are views: an array's bytes are not touched until used."""
+    """The bytes that the interpreter reads. Large values are views: an array's bytes are not touched until used.
 
-    def __init__(self, content: bytes | mmap.mmap) -> None:
-        self._content, self._view, self._at, self._size = content, memoryview(content), 0, len(content)
+    Everything else is checked against the file's digests as it is read.
+    """
+
+    def __init__(self, content: bytes | mmap.mmap, pieces: Pieces) -> None:
+        self._content, self._view, self._size = content, memoryview(content), pieces.size
+        self._pieces, self.position = pieces, 0
+        self._checked = 0  # the bytes from the last small value up to here are checked
 
     def read(self, size: int) -> bytes | memoryview:
-        start, self._at = self._at, self._at + size
-        if self._at > self._size:  # checked first, so that a wild length costs no memory
+        start, self.position = self.position, self.position + size
+        if self.position > self._size:  # checked first, so that a wild length costs no memory
             raise pickle.UnpicklingError(f"{size} bytes announced, fewer are left")
-        return self._content[start : self._at] if size < _LARGE else self._view[start : self._at]
+        if size >= _LARGE:
+            return self._view[start : self.position]
+        if self.position > self._checked:
+            self._checked = self._pieces.check(start, self.position)
+        return self._content[start : self.position]
 
     def readline(self) -> bytes:
-        start, self._at = self._at, self._content.find(b"\n", self._at) + 1 or self._size
-        return self._content[start : self._at]
+        start = self.position
+        self.position = self._content.find(b"\n", start, self._size) + 1 or self._size
+        self._checked = self._pieces.check(start, self.position)
+        return self._content[start : self.position]
 
 
 _State: TypeAlias = tuple[Any, ...]  # whatever the file says, checked piece by piece
@@ -202,6 +244,20 @@ class _Interpreter(pickle._Unpickler):
     def __init__(self, source: _Source) -> None:
         super().__init__(source, encoding="bytes")  # type: ignore[arg-type]  # views; Python 2 wrote bytes
         self._encoded: dict[int, tuple[str, bytes]] = {}
+        self.read, self.readline = source.read, source.readline  # type: ignore[assignment]
+        self.stack, self.proto = [], 0
+        self.metastack: list[list[object]] = []
+        self.append = self.stack.append
+
+    def load(self) -> object:
+        """Run the program; the standard library's loop would read each byte through one more layer, for frames."""
+        read, dispatch = self.read, self.dispatch
+        try:
+            while True:
+                dispatch[read(1)[0]](self)
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
+            result: object = stop.value
+            return result
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) == ("_codecs", "encode"):

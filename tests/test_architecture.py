@@ -15,7 +15,20 @@ WINGS = (
     *("own_videos", "course", "machine", "commands", "cli"),
 )
 GROUND = {
-    *("errors", "extras", "paths", "files", "ledger", "progress", "runtime", "config", "ranks", "loopback", "workers"),
+    *(
+        "errors",
+        "digests",
+        "extras",
+        "paths",
+        "files",
+        "ledger",
+        "progress",
+        "runtime",
+        "config",
+        "ranks",
+        "loopback",
+        "workers",
+    ),
     *("tfrecord", "safe_pickle", "pickles", "onnx_file", "metrics", "__init__"),
 }
 

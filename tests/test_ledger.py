@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from alstm_helpers.digests import sealed
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.ledger import Ledger, LedgerRow
 
@@ -19,7 +20,7 @@ def path(tmp_path):
 
 
 def text_of(*rows):
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return "".join(json.dumps(sealed(row), ensure_ascii=False) + "\n" for row in rows)
 
 
 def written(path, *rows, then=b""):

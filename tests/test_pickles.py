@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import pickletools
 import random
 import struct
@@ -174,7 +175,7 @@ def test_truncation_is_found_everywhere(tmp_path, videos):
     whole = path.read_bytes()
     for size in [*range(200), *range(200, len(whole), 97), len(whole) - 1]:
         path.write_bytes(whole[:size])
-        assert "not a readable pickle" in refusal(path)
+        assert re.search("not a readable pickle|it is damaged: the digests at its end", refusal(path))
 
 
 def test_damage_never_ends_in_another_kind_of_error(tmp_path, videos):

@@ -5,8 +5,8 @@ and the epoch; not on the number of processes (ranks) that share the work, nor o
 
     shards → pool of a few → shuffle → sort windows by length → batches → shuffle → each rank's share → collate
 
-The frames of a pickle are read when a batch is collated (:func:`alstm_helpers.safe_pickle.load_plain`), so the frames
-of skipped batches, and of other ranks' shares, are never read. TFRecords are read whole to verify their checksums.
+The frames of a pickle are read, and checked, when a batch is collated (:func:`alstm_helpers.pickles.checked`), so the
+frames of skipped batches, and of other ranks' shares, are never read. TFRecords are read whole to verify their checksums.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.metrics import require_labels
-from alstm_helpers.pickles import load_shard
+from alstm_helpers.pickles import checked, load_shard
 from alstm_helpers.ranks import ALONE, Ranks
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, count_records
 
@@ -66,14 +66,18 @@ def collate(videos: Sequence[Video], num_classes: int) -> Batch:
     """Zero-pad videos into one batch. Keep the first 300 frames of each, as YouTube-8M does.
 
     Every label must be below ``num_classes``.
+
+    Raises:
+        AlstmError: the frames of a video are damaged.
     """
     lengths = np.array([min(video.num_frames, MAX_FRAMES) for video in videos], dtype=np.int64)
     longest = int(lengths.max(initial=1))
-    rgb = np.zeros((len(videos), longest, RGB_DIM), dtype=np.uint8)
-    audio = np.zeros((len(videos), longest, AUDIO_DIM), dtype=np.uint8)
+    rgb = np.empty((len(videos), longest, RGB_DIM), dtype=np.uint8)
+    audio = np.empty((len(videos), longest, AUDIO_DIM), dtype=np.uint8)
     labels = np.zeros((len(videos), num_classes), dtype=np.float32)
-    for row, (video, length) in enumerate(zip(videos, lengths, strict=True)):
+    for row, (video, length) in enumerate(zip(map(checked, videos), lengths, strict=True)):
         rgb[row, :length], audio[row, :length] = video.rgb[:length], video.audio[:length]
+        rgb[row, length:] = audio[row, length:] = 0
         labels[row, list(video.labels)] = 1
     return Batch([video.id for video in videos], rgb, audio, lengths, labels)
 
@@ -164,8 +168,8 @@ def _pools(
 
 
 def _load(shard: Path, num_classes: int) -> list[Video]:
-    """Read a shard and check its labels."""
-    videos = load_shard(shard)
+    """Read a shard and check its labels; the frames of a pickle are read and checked by :func:`collate`."""
+    videos = load_shard(shard, unchecked=True)
     for video in videos:
         require_labels(reversed(video.labels), num_classes, f"{shard}, video {video.name}")
     return videos
@@ -208,4 +212,4 @@ def _count(shard: Path, row: LedgerRow) -> int:
     """Count one shard's videos; ``row`` is its row of the manifest, or empty."""
     if shard.suffix == ".tfrecord":
         return count_records(shard)
-    return int(row["videos"]) if row.get("bytes") == shard.stat().st_size else len(load_shard(shard))
+    return int(row["videos"]) if row.get("bytes") == shard.stat().st_size else len(load_shard(shard, unchecked=True))

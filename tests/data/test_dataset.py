@@ -43,9 +43,9 @@ def calls_of(name, monkeypatch):
     """The first argument of each call of a function of the module, from now on."""
     seen, function = [], getattr(dataset, name)
 
-    def watched(first, *rest):
+    def watched(first, *rest, **options):
         seen.append(first)
-        return function(first, *rest)
+        return function(first, *rest, **options)
 
     monkeypatch.setattr(dataset, name, watched)
     return seen
