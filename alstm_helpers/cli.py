@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -12,7 +13,7 @@ from types import FrameType
 import click
 
 from alstm_helpers.commands import alstm
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, one_line
 from alstm_helpers.extras import explained
 
 
@@ -28,6 +29,10 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]  # accepted anywhere
     try:
         alstm.main(args=arguments, prog_name="alstm", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `alstm … | head`: whoever read has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
@@ -36,8 +41,32 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        click.echo(f"error: {' '.join(_sentence(error).split())}", err=True)
+        click.echo(f"error: {one_line(' '.join(_sentence(error).split()))}", err=True)
         sys.exit(1)
+
+
+_NETWORK = "check the network and the address"
+_PATH = "check the path"
+_PERMISSIONS = "check permissions, or choose another folder"
+_SPACE = "free some space, or choose another folder"
+_ANY_REMEDY = "check the path, permissions, free space and the network"
+_REMEDIES = {
+    getattr(errno, name): remedy
+    for names, remedy in {
+        "ENOSPC EDQUOT EFBIG": _SPACE,
+        "EACCES EPERM EROFS": _PERMISSIONS,
+        "ENOENT ENOTDIR EISDIR EEXIST ENOTEMPTY ELOOP EINVAL": _PATH,
+        "ENAMETOOLONG EILSEQ": "choose shorter and simpler names",
+        "EMFILE ENFILE": "raise the number of open files (ulimit -n), or use fewer workers",
+        "ENOMEM EAGAIN": "close other programs, or use fewer workers",
+        "EIO ENXIO ESTALE": "check the disk",
+        "ECONNREFUSED ECONNRESET ECONNABORTED ETIMEDOUT EHOSTUNREACH ENETUNREACH ENETDOWN": _NETWORK,
+        "EADDRINUSE EADDRNOTAVAIL": "choose another port",
+        "EBUSY ETXTBSY": "end the program that uses it",
+    }.items()
+    for name in names.split()
+    if hasattr(errno, name)  # each system has its own
+}
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
@@ -54,8 +83,10 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         where = error.filename or error.filename2 or "system"
         where = os.fsdecode(where) if isinstance(where, bytes | str | os.PathLike) else str(where)
-        return f"{where}: {error.strerror or error}; check free space and permissions, then run again"
+        return f"{where}: {error.strerror or error}; {_REMEDIES.get(error.errno, _ANY_REMEDY)}, then run again"
     if isinstance(error, MemoryError):
-        return "memory: not enough for this batch; lower the batch size"
+        return "memory: there is not enough; use a smaller batch, a smaller network or smaller shards"
+    if isinstance(error, UnicodeEncodeError):
+        return f"{error.object[-200:]}: a name that is not UTF-8 cannot be written; rename the file or its folder"
     # A bug of this package; still one line, and the traceback for whoever wants to report it.
     return f"alstm: {type(error).__name__}: {error}; this is a bug in alstm, report it with what --debug shows"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import unicodedata
+
+_JOINERS = "\u200c\u200d"  # the only invisible characters that spelling needs
 
 
 class AlstmError(Exception):
@@ -15,18 +18,27 @@ class AlstmError(Exception):
     """
 
     def __init__(self, where: str | os.PathLike[str], problem: str, remedy: str) -> None:
-        self.where, self.problem, self.remedy = _one_line(os.fspath(where), 4096), _one_line(problem), remedy
-        super().__init__(f"{self.where}: {self.problem}; {remedy}")
+        self.where = _shortened(os.fspath(where), 4096)
+        self.problem, self.remedy = _shortened(problem, 800), _shortened(remedy, 800)
+        super().__init__(f"{self.where}: {self.problem}; {self.remedy}")
 
     def __reduce__(self) -> tuple[type[AlstmError], tuple[str, str, str]]:
         # Worker processes hand errors back by pickling; the default would pass the joined text.
         return type(self), (self.where, self.problem, self.remedy)
 
 
-def _one_line(text: str, longest: int = 800) -> str:
-    """Shorten text that may come from a hostile file, and escape line ends and terminal control characters."""
-    text = text if len(text) <= longest else text[:longest] + " …"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def one_line(text: str) -> str:
+    """Escape line ends, and what a terminal obeys or hides, in text that may come from a hostile file."""
+    return "".join(c if c.isprintable() or _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_harmless(character: str) -> bool:
+    """Tell whether a character is a space, a joiner, or one that this Python does not know yet."""
+    return character in _JOINERS or unicodedata.category(character) in ("Zs", "Cn", "Co")
+
+
+def _shortened(text: str, longest: int) -> str:
+    return one_line(text if len(text) <= longest else text[:longest] + " …")
 
 
 def printable(video_id: bytes | str) -> str:

@@ -29,7 +29,7 @@ def course(
     folder = Path(out) if out else work_folder() / "build" / "course"
     done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], variant=variant or "", report=line)
     good = [row for row in done["notebooks"] if row["status"] == "ok"]
-    click.echo(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")
+    line(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")
     if len(good) < len(done["notebooks"]):
         sys.exit(1)
 
@@ -54,12 +54,11 @@ def lab(folder: str | None, copy_only: bool, no_browser: bool, port: int | None)
     place = Path(folder) if folder else lab_folder()
     if place.resolve() not in (course_files(), course_files() / "notebooks"):  # these are opened as they are
         done = copy_course(place)
-        click.echo(f"{len(done.written)} files copied to {place}")
+        line(f"{len(done.written)} files copied to {place}")
         if done.kept:
             kept = ", ".join(done.kept)
-            click.echo(f"left as they are, because they are not the course's: {kept}; rename them to get fresh copies")
+            line(f"left as they are, because they are not the course's: {kept}; rename them to get fresh copies")
     if not copy_only:
-        sys.stdout.flush()
         open_lab(place, port=port, browser=not no_browser)
 
 
@@ -73,5 +72,5 @@ def progress() -> None:
     for chapter in CHAPTERS:
         marks = {"correct": "✓", "not yet": "…", "not attempted": "·"}
         shown = [f"{item.name} {marks[done.status(item.name)]}" for item in exercises_of(chapter)]
-        click.echo(f"{chapter:02d}  {'  '.join(shown)}")
-    click.echo(f"{done.path}: ✓ correct, … tried, · not attempted")
+        line(f"{chapter:02d}  {'  '.join(shown)}")
+    line(f"{done.path}: ✓ correct, … tried, · not attempted")

@@ -21,7 +21,7 @@ def make_data(directory: str, train: int, val: int, shards: int, seed: int) -> N
     from alstm_helpers.data import flashdigits
 
     settings = flashdigits.Settings(train=train, val=val, shards=shards, seed=seed)
-    click.echo(flashdigits.make_data(directory, settings, progress=progress_bar).summary())
+    line(flashdigits.make_data(directory, settings, progress=progress_bar).summary())
 
 
 @click.command()
@@ -38,7 +38,7 @@ def download(partition: str, mirror: str, shard: str | None, out: str, base_url:
 
     options = DownloadOptions(shard=shard, base_url=base_url, workers=workers)
     done = run(partition, mirror, out, options, report=line, progress=progress_bar)
-    click.echo(done.summary())
+    line(done.summary())
     fail_after(done.failed)
 
 
@@ -58,7 +58,7 @@ def convert(source: str, target: str, workers: int, keys: str, keep_going: bool,
 
     options = ConvertOptions(workers=workers, keys=keys, keep_going=keep_going, scheduler=scheduler)
     done = run(source, target, options, progress=progress_bar)
-    click.echo(done.summary())
+    line(done.summary())
     fail_after(done.failed)
 
 
@@ -72,10 +72,10 @@ def split(source: str, root: str, val_share: float, group: str | None) -> None:
     from alstm_helpers.data.lists import split_videos
 
     done = split_videos(source, root, val_share=val_share, group=group)
-    click.echo(f"train {done.videos['train']} videos, val {done.videos['val']}")
+    line(f"train {done.videos['train']} videos, val {done.videos['val']}")
     for side, missing in done.one_sided().items():
         if missing:
-            click.echo(f"classes without a video in {side}: {', '.join(map(str, missing))}")
+            line(f"classes without a video in {side}: {', '.join(map(str, missing))}")
 
 
 @click.command()
@@ -86,6 +86,6 @@ def lists(root: str, check: bool) -> None:
     from alstm_helpers.data.lists import check_no_leak, write_lists
 
     if check:
-        click.echo(f"{check_no_leak(root)} videos, none in both training and validation")
+        line(f"{check_no_leak(root)} videos, none in both training and validation")
     for name, count in write_lists(root).items():
-        click.echo(f"{Path(root, name)}: {count} shards")
+        line(f"{Path(root, name)}: {count} shards")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,7 @@ from alstm_helpers.commands.options import (
     configure,
     fetched,
     filelist_flag,
+    line,
     topk_flag,
 )
 from alstm_helpers.progress import progress_bar
@@ -62,10 +62,8 @@ def export(
     done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=gap, onnx_frames=onnx_frames)
     if int8:
         gaps = done["int8"]
-        click.echo(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")
-    click.echo(
-        f"{', '.join(done['files'])} in {out}; differs from the trainer by at most {done['largest_difference']:.1e}"
-    )
+        line(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")
+    line(f"{', '.join(done['files'])} in {out}; differs from the trainer by at most {done['largest_difference']:.1e}")
 
 
 @click.command()
@@ -81,6 +79,5 @@ def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
 
     predictor = Predictor(model, threads=threads)
     with listening(port) as listener:
-        click.echo(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
-        sys.stdout.flush()
+        line(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
         run_server(predictor, listener, top_k=infer_topk)

@@ -78,8 +78,8 @@ def evaluate(
         found, details = write_report(metrics, loss, path, options, progress=progress_bar)
     if resamples:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
-        click.echo(f"95 % of resampled splits: {'  '.join(intervals)}")
-    click.echo(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
+        line(f"95 % of resampled splits: {'  '.join(intervals)}")
+    line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
 
 
 @click.command()
@@ -140,7 +140,7 @@ def predict(
         )
         rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits)
         done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
-    click.echo(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+    line(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
 
 
 def _about(row: PredictionRow) -> str:
@@ -168,7 +168,7 @@ def _watch(
 
     done = watch_files(net, find_extractor(config, features), videos, save_dir, options, report=_show)
     where = Path(save_dir, "predictions.jsonl")
-    click.echo(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
+    line(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
     fail_after(done.failed)
 
 
@@ -203,4 +203,4 @@ def explain(
             best = report["labels"][0]
             stream, second = explaining.strongest_second(best)
             name = best["name"] or f"class {best['index']}"
-            click.echo(f"{report['video']}: {name} {best['score']:.3f}, most by second {second} of {stream} → {path}")
+            line(f"{report['video']}: {name} {best['score']:.3f}, most by second {second} of {stream} → {path}")

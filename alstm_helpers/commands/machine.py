@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from alstm_helpers.commands.options import json_flag
+from alstm_helpers.commands.options import json_flag, line
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.progress import progress_bar
 
@@ -23,7 +23,7 @@ def doctor(as_json: bool) -> None:
         click.echo(json.dumps([check._asdict() for check in checks], indent=2))
     else:
         for check in checks:
-            click.echo(f"{check.status:<4}  {check.name:<20} {check.detail}")
+            line(f"{check.status:<4}  {check.name:<20} {check.detail}")
     if any(check.status == FAIL for check in checks):
         sys.exit(1)
 
@@ -47,4 +47,4 @@ def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tupl
         click.echo(json.dumps({name: figure._asdict() for name, figure in figures.items()}, indent=2))
     else:
         for name, figure in figures.items():
-            click.echo(f"{name:<20} {figure.value:>10.4g} {figure.unit:<10} {figure.what}")
+            line(f"{name:<20} {figure.value:>10.4g} {figure.unit:<10} {figure.what}")

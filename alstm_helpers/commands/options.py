@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, one_line
 from alstm_helpers.paths import RunFolder
 
 if TYPE_CHECKING:
@@ -94,11 +94,11 @@ def configure(given: Given, flags: Mapping[str, object] | None = None) -> Config
     settings |= {key: value for key, value in asked.items() if value is not None}
     path = find_config(str(given.config_path))
     if str(path) != given.config_path:
-        click.echo(f"{given.config_path}: none here; taking the course's own, {path}")
+        line(f"{given.config_path}: none here; taking the course's own, {path}")
     config = load_config(path, settings)
     device = set_device(config.TRAIN.use_gpu)
     shown = " ".join(f"{key}={value}" for key, value in settings.items())
-    click.echo(f"{given.config_path} on {device}" + (f", with {shown}" if shown else ""))
+    line(f"{given.config_path} on {device}" + (f", with {shown}" if shown else ""))
     return config
 
 
@@ -151,12 +151,16 @@ json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 log_batches_flag = interval_flag("--log_interval", 1, "Batches between lines; 0 never.")
 
 
-def line(text: str) -> None:
-    """Print a line of the log without tearing a progress bar apart."""
+def line(text: str, *, err: bool = False) -> None:
+    """Print a line without tearing a progress bar apart; ids, names and paths in it cannot steer the terminal.
+
+    Every command prints through this; JSON escapes such characters by itself.
+    """
     from tqdm import tqdm
 
-    tqdm.write(text)
-    sys.stdout.flush()
+    stream = sys.stderr if err else sys.stdout
+    tqdm.write(one_line(text), file=stream)
+    stream.flush()
 
 
 def logged(items: Iterable[Item], interval: int, text: Callable[[Item], str]) -> Iterator[Item]:
@@ -185,7 +189,7 @@ def best_five(labels: Sequence[Label]) -> str:
 def fail_after(failed: Sequence[AlstmError]) -> None:
     """Print a line for each failure, and exit with status 1 if there was one."""
     for error in failed:
-        click.echo(f"error: {error}", err=True)
+        line(f"error: {error}", err=True)
     if failed:
         sys.exit(1)
 

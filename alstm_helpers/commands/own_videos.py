@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from alstm_helpers.commands.options import DashedGroup, fail_after, group_flag, val_share_flag, workers_flag
+from alstm_helpers.commands.options import DashedGroup, fail_after, group_flag, line, val_share_flag, workers_flag
 from alstm_helpers.progress import progress_bar
 
 
@@ -48,9 +48,9 @@ def labels_import(
     columns = tuple(name.strip() for names in label_columns for name in names.split(",") if name.strip())
     done = import_labels(sources, out, ReadOptions(fps, separator or None, columns, encoding))
     for note in done.notes:
-        click.echo(note)
+        line(note)
     new = ", ".join(done.new_classes) or "none"
-    click.echo(f"{len(done.annotations)} clips → {Path(out, 'annotations.csv')}; new classes: {new}")
+    line(f"{len(done.annotations)} clips → {Path(out, 'annotations.csv')}; new classes: {new}")
 
 
 @click.command()
@@ -91,8 +91,8 @@ def features(
     options = FeatureOptions(labels_folder, like, backbone or "flashdigits", audio, val_share, group or ONE_VIDEO)
     done = extract_features(videos, out, options, workers=workers, progress=progress_bar)
     for note in done.notes:
-        click.echo(note)
+        line(note)
     train = f"alstm train --config {Path(out, 'own.yaml')} --save_dir {Path(out, 'run')}"
     after = train if labels_folder else f"alstm predict --filelist {Path(out, 'infer.list')} --config … --weights …"
-    click.echo(f"{done.summary()} → {out}; next: {after}")
+    line(f"{done.summary()} → {out}; next: {after}")
     fail_after(done.failed)

@@ -64,7 +64,7 @@ def train(
     done = run(config, save_dir, options, report=line, progress=progress_bar)
     best = f"best GAP {done.best_gap:.4f}, " if done.best_gap >= 0 else ""
     weights = RunFolder(Path(save_dir), config.MODEL.name).best
-    click.echo(f"{best}{done.train_seconds:.0f} s of training; weights in {weights}")
+    line(f"{best}{done.train_seconds:.0f} s of training; weights in {weights}")
 
 
 @click.command()
@@ -82,4 +82,4 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     options = CrossValidation(folds, config.TRAIN.seed, group or ONE_VIDEO, pretrain)
     done = cross_validate(config, save_dir, options, report=line)
     spread = f"{done['gap_mean']:.4f} ± {done['gap_std']:.4f} over the folds"
-    click.echo(f"GAP {spread}, {done['pooled']['gap']:.4f} of all videos → {Path(save_dir, 'crossval.json')}")
+    line(f"GAP {spread}, {done['pooled']['gap']:.4f} of all videos → {Path(save_dir, 'crossval.json')}")

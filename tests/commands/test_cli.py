@@ -6,11 +6,13 @@ import errno
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import onnxruntime
 import pytest
 import yaml
@@ -24,8 +26,10 @@ from alstm_helpers.machine.doctor import Check
 from alstm_helpers.machine.measure import Figure
 from alstm_helpers.model.build import build_model
 from alstm_helpers.model.weights import save_weights
+from alstm_helpers.pickles import save_videos
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain
+from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.train import Training, TrainOptions
 
 COMMON = "--config --model_name --use_gpu -o"
@@ -379,7 +383,7 @@ def test_a_full_disk(alstm, trained, elsewhere, monkeypatch):
         (elsewhere / name).write_text("old", encoding="utf-8")
     full_disk(monkeypatch)
     result = alstm("eval", *trained, "--out=metrics.json", "--log_interval=0")
-    assert_one_line_error(result, "classes.csv: No space left on device; check free space")
+    assert_one_line_error(result, "classes.csv: No space left on device; free some space")
     assert {path.name: path.read_text(encoding="utf-8") for path in elsewhere.iterdir()} == {
         "metrics.json": "old",
         "classes.csv": "old",
@@ -410,6 +414,84 @@ def test_too_little_memory(alstm, trained, elsewhere, monkeypatch):
 
     monkeypatch.setattr("alstm_helpers.evaluation.evaluate.collect", greedy)
     assert_one_line_error(alstm("eval", *trained), "memory: ", "batch")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space, or choose another folder, then run again"),
+        (errno.EACCES, "check permissions, or choose another folder, then run again"),
+        (errno.EMFILE, "raise the number of open files (ulimit -n), or use fewer workers, then run again"),
+        (errno.ENAMETOOLONG, "choose shorter and simpler names, then run again"),
+        (errno.EISDIR, "check the path, then run again"),
+        (errno.ECONNREFUSED, "check the network and the address, then run again"),
+        (errno.ENOTSUP, "check the path, permissions, free space and the network, then run again"),
+    ],
+)
+def test_remedies_fit_what_the_system_says(alstm, trained, monkeypatch, number, remedy):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number), "a\x1b[2J\nb")
+
+    monkeypatch.setattr("alstm_helpers.evaluation.evaluate.collect", fail)
+    result = alstm("eval", *trained)
+    assert_one_line_error(result, rf"a\x1b[2J b: {os.strerror(number)}; {remedy}")
+
+
+def test_a_name_that_cannot_be_written_is_no_fault_of_ours(alstm, trained, monkeypatch):
+    monkeypatch.setattr("alstm_helpers.evaluation.evaluate.collect", lambda *_, **__: os.fsdecode(b"\xff").encode())
+    assert_one_line_error(alstm("eval", *trained), r"\udcff: a name that is not UTF-8 cannot be written; rename")
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("command", ["progress", "doctor", "--help"])
+def test_who_reads_only_the_beginning_hears_no_complaint(tmp_path, command):
+    """``alstm … | head``."""
+    variables = {**os.environ, "ALSTM_PROGRESS": str(tmp_path / "progress.json")}
+    program = [sys.executable, "-m", "alstm_helpers", command]
+    done = subprocess.run(
+        f"{shlex.join(program)} | true", shell=True, env=variables, stderr=subprocess.PIPE, check=True
+    )
+    assert done.stderr == b""
+
+
+# --- what reaches the terminal ----------------------------------------------------------------------------------
+
+STEERING = "\x1b]0;owned\x07\x1b[2J\x9b1m\r\u202e\u2028"
+
+
+def assert_harmless(result):
+    assert result.code == 0, result
+    lines = (result.out + result.err).split("\n")
+    assert not [line for line in lines if not line.isprintable()]
+    assert "owned" in result.out
+
+
+def test_ids_and_names_cannot_steer_the_terminal(alstm, trained, elsewhere):
+    """Those of ids, class names, paths and settings."""
+    frames, sound = np.ones((3, 1024), np.uint8), np.ones((3, 128), np.uint8)
+    save_videos("s.pkl", [Video(f"{STEERING}{n}".encode(), (1,), frames, sound) for n in range(2)])
+    write_list(elsewhere / "a.list", [elsewhere / "s.pkl"])
+    names = "".join(f'{index},"{STEERING}{index}"\n' for index in range(20))
+    Path("names.csv").write_text(f"index,name\n{names}", encoding="utf-8", newline="")
+    more = [*trained, "--filelist=a.list", "--save_dir", STEERING[:4]]
+    assert_harmless(alstm("predict", *more))
+    assert_harmless(alstm("explain", *more, "--video", f"{STEERING}0"))
+    assert_harmless(alstm("eval", *more, "--resamples=0", "-o", f"MODEL.dataset={json.dumps(STEERING)}"))
+    result = alstm("predict", *more, "-o", "INFER.class_names=names.csv")  # whether such names are refused or shown
+    assert not [line for line in (result.out + result.err).split("\n") if not line.isprintable()]
+
+
+def test_json_is_json_whatever_is_in_it(alstm, monkeypatch):
+    monkeypatch.setattr("alstm_helpers.machine.doctor.run_checks", lambda: [Check("disk", "OK", STEERING)])
+    result = alstm("doctor", "--json")
+    assert json.loads(result.out)[0]["detail"] == STEERING
+    assert "\x1b" not in result.out + alstm("doctor").out
+
+
+def test_nothing_is_printed_past_the_function_that_escapes():
+    for path in (Path(__file__).resolve().parents[2] / "alstm_helpers" / "commands").glob("*.py"):
+        calls = re.findall(r"click\.s?echo\((?!json\.dumps)|print\(|stdout\.write", path.read_text(encoding="utf-8"))
+        assert not calls, path
 
 
 def test_a_fault_of_ours_is_one_line_too(alstm, trained, monkeypatch):
