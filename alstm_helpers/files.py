@@ -326,6 +326,15 @@ def safe_name(text: str) -> str:
     return f"{name.encode()[:_LONGEST_NAME].decode(errors='ignore')}-{digest}"
 
 
+def cell(text: str) -> str:
+    """Return the text of a CSV's cell, behind an apostrophe if a spreadsheet would run it as a formula.
+
+    YouTube's ids, of letters, digits, - and _, stay as they are.
+    """
+    harmless = re.fullmatch(r"[\w-]*", text, re.ASCII) or text[0] not in "=+-@\t\r\n＝＋－＠"
+    return text if harmless else f"'{text}"
+
+
 def require_file(path: str | os.PathLike[str], remedy: str) -> Path:
     """Return ``path`` if it is a file.
 

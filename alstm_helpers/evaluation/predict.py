@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from alstm_helpers.data.class_names import Label, label_row
 from alstm_helpers.data.dataset import Batch
 from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.evaluation.evaluate import score_batches
-from alstm_helpers.files import atomic_write, require_file, write_json_lines
+from alstm_helpers.files import atomic_write, cell, read_text, require_file, write_json_lines
 from alstm_helpers.metrics import best_classes
 from alstm_helpers.model import AttentionLSTM
 
@@ -44,18 +45,17 @@ def read_thresholds(given: str, num_classes: int) -> np.ndarray:
     limits = np.full(num_classes, np.inf)
     try:
         if given.endswith(".json"):
-            report = json.loads(require_file(given, remedy).read_text(encoding="utf-8"))
+            report = json.loads(read_text(require_file(given, remedy)))
             limits[:] = float(report["best_f1"]["threshold"])
         elif given.endswith(".csv"):
-            with require_file(given, remedy).open(encoding="utf-8-sig", newline="") as file:
-                rows = [(int(row["index"]), row["threshold"]) for row in csv.DictReader(file)]
-            for index, text in rows:
-                limits[index] = float(text or "inf")
+            for row in csv.DictReader(io.StringIO(read_text(require_file(given, remedy)), newline="")):
+                limits[range(num_classes).index(int(row["index"]))] = float(row["threshold"] or "inf")
         else:
             limits[:] = float(given)
-            if not 0 <= limits[0] <= 1:
-                raise ValueError
-    except (ValueError, KeyError, TypeError, IndexError):
+        known = limits[limits != np.inf]
+        if not (known.size and ((known >= 0) & (known <= 1)).all()):  # NaN is neither
+            raise ValueError
+    except (ValueError, KeyError, TypeError, RecursionError, csv.Error):
         raise AlstmError(f"--threshold {given}", "no thresholds for these classes", remedy) from None
     return limits
 
@@ -94,7 +94,8 @@ def predict(
 def write_predictions(rows: Iterable[PredictionRow], save_dir: str | os.PathLike[str]) -> list[PredictionRow]:
     """Write ``predictions.jsonl`` and the competition's ``predictions.csv``; return the rows.
 
-    The CSV has the columns ``VideoId,LabelConfidencePairs``, the pairs as ``index score index score …``.
+    The CSV has the columns ``VideoId,LabelConfidencePairs``, the pairs as ``index score index score …``. An id that
+    spreadsheets would run as a formula, which no id of YouTube is, stands behind an apostrophe.
     """
     rows = list(rows)
     save_dir = Path(save_dir)
@@ -104,5 +105,5 @@ def write_predictions(rows: Iterable[PredictionRow], save_dir: str | os.PathLike
         table.writerow(("VideoId", "LabelConfidencePairs"))
         for row in rows:
             pairs = " ".join(f"{label['index']} {label['score']:.{DIGITS}f}" for label in row["labels"])
-            table.writerow((row["video"], pairs))
+            table.writerow((cell(row["video"]), pairs))
     return rows

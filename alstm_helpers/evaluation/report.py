@@ -12,7 +12,7 @@ from typing import NamedTuple, NotRequired, TypedDict
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import atomic_write, cell, write_json
 from alstm_helpers.metrics import METRICS, YouTube8MMetrics, best_f1
 from alstm_helpers.progress import ProgressBar, no_progress
 
@@ -202,7 +202,7 @@ def _write_classes(path: Path, classes: Sequence[ClassRow]) -> None:
     with atomic_write(path, "w") as file:
         table = csv.DictWriter(file, list(ClassRow.__annotations__), lineterminator="\n")
         table.writeheader()
-        table.writerows(classes)
+        table.writerows({**row, "name": cell(row["name"] or "")} for row in classes)
 
 
 def _write_figures(folder: Path, metrics: YouTube8MMetrics, classes: Sequence[ClassRow]) -> None:

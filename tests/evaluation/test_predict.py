@@ -155,6 +155,29 @@ def test_write_predictions(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["predictions.csv", "predictions.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("video", "in_the_table"),
+    [
+        ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+        ("@SUM(1)", "'@SUM(1)"),
+        ("+1+1", "'+1+1"),
+        ("-1+1", "'-1+1"),
+        ("\t=1", "'\t=1"),
+        ("＝1", "'＝1"),
+        ("-A_b3-", "-A_b3-"),  # as YouTube's
+        ("a=1", "a=1"),
+        ("'a", "'a"),
+        ("", ""),
+    ],
+)
+def test_a_spreadsheet_runs_no_id(tmp_path, video, in_the_table):
+    rows = write_predictions([{"video": video, "labels": []}], tmp_path)
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1] == [in_the_table, ""]
+    assert json.loads((tmp_path / "predictions.jsonl").read_text(encoding="utf-8")) == rows[0]
+    assert rows[0]["video"] == video
+
+
 def test_csv_and_json_lines_agree(net, shards, tmp_path):
     rows = write_predictions(predict(net, read_batches(shards, 8, 20), top_k=4), tmp_path)
     assert len(rows) == 20
@@ -190,6 +213,16 @@ def test_one_number_for_all_classes(text, expected):
     assert read_thresholds(text, 3).tolist() == [expected] * 3
 
 
+def test_a_spreadsheet_runs_no_class_name(tmp_path):
+    metrics = YouTube8MMetrics(3, 3)
+    metrics.update(np.array([[0.9, 0.2, 0.1]], np.float32), [[0]])
+    names = {0: "=1+1", 1: "-18 °C"}
+    write_report(metrics, 1.0, tmp_path / "metrics.json", ReportOptions(2, names, 0))
+    with (tmp_path / "classes.csv").open(encoding="utf-8", newline="") as file:
+        assert [row["name"] for row in csv.DictReader(file)] == ["'=1+1", "'-18 °C", ""]
+    assert read_thresholds(str(tmp_path / "classes.csv"), 3)[0] == pytest.approx(0.9)
+
+
 def test_thresholds_that_eval_chose(tmp_path):
     metrics = YouTube8MMetrics(3, 3)
     metrics.update(np.array([[0.9, 0.2, 0.1], [0.8, 0.3, 0.2]], np.float32), [[0], [1]])
@@ -202,13 +235,26 @@ def test_thresholds_that_eval_chose(tmp_path):
         assert read_thresholds(str(tmp_path / "classes.csv"), 3) == pytest.approx([0.9, 0.3, np.inf])
 
 
-@pytest.mark.parametrize("text", ["-0.1", "1.5", "half", "nan", "wrong.json", "null.json", "wrong.csv", "more.csv"])
+HOLD_NONE = {
+    "wrong.json": "{}",
+    "null.json": '{"best_f1": {"threshold": null}}',
+    "large.json": '{"best_f1": {"threshold": 5}}',
+    "deep.json": "[" * 100_000,
+    "wrong.csv": "index,name\n0,a\n",
+    "more.csv": "index,threshold\n7,0.5\n",
+    "negative.csv": "index,threshold\n-1,0.5\n",
+    "large.csv": "index,threshold\n0,0.5\n1,50\n",
+    "nan.csv": "index,threshold\n0,0.5\n1,nan\n",
+    "short.csv": "index,threshold\n0\n",
+    "long.csv": f"index,threshold\n0,{'5' * 200_000}\n",
+}
+
+
+@pytest.mark.parametrize("text", ["-0.1", "1.5", "half", "nan", "inf", *sorted(HOLD_NONE)])
 def test_what_holds_no_thresholds_is_refused(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
-    Path("wrong.json").write_text("{}", encoding="utf-8")
-    Path("null.json").write_text('{"best_f1": {"threshold": null}}', encoding="utf-8")
-    Path("wrong.csv").write_text("index,name\n0,a\n", encoding="utf-8")
-    Path("more.csv").write_text("index,threshold\n7,0.5\n", encoding="utf-8")
+    for name, content in HOLD_NONE.items():
+        Path(name).write_text(content, encoding="utf-8")
     with pytest.raises(AlstmError, match=rf"--threshold {text}: no thresholds for these classes; pass a number"):
         read_thresholds(text, 3)
     with pytest.raises(AlstmError, match=r"missing\.json: no such file"):
