@@ -13,7 +13,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, one_line
 from alstm_helpers.files import atomic_write, read_text, require_file
 from alstm_helpers.metrics import best_classes
 
@@ -21,7 +21,6 @@ _COLUMNS = "it needs the columns index,name, with a number in index"
 _ONCE = "list each index, from 0 up, and each name once"
 _INDEX = re.compile("[0-9]{1,7}")  # a network with ten million classes fits nowhere
 _LONGEST = 200  # characters of a class name; what is longer is a comment
-_JOINERS = "\u200c\u200d"  # the only invisible characters that spelling needs
 
 
 class Label(TypedDict):
@@ -60,8 +59,7 @@ def class_name(where: str, text: str) -> str:
         AlstmError: it is empty or too long, or has control characters or others that nobody sees.
     """
     name = unicodedata.normalize("NFC", text).strip()
-    hidden = [c for c in name if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in _JOINERS]
-    if hidden or not name or len(name) > _LONGEST:
+    if not 0 < len(name) <= _LONGEST or one_line(name) != name:
         remedy = f"use 1 to {_LONGEST} characters that can be seen, in one line"
         raise AlstmError(where, f"{name!r} is not a class name", remedy)
     return " ".join(name.split())

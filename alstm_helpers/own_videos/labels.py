@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from alstm_helpers.data.class_names import class_name, read_classes, write_classes
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, one_line
 from alstm_helpers.files import atomic_write, claimed, require_file
 from alstm_helpers.own_videos.label_formats import EXPORTS, READERS
 from alstm_helpers.own_videos.label_formats.annotation import (
@@ -88,7 +88,7 @@ def _read_source(source: Path, options: ReadOptions) -> tuple[list[Annotation], 
             problem = f"{other} and {path} have the same file name"
             raise place.error(problem, "give every video file a name of its own")
         found.append(checked)
-    notes = [f"{places[0]}: {text}" + _as_often(len(places)) for text, places in noted.items()]
+    notes = [one_line(f"{places[0]}: {text}" + _as_often(len(places))) for text, places in noted.items()]
     if not found:
         raise AlstmError(source, "it labels no video", "; ".join([*notes[:1], "label some, and export again"]))
     return _merged(found), notes
@@ -136,17 +136,20 @@ def _checked(place: Place, annotation: Annotation) -> Annotation:
     for label in labels:
         if SEPARATOR in label:
             raise place.error(f"{label!r} is not a class name", f"{SEPARATOR} separates classes: use another character")
-    _check_times(place, annotation.start, annotation.end)
-    return annotation._replace(video=video, labels=labels)
+    start, end = _times(place, annotation.start, annotation.end)
+    return Annotation(video, labels, start, end)
 
 
-def _check_times(place: Place, start: float | None, end: float | None) -> None:
+def _times(place: Place, start: float | None, end: float | None) -> tuple[float | None, float | None]:
+    """Return the times as they are written, so that what is one part then is one part now."""
     if start is None and end is None:
-        return
+        return None, None
     if start is None or end is None:
         raise place.error("only one of start and end is given", "give both, or neither")
-    if not 0 <= start < end < 1e6 or seconds(start) == seconds(end):
+    written = float(seconds(start)), float(seconds(end))
+    if not 0 <= written[0] < written[1] < 1e6:
         raise place.error(f"{seconds(start)} to {seconds(end)} s is not a part of a video", "start must be below end")
+    return written
 
 
 def _merged(found: Iterable[Annotation]) -> list[Annotation]:

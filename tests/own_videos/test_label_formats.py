@@ -318,7 +318,9 @@ def test_what_may_separate_classes_has_two_readings(tmp_path, cell):
 
 @pytest.mark.parametrize("cell", ["[cat", "{cat;dog}", '"[cat, dog]"'])
 def test_a_cell_that_is_nearly_json(tmp_path, cell):
-    assert "is neither JSON nor a class name" in refusal(write(tmp_path / "l.csv", f"video,label\na.mp4,{cell}\n"))
+    path = write(tmp_path / "l.csv", f"video,label\na.mp4,{cell}\n")
+    assert f"{cell.strip('"')!r} is nearly JSON; write cat" in refusal(path)
+    assert labels_in(path, separator=";") == ({"a": tuple(sorted(cell.strip('"').split(";")))}, [])
 
 
 TABLE = "video,start,end,labels\r\na.mp4,1.5,2.25,打架\r\nb.mp4,,,\r\n"

@@ -52,7 +52,8 @@ class ReadOptions:
 
     Args:
         fps: frames per second, where times are counted in frames.
-        separator: between the labels in a cell; None is ``;``, but other separators in a cell are refused.
+        separator: between the labels in a cell, which holds nothing else then; None is ``;``, but JSON is read, and
+            cells with other separators are refused.
         columns: that hold class names; none is those with the usual names, and in exports those with results.
         encoding: of the files; None is UTF-8, or what a byte-order mark says.
     """

@@ -127,7 +127,7 @@ def _annotations(place: Place, cells: Mapping[str, str], labels: Sequence[str], 
     row = Annotation(cells["video"], (), start, end)
     found: list[tuple[Place, Annotation | Note]] = []
     for cell in labels:
-        if cell.startswith(("{", "[")):
+        if options.separator is None and cell.startswith(("{", "[")):
             found += _result(place, row, cell, options)
         else:
             found.append((place, row._replace(labels=tuple(_split(place, cell, options.separator)))))
@@ -140,7 +140,8 @@ def _result(place: Place, row: Annotation, cell: str, options: ReadOptions) -> F
     """Yield the labels in a result, or in several, that Label Studio wrote to a cell as JSON."""
     value = _json(cell)
     if isinstance(value, str):
-        raise place.error(f"{value!r} is neither JSON nor a class name", "write cat, or cat;dog")
+        remedy = f'write cat, or cat;dog; if it is the name of a class, say --separator "{SEPARATOR}"'
+        raise place.error(f"{value!r} is nearly JSON", remedy)
     for item in value if isinstance(value, list) else [value]:
         for here, found in label_studio.read_result(place, row.video, item, options):
             if isinstance(found, Annotation) and found.start is None:
