@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from alstm_helpers.errors import AlstmError
@@ -22,7 +22,9 @@ def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy
     if not source.exists():
         raise AlstmError(source, "no such folder", "check the path, or " + remedy)
     found: dict[str, Path] = {}
-    for path in _files_below(source, suffixes):
+    paths = [source] if source.is_file() else files_below(source, lambda path: path.suffix in suffixes)
+    for path in paths:
+        require_file(path, "mend or remove it")
         name = path.name.partition(".")[0]
         if name in found:
             raise AlstmError(path, f"{found[name]} would become the same {name}.pkl", "rename one of them")
@@ -32,11 +34,42 @@ def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy
     return found
 
 
-def _files_below(source: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Return the paths below a folder with one of ``suffixes``, sorted; of a file, the file whatever its suffix."""
-    if source.is_file():
-        return [source]
-    return sorted(path for path in source.rglob("*") if path.suffix in suffixes)
+def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
+    """Return the wanted paths below a folder, sorted; links to folders are followed, and no folder is entered twice.
+
+    A link to nothing and an empty folder are among them, if wanted: they stand for files that somebody misses.
+
+    Raises:
+        AlstmError: a folder cannot be listed.
+    """
+    found, entered = list[Path](), {os.path.realpath(folder)}
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_not_listed):
+        new = {
+            os.path.realpath(path): path.name for path in sorted(map(Path(parent).joinpath, folders), key=_links_first)
+        }
+        folders[:] = [name for real, name in new.items() if real not in entered]
+        entered |= new.keys()
+        here = map(Path(parent).joinpath, files) if files or folders else [Path(parent)]
+        found += [path for path in here if wanted(path)]
+    return without_repeats(sorted(found))
+
+
+def _links_first(path: Path) -> tuple[bool, Path]:
+    """Sort links before folders, which then take their places."""
+    return not path.is_symlink(), path
+
+
+def without_repeats(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths in their order, but a file only once if several lead to it by the same name."""
+    first: dict[tuple[str, str], Path] = {}
+    for path in paths:
+        first.setdefault((os.path.realpath(path), path.name), path)
+    return list(first.values())
+
+
+def _not_listed(error: OSError) -> None:
+    remedy = "make it readable, or name other folders"
+    raise AlstmError(error.filename, f"it cannot be listed ({error.strerror})", remedy) from None
 
 
 def filelist_text(shards: Iterable[Path]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import require_file, write_json
-from alstm_helpers.own_videos.backbones import Backbone, picture_backbone, sound_backbone
+from alstm_helpers.files import read_sealed, require_file, write_sealed
+from alstm_helpers.own_videos.backbones import ONNX, Backbone, absolute, is_backbone, picture_backbone, sound_backbone
 from alstm_helpers.own_videos.media import Clip, Frames, read_frames, read_sound
 from alstm_helpers.own_videos.projection import Projection, fit_projection
+from alstm_helpers.own_videos.video_files import id_of
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, Video, quantize
 
 BATCH = 32  # pictures that are in memory, and go through a network, at once
+LARGEST = 1e15  # magnitude of a backbone's number
 REMEDY = "make the features again in an empty folder"
 
 
@@ -39,20 +40,48 @@ class Extractor:
         backbone, audio: names, see :mod:`alstm_helpers.own_videos.backbones`.
         projections: by stream; a finished backbone needs none.
         fitted_on: the split whose clips they were fitted on: ``train``, or ``infer`` where no clip has labels.
+        sha256: by stream, of the user's networks that made the features; only these will do.
     """
 
     backbone: str
     audio: str
     projections: Mapping[str, Projection] = field(default_factory=dict)
     fitted_on: str = "train"
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the backbones by stream."""
+        return {"rgb": self.backbone, "audio": self.audio}
 
     def backbones(self) -> dict[str, Backbone]:
         """Return the backbone of each stream; they are loaded on the first call.
 
         Raises:
-            AlstmError: one is unknown, or cannot be loaded.
+            AlstmError: one is unknown, cannot be loaded, or is another network than the one that made the features.
         """
-        return {"rgb": picture_backbone(self.backbone), "audio": sound_backbone(self.audio)}
+        found = {"rgb": picture_backbone(self.backbone), "audio": sound_backbone(self.audio)}
+        for stream, sha256 in self.sha256.items():
+            if found[stream].sha256 != sha256:
+                problem = f"not the network that made the features (its sha256 is not {sha256[:12]}…)"
+                raise AlstmError(self.names[stream], problem, f"put that one back, or {REMEDY}")
+        return found
+
+    def identified(self) -> Extractor:
+        """Return an extractor that takes its networks only as they are now."""
+        sums = {stream: backbone.sha256 for stream, backbone in self.backbones().items()}
+        return dataclasses.replace(self, sha256={stream: sha256 for stream, sha256 in sums.items() if sha256})
+
+    def without_projections(self) -> Extractor:
+        """Return an extractor for :meth:`raw` alone, which is small."""
+        return dataclasses.replace(self, projections={})
+
+    def is_like(self, other: Extractor) -> bool:
+        """Tell whether another one has the same backbones: networks of the user's by their content, if it is known."""
+        mine, theirs = ({**each.names, **each.sha256} for each in (self, other))
+        if self.sha256.keys() != other.sha256.keys():  # one was saved when the content was not
+            mine, theirs = ({stream: absolute(name) for stream, name in each.names.items()} for each in (self, other))
+        return mine == theirs
 
     @property
     def unfitted(self) -> list[str]:
@@ -75,10 +104,17 @@ class Extractor:
         frames = read_frames(clip, pictures.unit)
         rgb = np.concatenate([pictures.call(batch) for batch in _batches(frames)])
         heard = read_sound(clip, len(rgb), sound.unit)
-        return RawFeatures({"rgb": rgb, "audio": sound.call(heard.samples)}, [*frames.notes, *heard.notes])
+        streams = {"rgb": rgb, "audio": sound.call(heard.samples)}
+        for stream, values in streams.items():
+            _check_numbers(values, clip.name, self.names[stream])
+        return RawFeatures(streams, [*frames.notes, *heard.notes])
 
     def finish(self, streams: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return features, uint8 (T, 1024) and (T, 128), from the backbones' numbers."""
+        for stream, projection in self.projections.items():
+            if streams[stream].shape[1] != len(projection.mean):
+                problem = f"it gives {streams[stream].shape[1]} numbers, its projection takes {len(projection.mean)}"
+                raise AlstmError(self.names[stream], problem, REMEDY)
         return {
             stream: self.projections[stream](values, STREAM_DIMS[stream])
             if stream in self.projections
@@ -98,7 +134,7 @@ class Extractor:
             AlstmError: the clip cannot be read.
         """
         raw = self.raw(clip)
-        return self.record(clip.path.stem, (), raw.streams), raw.notes
+        return self.record(id_of(clip.path), (), raw.streams), raw.notes
 
     def save(self, folder: Path) -> None:
         """Write ``features.json`` and, where there are projections, ``projection.pkl`` (plain arrays)."""
@@ -106,7 +142,8 @@ class Extractor:
             arrays = {stream: tuple(projection) for stream, projection in self.projections.items()}
             save_plain(folder / "projection.pkl", arrays)
         about = {"backbone": self.backbone, "audio": self.audio, "fitted_on": self.fitted_on}
-        write_json(folder / "features.json", about)
+        sums = {"sha256": dict(self.sha256)} if self.sha256 else {}
+        write_sealed(folder / "features.json", {**about, **sums})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Extractor:
@@ -116,18 +153,54 @@ class Extractor:
             AlstmError: it is missing, or damaged.
         """
         path = require_file(Path(folder, "features.json"), "name a folder that `alstm features` has made")
+        about = read_sealed(path, REMEDY)
         try:
-            about = json.loads(path.read_text(encoding="utf-8"))
-            names = str(about["backbone"]), str(about["audio"])
-            return cls(*names, _load_projections(path.with_name("projection.pkl")), str(about["fitted_on"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            backbone, audio, fitted_on = (about[key] for key in ("backbone", "audio", "fitted_on"))
+            sha256 = {
+                stream: str(about["sha256"][stream]) for stream in STREAM_DIMS if stream in about.get("sha256", ())
+            }
+        except (KeyError, TypeError, AttributeError) as error:
             raise AlstmError(path, f"not readable ({type(error).__name__}: {error})", REMEDY) from None
+        for stream, name in (("rgb", backbone), ("audio", audio)):
+            if not is_backbone(stream, name):
+                raise AlstmError(path, f"it names a backbone for {stream} that is unknown, {name!r}", REMEDY)
+        if fitted_on not in ("train", "infer"):
+            raise AlstmError(path, f"fitted_on is {fitted_on!r}, neither train nor infer", REMEDY)
+        backbone, audio = (_found(name, path.parent) for name in (backbone, audio))
+        return cls(backbone, audio, _load_projections(path.with_name("projection.pkl")), fitted_on, sha256)
+
+
+def _found(name: str, folder: Path) -> str:
+    """Return the name of a backbone; if its file is not where it was, but beside ``features.json``, with that path."""
+    if not name.startswith(ONNX) or Path(name.removeprefix(ONNX)).is_file():
+        return name
+    beside = folder / Path(name.removeprefix(ONNX)).name
+    return f"{ONNX}{beside}" if beside.is_file() else name
 
 
 def _load_projections(path: Path) -> dict[str, Projection]:
     if not path.exists():
         return {}
-    return {stream: Projection(*parts) for stream, parts in load_plain(path, REMEDY).items()}
+    found = load_plain(path, REMEDY)
+    try:
+        projections = {stream: Projection(*parts) for stream, parts in found.items()}
+        for stream, projection in projections.items():
+            projection.check(STREAM_DIMS[stream])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise AlstmError(path, "it holds no projections", REMEDY) from None
+    return projections
+
+
+def _check_numbers(values: np.ndarray, clip: str, backbone: str) -> None:
+    """Require numbers that a projection can compute with.
+
+    Raises:
+        AlstmError: one is not finite, or so large that its square or a sum would not be.
+    """
+    bad = ~(np.abs(values) < LARGEST).all(axis=1)  # (T,); NaN is not below anything
+    if bad.any():
+        problem = f"for second {bad.argmax()} {backbone} gives NaN, infinity or a number beyond {LARGEST:g}"
+        raise AlstmError(clip, problem, "leave the clip out, or export a network that has numbers for any input")
 
 
 def _batches(frames: Frames) -> Iterator[np.ndarray]:

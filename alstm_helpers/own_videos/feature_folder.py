@@ -62,11 +62,14 @@ class FeatureFolder:
 
     def has(self, job: Job) -> bool:
         """Return whether the raw numbers of a clip are here, made from its file as it is now."""
-        row = self.ledger.rows.get(job.id)
-        if row is None or not self.raw.file_of(job.id).exists():
+        row = self.ledger.rows.get(job.id, {})
+        if not isinstance(row.get("notes"), list) or not self.raw.file_of(job.id).exists():
             return False
-        about = job.path.stat()
-        return (row["bytes"], row["modified"]) == (about.st_size, about.st_mtime_ns)
+        try:
+            about = job.path.stat()
+        except OSError:  # it was there a moment ago; reading it says why
+            return False
+        return (row.get("bytes"), row.get("modified")) == (about.st_size, about.st_mtime_ns)
 
     def notes(self, jobs: Sequence[Job]) -> list[str]:
         """Return what was odd about the files of clips."""

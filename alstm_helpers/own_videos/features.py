@@ -12,22 +12,25 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
 
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.lists import ONE_VIDEO, write_lists
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.extras import require
 from alstm_helpers.ledger import LedgerRow
+from alstm_helpers.own_videos.apart import work_apart
+from alstm_helpers.own_videos.backbones import absolute
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder, labels_and_split
 from alstm_helpers.own_videos.jobs import Job, labelled_jobs, unlabelled_jobs
-from alstm_helpers.own_videos.labels import read_annotations
+from alstm_helpers.own_videos.labels import read_imported
 from alstm_helpers.own_videos.video_files import find_video_files
 from alstm_helpers.progress import ProgressBar, no_progress
 
@@ -44,6 +47,7 @@ class FeatureOptions:
         backbone, audio: see :mod:`alstm_helpers.own_videos.backbones`; the default for sound is ``logmel``, but
             ``flashdigits`` with the pictures of FlashDigits. They have no effect with ``like``.
         val_share, group: see :func:`alstm_helpers.data.lists.side_of`; by default parts of one video stay together.
+        clip_seconds: that the work on one clip may take, see :func:`alstm_helpers.own_videos.apart.work_apart`.
     """
 
     labels: str | os.PathLike[str] | None = None
@@ -52,6 +56,7 @@ class FeatureOptions:
     audio: str | None = None
     val_share: float = 0.2
     group: str = ONE_VIDEO
+    clip_seconds: float | None = None
 
     def extractor(self) -> Extractor:
         """Return the extractor that is asked for.
@@ -60,7 +65,8 @@ class FeatureOptions:
             AlstmError: ``like`` is not a folder of features.
         """
         audio = self.audio or ("flashdigits" if self.backbone == "flashdigits" else "logmel")
-        extractor = Extractor(self.backbone, audio) if self.like is None else Extractor.load(self.like)
+        named = Extractor(absolute(self.backbone), absolute(audio))
+        extractor = named if self.like is None else Extractor.load(self.like)
         if self.labels is None and not extractor.projections:
             extractor = dataclasses.replace(extractor, fitted_on="infer")
         return extractor
@@ -102,7 +108,7 @@ def extract_features(
             begin with); without labels for ``tf/infer`` and ``infer.list``. And for ``manifest.jsonl`` (one object per
             clip), ``raw/``, and what ``Extractor.save`` writes.
         options: labels, backbones and split.
-        workers: processes; -1 is one per core.
+        workers: processes, see :func:`alstm_helpers.own_videos.apart.work_apart`.
         progress: wraps the finished clips, see :mod:`alstm_helpers.progress`.
 
     Raises:
@@ -113,11 +119,14 @@ def extract_features(
     folder, files = FeatureFolder(Path(out)), find_video_files(videos)
     extractor = options.extractor()
     jobs, notes, classes = _plan(files, options)
-    extractor.backbones()  # loaded now, so that nothing is written if one is missing
+    extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
     with folder.ledger.claimed(folder.raw.path):
         extractor = _resumed(extractor, folder, options)
         todo = [job for job in jobs if not folder.has(job)]
-        rows, failed = folder.ledger.add_all(_outcomes(todo, extractor, folder.raw, workers, progress))
+        work = partial(_extract_one, extractor.without_projections(), folder.raw)
+        with closing(work_apart(work, todo, workers=workers, seconds=options.clip_seconds)) as outcomes:
+            bar = progress((outcome for _, outcome in outcomes), total=len(todo), desc="extracting")
+            rows, failed = folder.ledger.add_all(bar)
         whole = [job for job in sorted(jobs) if folder.has(job)]
         splits = Counter(job.split for job in whole)
         _require_clips(folder, splits, failed, labelled=classes is not None)
@@ -141,7 +150,7 @@ def _plan(files: Sequence[Path], options: FeatureOptions) -> _Plan:
     if options.labels is None:
         return _Plan(unlabelled_jobs(files), [], None)
     classes = read_classes(Path(options.labels, "labels.csv"))
-    annotations = read_annotations(Path(options.labels, "annotations.csv"))
+    annotations = read_imported(options.labels)
     return _Plan(*labelled_jobs(files, annotations, classes, options.val_share, options.group), classes)
 
 
@@ -154,36 +163,27 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
     if not (folder.path / "features.json").exists():
         return extractor
     before = Extractor.load(folder.path)
-    if (before.backbone, before.audio) != (extractor.backbone, extractor.audio):
-        problem = f"it has features by {before.backbone} and {before.audio}"
-        raise AlstmError(folder.path, problem, "pass the same --backbone and --audio, or another --out")
+    if not before.is_like(extractor):
+        same = before.names == extractor.names
+        problem = f"it has features by {before.backbone} and {before.audio}" + ", of another content then" * same
+        remedy = "put the earlier network back" if same else "pass the same --backbone and --audio"
+        raise AlstmError(folder.path, problem, f"{remedy}, or another --out")
     if options.like is None and before.fitted_on == extractor.fitted_on:
-        return before
+        return dataclasses.replace(extractor, projections=before.projections)
     return extractor
 
 
-def _outcomes(
-    todo: Sequence[Job], extractor: Extractor, raw: RawFolder, workers: int, progress: ProgressBar
-) -> Iterable[LedgerRow | AlstmError]:
-    """Extract clips in several processes; return the row or the error of each, in the order in which they finish."""
-    names_only = Extractor(extractor.backbone, extractor.audio)  # the projections need not travel to the processes
-    raw = RawFolder(raw.path.absolute())
-    calls = (delayed(_extract_one)(names_only, job, raw) for job in todo)
-    finished = Parallel(n_jobs=workers, return_as="generator_unordered")(calls) if todo else ()
-    return progress(finished, total=len(todo), desc="extracting")
+def _extract_one(extractor: Extractor, raw: RawFolder, job: Job) -> LedgerRow:
+    """Write the raw numbers of one clip; return its row of the manifest.
 
-
-def _extract_one(extractor: Extractor, job: Job, raw: RawFolder) -> LedgerRow | AlstmError:
-    """Write the raw numbers of one clip; return its row of the manifest, or why it has none."""
-    try:
-        about = job.path.stat()
-        streams, notes = extractor.raw(job.clip)
-        raw.save(job.id, streams)
-    except AlstmError as error:
-        return error
-    except OSError as error:
-        return AlstmError(str(error.filename or job.path), error.strerror or str(error), "fix that, and run again")
-    found = {"video": job.id, "file": job.path.name, "seconds": len(streams["rgb"]), "bytes": about.st_size}
+    Raises:
+        AlstmError: the clip cannot be read.
+    """
+    about = job.path.stat()
+    streams, notes = extractor.raw(job.clip)
+    raw.save(job.id, streams)
+    file = printable(os.fsencode(job.path.name))
+    found = {"video": job.id, "file": file, "seconds": len(streams["rgb"]), "bytes": about.st_size}
     return {**found, "modified": about.st_mtime_ns, "notes": notes, **labels_and_split(job)}
 
 
@@ -193,9 +193,13 @@ def _require_clips(
     """Refuse a data set with an empty split."""
     for split in ("train", "val") if labelled else ("infer",):
         if not splits[split]:
-            first = f" ({failed[0]})" if failed else ""
-            problem = f"no clip of {splits.total()} would go to {split}{first}"
-            raise AlstmError(folder.path, problem, "label more videos, or pass another --val_share")
+            problem, remedy = (
+                f"no clip of {splits.total()} would go to {split}",
+                "label more videos, or pass another --val_share",
+            )
+            if failed:
+                problem, remedy = f"{problem}; {len(failed)} failed, the first: {failed[0]}", "mend that, and run again"
+            raise AlstmError(folder.path, problem, remedy)
 
 
 def _scaling_notes(extractor: Extractor, *, labelled: bool) -> list[str]:

@@ -27,6 +27,21 @@ class Projection(NamedTuple):
     matrix: np.ndarray | None
     scale: np.ndarray
 
+    def check(self, dim: int) -> None:
+        """Require the shapes and types above.
+
+        Raises:
+            ValueError, AttributeError: they are others.
+        """
+        size = len(self.mean)
+        count = size if self.matrix is None else self.matrix.shape[1]
+        shapes = ((self.mean, (size,)), (self.scale, (count,)), (self.matrix, (size, count)))
+        arrays = [(array, shape) for array, shape in shapes if array is not None]
+        if count > dim or any(
+            array.shape != shape or array.dtype != np.float32 or not np.isfinite(array).all() for array, shape in arrays
+        ):
+            raise ValueError
+
     def __call__(self, raw: np.ndarray, dim: int) -> np.ndarray:
         """Return uint8 (T, dim) from float32 (T, D), padded with zeros to ``dim`` before it is quantised."""
         centred = raw - self.mean

@@ -1,37 +1,72 @@
-"""Video files: found in folders by their suffixes."""
+"""Video files: found in folders by their suffixes, and the ids that they go by."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import require_file
+from alstm_helpers.data.filelists import files_below, without_repeats
+from alstm_helpers.errors import AlstmError, printable
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
     *(".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv"),
 )
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, ends of lines and paragraphs
 
 
 def find_video_files(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
     """Return the video files among the sources and in those that are folders, each once.
 
+    What has the name of a video but cannot be read, such as a link to nothing, is among them: whoever reads it says so.
+
     Args:
         sources: files in any order, and folders, whose files come in the order of their paths.
 
     Raises:
-        AlstmError: a source is missing, or a folder holds no video.
+        AlstmError: a source is missing, a folder cannot be listed, or it holds no video.
     """
-    found: dict[Path, None] = {}
+    found: list[Path] = []
     for source in map(Path, sources):
-        found |= dict.fromkeys(_videos_in(source) if source.is_dir() else [require_file(source, "check the path")])
-    return list(found)
+        if not os.path.lexists(source):
+            raise AlstmError(source, "no such file", "check the path")
+        found += _videos_in(source) if source.is_dir() else [source]
+    return without_repeats(found)
 
 
 def _videos_in(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    found = files_below(folder, lambda path: path.suffix.lower() in SUFFIXES)
     if not found:
         raise AlstmError(folder, "no video in this folder", f"put files here that end in {' '.join(SUFFIXES)}")
     return found
+
+
+def composed(text: str) -> str:
+    """Return text in Unicode's composed form (NFC); macOS stores the names of files decomposed."""
+    return unicodedata.normalize("NFC", text)
+
+
+def id_of(video: Path) -> str:
+    """Return the id of a video: its file name without suffix, composed, with whatever is unprintable escaped."""
+    name = printable(os.fsencode(video.stem))
+    return composed("".join(c.encode("unicode_escape").decode() if _is_unprintable(c) else c for c in name))
+
+
+def _is_unprintable(character: str) -> bool:
+    return unicodedata.category(character) in _UNPRINTABLE
+
+
+def videos_by_id(videos: Iterable[Path]) -> dict[str, Path]:
+    """Return the videos by their ids.
+
+    Raises:
+        AlstmError: two have the same id.
+    """
+    by_id: dict[str, Path] = {}
+    for path in videos:
+        other = by_id.setdefault(id_of(path), path)
+        if other != path:
+            raise AlstmError(path, f"{other} has the same name", "give each video a name of its own")
+    return by_id

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +14,21 @@ import numpy as np
 from alstm_helpers.config import Config
 from alstm_helpers.data.class_names import label_row
 from alstm_helpers.data.dataset import collate
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.explain import explain, write_report_with_figure
 from alstm_helpers.evaluation.predict import DIGITS, PredictionRow, write_predictions
 from alstm_helpers.extras import require
 from alstm_helpers.figures.parts import Timeline
 from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.own_videos.apart import attempt, work_apart
 from alstm_helpers.own_videos.extractor import Extractor
-from alstm_helpers.own_videos.jobs import videos_by_id
-from alstm_helpers.own_videos.media import Clip, read_frames
-from alstm_helpers.own_videos.video_files import find_video_files
+from alstm_helpers.own_videos.media import Clip
+from alstm_helpers.own_videos.seen import Seen, see
+from alstm_helpers.own_videos.video_files import find_video_files, id_of, videos_by_id
 from alstm_helpers.tfrecord import Video
 
 WINDOW = 9  # seconds that a score over time is computed from, with the second in the middle
-THUMBNAILS = 12
 DRAWN_LABELS = 5  # in the timeline and its JSON; predictions.jsonl holds all that are asked for
 
 
@@ -61,10 +63,12 @@ class WatchOptions:
     Args:
         top_k: labels per video.
         class_names: class names by index.
+        clip_seconds: that the work on one clip may take, see :func:`alstm_helpers.own_videos.apart.work_apart`.
     """
 
     top_k: int = 5
     class_names: Mapping[int, str] = field(default_factory=dict)
+    clip_seconds: float | None = None
 
 
 def find_extractor(config: Config, features: str | None = None) -> Extractor:
@@ -111,17 +115,43 @@ def watch_files(
     """
     require("av")
     result = WatchResult()
-    for path in videos_by_id(find_video_files(videos)).values():
-        try:
-            found = watch(net, extractor, Clip(path), top_k=options.top_k, class_names=options.class_names)
-            picture = write_timeline({**found, "labels": found["labels"][:DRAWN_LABELS]}, save_dir)
-        except AlstmError as error:
-            result.failed.append(error)
-            continue
-        result.watched.append(Watched(path, found, picture))
-        report(result.watched[-1])
+    clips = [Clip(path) for path in videos_by_id(find_video_files(videos)).values()]
+    extractor.backbones()  # if one is missing, that is said once
+    for outcome in _Watcher(net, extractor, Path(save_dir), options).outcomes(clips):
+        if isinstance(outcome, AlstmError):
+            result.failed.append(outcome)
+        else:
+            result.watched.append(outcome)
+            report(outcome)
     write_predictions((_prediction_row(each.report, options.class_names) for each in result.watched), save_dir)
     return result
+
+
+@dataclass(frozen=True)
+class _Watcher:
+    """Labels clips that are read in another process, as a file may crash the one that reads it."""
+
+    net: AttentionLSTM
+    extractor: Extractor
+    save_dir: Path
+    options: WatchOptions
+
+    def outcomes(self, clips: Sequence[Clip]) -> Iterator[Watched | AlstmError]:
+        """Yield what is found in each clip, or why nothing is."""
+        look = partial(see, self.extractor.without_projections())
+        with closing(work_apart(look, clips, seconds=self.options.clip_seconds)) as read:
+            for clip, seen in read:
+                yield seen if isinstance(seen, AlstmError) else attempt(partial(self._watched, seen), clip)
+
+    def _watched(self, seen: Seen, clip: Clip) -> Watched:
+        """Label a clip and draw its timeline."""
+        from alstm_helpers.figures import plots
+
+        video = self.extractor.record(id_of(clip.path), (), seen.raw.streams)
+        report = _report(self.net, video, clip, seen.raw.notes, self.options)
+        drawn: WatchReport = {**report, "labels": report["labels"][:DRAWN_LABELS]}
+        figure = plots.timeline(drawn, seen.seconds, seen.pictures)
+        return Watched(clip.path, report, write_report_with_figure(drawn, figure, self.save_dir, tight=True))
 
 
 def watch(
@@ -149,12 +179,16 @@ def watch(
         AlstmError: the file cannot be read.
     """
     video, notes = extractor.video(clip)
-    explanation = explain(net, video, top_k=top_k, class_names=class_names)
+    return _report(net, video, clip, notes, WatchOptions(top_k, class_names or {}))
+
+
+def _report(net: AttentionLSTM, video: Video, clip: Clip, notes: list[str], options: WatchOptions) -> WatchReport:
+    explanation = explain(net, video, top_k=options.top_k, class_names=options.class_names)
     scores = score_around(net, video, WINDOW)
     best = explanation["labels"][0]["index"]
     return {
         **explanation,
-        "file": str(clip.path),
+        "file": printable(os.fsencode(clip.path)),
         "notes": notes,
         "window": WINDOW,
         "over_time": scores[:, best].tolist(),
@@ -170,21 +204,6 @@ def score_around(net: AttentionLSTM, video: Video, window: int) -> np.ndarray:
         parts.append(Video(video.id, (), video.rgb[stretch], video.audio[stretch]))
     batches = (collate(parts[first : first + 64], net.num_classes) for first in range(0, len(parts), 64))
     return np.concatenate([scores for _, scores, _ in score_batches(net, batches)])
-
-
-def thumbnails(clip: Clip, seconds: int, size: int = 96) -> tuple[list[int], np.ndarray]:
-    """Return up to twelve pictures, evenly spaced over a clip: their seconds, and uint8 (N, size, size, 3)."""
-    wanted = np.unique(np.linspace(0, seconds - 1, min(THUMBNAILS, seconds)).round().astype(int)).tolist()
-    found = [frame for second, frame in enumerate(read_frames(clip, size)) if second in wanted]
-    return wanted[: len(found)], np.stack(found)
-
-
-def write_timeline(report: WatchReport, save_dir: str | os.PathLike[str]) -> Path:
-    """Write ``<video>.json`` and a picture of it, ``<video>.png``; return the path of the picture."""
-    from alstm_helpers.figures import plots
-
-    figure = plots.timeline(report, *thumbnails(Clip(Path(report["file"])), report["seconds"]))
-    return write_report_with_figure(report, figure, save_dir, tight=True)
 
 
 def _prediction_row(report: WatchReport, class_names: Mapping[int, str]) -> PredictionRow:

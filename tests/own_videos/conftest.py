@@ -28,13 +28,14 @@ def clips(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def onnx_file():
-    """Return a function that writes a network, the mean of its input over some axes, and returns its name."""
+    """Return a function that writes a network and returns its name: the mean of its input over axes, or other nodes."""
 
-    def write(path, shape, axes, count=1):
-        inputs = [helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, shape) for i in range(count)]
-        node = helper.make_node("ReduceMean", ["x0"], ["y"], axes=axes, keepdims=0)
+    def write(path, shape, axes=(), count=1, dtype=TensorProto.FLOAT, nodes=(), initializer=()):
+        inputs = [helper.make_tensor_value_info(f"x{i}", dtype, shape) for i in range(count)]
+        cast = helper.make_node("Cast", ["x0"], ["x"], to=TensorProto.FLOAT)
+        nodes = nodes or [helper.make_node("ReduceMean", ["x"], ["y"], axes=axes, keepdims=0)]
         output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-        graph = helper.make_graph([node], "mean", inputs, [output])
+        graph = helper.make_graph([cast, *nodes], "mean", inputs, [output], list(initializer))
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
         onnx.save(model, str(path))
         return f"onnx:{path}"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
+from onnx.helper import make_node as node
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos import backbones
@@ -103,11 +106,39 @@ def test_an_onnx_file_for_sound(onnx_file, tmp_path, shape, axes):
     [
         (
             lambda onnx_file, path: onnx_file(path, ["N", 1, 32, 32], [2]),
-            "shape .*; export a network that takes pictures",
+            "shape .*; export a network that takes square pictures",
+        ),
+        (
+            lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 48], [1]),
+            "shape .*; export a network that takes square pictures",
+        ),
+        (
+            lambda onnx_file, path: onnx_file(path, ["N", "H", "W", 3], [1]),
+            "shape .*; export a network that takes square pictures",
+        ),
+        (
+            lambda onnx_file, path: onnx_file(path, ["N", 3, 10**6, 10**6], [2, 3]),
+            "shape .*; export a network that takes square pictures",
+        ),
+        (
+            lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 32], [2, 3], dtype=TensorProto.INT64),
+            r"its input is a tensor\(int64\); export a network that takes float32",
+        ),
+        (
+            lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 32], [1]),
+            r"its output for \d inputs has the shape \(\d, 32, 32\), not \(N, D\); pool it",
+        ),
+        (
+            lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 32], [0, 2, 3]),
+            r"its output for \d inputs has the shape \(3,\), not \(N, D\)",
+        ),
+        (
+            lambda onnx_file, path: onnx_file(path, ["N", 3, 64, 64], nodes=[node("Flatten", ["x"], ["y"])]),
+            "its output has 12288 numbers per input, more than 8192; pool it before you flatten",
         ),
         (
             lambda onnx_file, path: onnx_file(path, ["N", 3], [1]),
-            "shape .*; export a network that takes pictures",
+            "shape .*; export a network that takes square pictures",
         ),
         (lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 32], [2], count=2), "it takes 2 inputs"),
         (lambda onnx_file, path: path.write_bytes(b"none") and f"onnx:{path}", "not readable as ONNX"),
@@ -120,10 +151,52 @@ def test_files_that_are_not_backbones(onnx_file, tmp_path, make, said):
     assert "\n" not in str(caught.value)
 
 
-def test_a_fixed_batch_is_one_sentence(onnx_file, tmp_path):
-    backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", [1, 3, 32, 32], [2, 3]))
-    with pytest.raises(AlstmError, match="leave its first dimension open"):
-        backbone.call(PICTURES)
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_a_network_that_takes_a_fixed_number_at_once(onnx_file, tmp_path, size):
+    backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", [size, 3, 32, 32], [2, 3]))
+    right = picture_backbone(onnx_file(tmp_path / "b.onnx", ["N", 3, 32, 32], [2, 3])).call(PICTURES)
+    assert np.array_equal(backbone.call(PICTURES), right)
+
+
+def test_a_network_that_only_says_that_it_takes_any_number(onnx_file, tmp_path):
+    """Exporters write N and keep the 1 of their example in a reshape."""
+    shape = numpy_helper.from_array(np.array([1, 3, 1024]), "shape")
+    nodes = [node("Reshape", ["x", "shape"], ["flat"]), node("ReduceMean", ["flat"], ["y"], axes=[2], keepdims=0)]
+    backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], nodes=nodes, initializer=[shape]))
+    right = picture_backbone(onnx_file(tmp_path / "b.onnx", ["N", 3, 32, 32], [2, 3])).call(PICTURES)
+    assert backbone.call(PICTURES) == pytest.approx(right, abs=1e-5)
+
+
+@pytest.mark.parametrize("dtype, digits", [(TensorProto.FLOAT16, 2e-3), (TensorProto.DOUBLE, 1e-5)])
+def test_other_floats(onnx_file, tmp_path, dtype, digits):
+    backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3], dtype=dtype))
+    right = picture_backbone(onnx_file(tmp_path / "b.onnx", ["N", 3, 32, 32], [2, 3])).call(PICTURES)
+    found = backbone.call(PICTURES)
+    assert found == pytest.approx(right, abs=digits) and found.dtype == np.float32
+
+
+def test_a_network_for_bytes_gets_the_pixels_as_they_are(onnx_file, tmp_path):
+    backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3], dtype=TensorProto.UINT8))
+    assert backbone.call(PICTURES) == pytest.approx(PICTURES.astype(float).mean((1, 2)), abs=1e-2)
+
+
+@pytest.mark.parametrize("shape", [["N", 1, "T", "M"], ["N", 1, 96, "M"], ["N", 1, 64, 96], ["N", 2, 96, 64], [96, 64]])
+def test_other_pictures_of_sound_are_refused(onnx_file, tmp_path, shape):
+    """A spectrogram network of another kind would take VGGish's picture, and its numbers would mean nothing."""
+    with pytest.raises(AlstmError, match=r"shape .*; export a network that takes VGGish's log-mel pictures, float32"):
+        sound_backbone(onnx_file(tmp_path / "a.onnx", shape, [-1]))
+    with pytest.raises(AlstmError, match="its input is uint8 of the shape"):
+        sound_backbone(onnx_file(tmp_path / "b.onnx", ["N", 96, 64], [-1], dtype=TensorProto.UINT8))
+
+
+def test_weights_in_other_files_are_refused(onnx_file, tmp_path):
+    """They could be any file of the machine, whose bytes would become features."""
+    weights = numpy_helper.from_array(np.ones(3, np.float32), "w")
+    nodes = [node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0), node("Mul", ["m", "w"], ["y"])]
+    name = onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], nodes=nodes, initializer=[weights])
+    onnx.save(onnx.load(tmp_path / "a.onnx"), tmp_path / "a.onnx", save_as_external_data=True, size_threshold=0)
+    with pytest.raises(AlstmError, match="its weights are in other files; save it as one file"):
+        picture_backbone(name)
 
 
 def test_unknown_names():

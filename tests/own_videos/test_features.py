@@ -33,7 +33,7 @@ def own(clips, tmp_path):
     return shutil.copytree(clips, tmp_path / "own 自己")
 
 
-def extract(root, out, *, workers=1, progress=no_progress, **options):
+def extract(root, out, *, workers=0, progress=no_progress, **options):
     settings = FeatureOptions(**{"labels": root / "labels", "val_share": 0.4, **options})
     return extract_features([root / "clips"], out, settings, workers=workers, progress=progress)
 
@@ -361,12 +361,12 @@ def test_new_videos_like_those_of_a_trained_model(own, tmp_path):
     extract(own, tmp_path / "old", audio="logmel")
     (tmp_path / "new").mkdir()
     shutil.copy(own / "clips" / "c3.mp4", tmp_path / "new" / "c3.mp4")
-    extract_features([tmp_path / "new"], tmp_path / "like", FeatureOptions(like=tmp_path / "old"), workers=1)
+    extract_features([tmp_path / "new"], tmp_path / "like", FeatureOptions(like=tmp_path / "old"), workers=0)
     [shard] = read_filelist(tmp_path / "like" / "infer.list")
     [video] = read_videos(shard)
     assert np.array_equal(video.audio, records(tmp_path / "old")["c3"].audio)
     assert (tmp_path / "like" / "projection.pkl").read_bytes() == (tmp_path / "old" / "projection.pkl").read_bytes()
-    alone = extract_features([tmp_path / "new"], tmp_path / "alone", FeatureOptions(audio="logmel"), workers=1)
+    alone = extract_features([tmp_path / "new"], tmp_path / "alone", FeatureOptions(audio="logmel"), workers=0)
     assert alone.notes == ["audio: scaled by these clips; for a trained model pass --like its features"]
 
 

@@ -17,7 +17,8 @@ from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.watch import WINDOW, find_extractor, score_around, thumbnails, watch
+from alstm_helpers.own_videos.seen import thumbnails
+from alstm_helpers.own_videos.watch import WINDOW, find_extractor, score_around, watch
 from alstm_helpers.runtime import seed_everything
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.train import TrainOptions, train
