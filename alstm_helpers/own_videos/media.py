@@ -5,35 +5,33 @@
     clip.mp4 ─ PyAV ─┬ read_frames → uint8 (S, S, 3), one per second    YouTube-8M samples the same way: 1 Hz, and
                      └ read_sound → float32 (T, rate)                   at most 300 seconds (arXiv:1609.08675, §3)
 
-PyAV carries FFmpeg, so every container and codec that FFmpeg reads is read. Only the pictures that are needed are
-converted, one at a time, so memory does not grow with the length of a file.
+What a player shows at a second is what is returned for it, or a note says why not. PyAV carries FFmpeg, so nearly every
+video file is read: ``containers`` opens it, ``decoding`` finds the second, ``pictures`` makes a square of the picture.
+Only the pictures that are needed are converted, one at a time, so memory does not grow with the length of a file.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import require_file
+from alstm_helpers.own_videos.containers import CONVERT, OpenVideo, open_video
+from alstm_helpers.own_videos.decoding import Decoder, Late
+from alstm_helpers.own_videos.pictures import Squares
 
 if TYPE_CHECKING:
-    from av import AudioFrame, AudioResampler, Packet, VideoFrame
-    from av.audio.stream import AudioStream
-    from av.container import InputContainer
-    from av.frame import Frame
-    from av.video.stream import VideoStream
+    from av import AudioFrame, AudioResampler, VideoFrame
 
 MAX_SECONDS = 300
-_PLAYLISTS = ("hls", "concat", "dash", "applehttp")
-_COVER = 0x400  # AV_DISPOSITION_ATTACHED_PIC: the cover picture of a song
-_REMEDY = "play it in a player; if that works, convert it: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
 _LONGEST_DRIFT = 0.05  # seconds by which a piece of sound may miss the end of the one before without being a gap
+_STANDSTILL = 10  # seconds that one picture may stay without a note
 
 
 @dataclass(frozen=True)
@@ -82,48 +80,81 @@ class Frames:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yield uint8 (size, size, 3) in red, green, blue: the picture shown in the middle of each second."""
-        self.notes = []
-        count = 0
-        with _opened(self.clip) as media, contextlib.closing(self._spans(media)) as spans:
+        for whole in (False, True):
+            self.notes = []
+            with contextlib.suppress(Late), open_video(self.clip.path) as video:
+                yield from self._seconds(video, whole=whole)
+                return
+
+    def _seconds(self, video: OpenVideo, *, whole: bool) -> Generator[np.ndarray, None, None]:
+        """Yield the picture of each second."""
+        squares, clip, count = Squares(video.pictures, self.size), self.clip, 0
+        with contextlib.closing(self._spans(video, whole=whole)) as spans:
             for frame, until in spans:
-                while until > self.clip.middle(count):
-                    if count and self.clip.middle(count) >= self.clip.limit:
+                while until > clip.middle(count):
+                    if count and clip.middle(count) >= clip.limit:
+                        self._note_the_rest(video)
                         return
-                    yield _square(frame, media.pictures, self.size)
+                    yield self._square(squares, frame)
                     count += 1
             if not count:  # shorter than half a second
-                yield _square(frame, media.pictures, self.size)
+                yield self._square(squares, frame)
 
-    def _spans(self, media: _OpenClip) -> Generator[tuple[VideoFrame, float], None, None]:
+    def _spans(self, video: OpenVideo, *, whole: bool) -> Generator[tuple[VideoFrame, float], None, None]:
         """Yield each picture, and the time at which the next one replaces it or the file ends."""
-        media.pictures.thread_type = "AUTO"
-        media.seek()
-        stated = media.stated_duration()
-        if self.clip.stop is None and stated and stated > MAX_SECONDS + 0.5:
-            self.notes.append(f"only the first {MAX_SECONDS} of its {stated:.0f} seconds are used")
-        decoder = _Decoder(media, media.pictures)
-        shown, end = None, 0.0
+        video.pictures.thread_type = "AUTO"
+        if not video.has_times and not video.pictures.codec_context.framerate:
+            self.notes.append("its pictures carry neither times nor a rate: 25 a second are assumed")
+        decoder = Decoder(video, video.pictures, self.clip.start, whole=whole)
+        shown, since, end = None, 0.0, 0.0
+        longest = (0.0, 0.0, 0.0)  # how long a picture stays, since when, until when
         try:
-            for frame, time in decoder:
+            for frame, time, until in decoder:
                 if shown is not None:
+                    longest = max(longest, self._stay(since, time))
                     yield shown, time
-                shown, end = frame, time + _duration(frame, media.pictures)
+                elif time > self.clip.start + 1:
+                    self.notes.append(f"its first picture comes at {time:.0f} s and stands for what is before")
+                shown, since, end = frame, time, until
         finally:
             self.notes += decoder.notes()
+            if longest[0] > _STANDSTILL:  # slides, or a gap in the recording
+                self.notes.append("one picture is shown from {1:.0f} to {2:.0f} s".format(*longest))
         if shown is None:
-            raise AlstmError(self.clip.name, "no picture in it can be decoded", _REMEDY)
-        self._check_end(end, stated)
+            raise AlstmError(self.clip.name, "no picture in it can be decoded", CONVERT)
+        self._check_end(end, max(end, decoder.clock.end), None if decoder.clock.jumps else video.stated_end)
         yield shown, end
 
-    def _check_end(self, end: float, stated: float | None) -> None:
-        """Note a file that ends early; refuse one that ends before the clip starts."""
+    def _square(self, squares: Squares, frame: VideoFrame) -> np.ndarray:
+        try:
+            return squares(frame)
+        except ValueError as error:
+            raise AlstmError(self.clip.name, str(error), "pass a clip of an ordinary shape") from None
+
+    def _stay(self, since: float, until: float) -> tuple[float, float, float]:
+        """Return how long a picture is shown in the clip, since when, and until when."""
+        since, until = max(since, self.clip.start), min(until, self.clip.limit)
+        return until - since, since, until
+
+    def _note_the_rest(self, video: OpenVideo) -> None:
+        """Note that a clip is longer than what is read of it."""
+        clip = self.clip
+        if clip.stop is None or clip.stop > clip.start + MAX_SECONDS + 0.5:
+            seconds = min(clip.stop or math.inf, video.stated_end or math.inf) - clip.start
+            of = f" of its {seconds:.0f}" if MAX_SECONDS < seconds < math.inf else ""
+            self.notes.append(f"only the first {MAX_SECONDS}{of} seconds are used")
+
+    def _check_end(self, end: float, end_of_all: float, stated: float | None) -> None:
+        """Note pictures that end early; refuse a file whose pictures end before the clip starts."""
         clip = self.clip
         if end <= clip.start:
-            raise AlstmError(clip.name, f"the file ends after {end:.1f} s", "correct the times of the label")
-        if stated and end < min(stated, clip.limit) - 1.5:
-            self.notes.append(f"the file says {stated:.0f} s and breaks off after {end:.0f}")
+            raise AlstmError(clip.name, f"its pictures end after {end:.1f} s", "correct the times of the label")
+        if stated and end_of_all < min(stated, clip.limit) - 1.5:
+            self.notes.append(f"the file says {stated:.0f} s and breaks off after {end_of_all:.0f}")
         elif clip.stop is not None and end < clip.stop - 1:
             self.notes.append(f"the label ends at {clip.stop:g} s, the file at {end:.0f}")
+        elif end < min(end_of_all, clip.limit) - 1.5:
+            self.notes.append(f"its pictures end at {end:.0f} s, its sound at {end_of_all:.0f}")
 
 
 def read_frames(clip: Clip, size: int) -> Frames:
@@ -167,22 +198,24 @@ def read_sound(clip: Clip, seconds: int, rate: int) -> Sound:
     Raises:
         AlstmError: the file cannot be opened.
     """
-    track = _Track(clip.start, seconds, rate)
-    with _opened(clip) as media:
-        stream = media.sound()
-        if stream is None:
-            return Sound(track.samples, ["no sound: silence takes its place"])
-        media.seek()
-        decoder = _Decoder(media, stream)
-        for frame, time in decoder:
-            if time > clip.start + seconds:
-                break
-            track.add(frame, time)
-        track.flush()
-        notes = decoder.notes()
-    if track.is_empty:
-        notes.append("none of its sound can be decoded: silence takes its place")
-    return Sound(track.samples, notes)
+    for whole in (False, True):
+        with contextlib.suppress(Late), open_video(clip.path) as video:
+            return _sound(video, clip.start, _Track(clip.start, seconds, rate), whole=whole)
+    raise AssertionError("a whole file is never too late")
+
+
+def _sound(video: OpenVideo, start: float, track: _Track, *, whole: bool) -> Sound:
+    if video.sound is None:
+        problem = "none of its sound can be decoded" if video.container.streams.audio else "no sound"
+        return Sound(track.samples, [f"{problem}: silence takes its place"])
+    decoder = Decoder(video, video.sound, start, whole=whole)
+    for frame, time, _ in decoder:
+        if time > track.stop:
+            break
+        track.add(frame, time)
+    track.flush()
+    missing = ["none of its sound can be decoded: silence takes its place"] if track.is_empty else []
+    return Sound(track.samples, decoder.notes() + missing)
 
 
 class _Track:
@@ -195,6 +228,7 @@ class _Track:
     """
 
     def __init__(self, start: float, seconds: int, rate: int) -> None:
+        self.stop = start + seconds
         self._start, self._rate = start, rate
         self._flat = np.zeros(seconds * rate, np.float32)
         self._resampler: AudioResampler | None = None
@@ -239,147 +273,3 @@ class _Track:
             if first < last:
                 self._flat[first:last] = samples[first - self._position : last - self._position]
             self._position = stop
-
-
-@dataclass(frozen=True)
-class _OpenClip:
-    """A clip whose file is open.
-
-    Args:
-        clip: what to read.
-        container: the open file.
-        pictures: its first stream of pictures.
-        zero: time of the first picture by the container's clock, in seconds; all times here count from it.
-    """
-
-    clip: Clip
-    container: InputContainer
-    pictures: VideoStream
-    zero: float
-
-    def sound(self) -> AudioStream | None:
-        """Return the first stream of sound that can be decoded."""
-        # Phones also write tracks that only their maker's software can decode, such as Apple's spatial sound.
-        # These have no codec context, though PyAV's types say otherwise.
-        streams = self.container.streams.audio
-        return next((found for found in streams if found.codec_context is not None), None)  # type: ignore[redundant-expr]
-
-    def stated_duration(self) -> float | None:
-        """Return the duration that the file states, in seconds."""
-        if self.pictures.duration:
-            return float(self.pictures.duration * (self.pictures.time_base or 0))
-        return self.container.duration / 1_000_000 if self.container.duration else None
-
-    def seek(self) -> None:
-        """Jump to the key frame before the clip, if that saves reading."""
-        import av
-
-        if self.clip.start > 1:
-            with contextlib.suppress(av.FFmpegError):  # a file without an index is read from its beginning
-                self.container.seek(int((self.clip.start + self.zero) * 1_000_000), backward=True)
-
-
-@contextlib.contextmanager
-def _opened(clip: Clip) -> Iterator[_OpenClip]:
-    """Open the file of a clip and find its pictures.
-
-    Raises:
-        AlstmError: the file is missing, is not a video, or has no pictures.
-    """
-    require_file(clip.path, "check the path")
-    with _open_container(clip.path) as container:
-        stream = _picture_stream(clip.path, container)
-        yield _OpenClip(clip, container, stream, float((stream.start_time or 0) * (stream.time_base or 0)))
-
-
-def _open_container(path: Path) -> InputContainer:
-    import av
-
-    try:
-        return av.open(str(path.absolute()), metadata_errors="ignore")
-    except (av.FFmpegError, ValueError, OSError) as error:
-        problem = f"it cannot be opened as a video ({getattr(error, 'strerror', None) or error})"
-        raise AlstmError(path, problem, _REMEDY) from None
-
-
-def _picture_stream(path: Path, container: InputContainer) -> VideoStream:
-    if container.format.name in _PLAYLISTS:  # it would have other files read
-        raise AlstmError(path, "it is a playlist, not a video", "pass the video files themselves")
-    streams = [stream for stream in container.streams.video if not stream.disposition & _COVER]
-    if not streams:
-        problem = "it has no pictures, only sound" if container.streams.audio else "it has no pictures"
-        raise AlstmError(path, problem, "AttentionLSTM needs both; pass a file with a video track")
-    return streams[0]
-
-
-FrameT = TypeVar("FrameT", bound="Frame")
-FrameT_co = TypeVar("FrameT_co", bound="Frame", covariant=True)
-
-
-class _Stream(Protocol[FrameT_co]):
-    """The part of PyAV's streams that :class:`_Decoder` uses."""
-
-    @property
-    def type(self) -> str: ...
-
-    def decode(self, packet: Packet | None = None) -> Sequence[FrameT_co]: ...
-
-
-class _Decoder(Generic[FrameT]):
-    """The frames of a stream with their times in seconds; damaged packets are counted and skipped.
-
-    Args:
-        media: the open clip.
-        stream: one of its streams.
-    """
-
-    def __init__(self, media: _OpenClip, stream: _Stream[FrameT]) -> None:
-        self._media, self._stream = media, stream
-        self._kind = stream.type  # read now: PyAV crashes when asked after the file is closed
-        self._damaged = 0
-
-    def __iter__(self) -> Iterator[tuple[FrameT, float]]:
-        time = 0.0
-        for packet in self._packets():
-            for frame in self._decode(packet):
-                self._damaged += bool(frame.is_corrupt)  # shown all the same
-                time = time + 0.04 if frame.time is None else frame.time - self._media.zero
-                yield frame, time
-
-    def notes(self) -> list[str]:
-        """Return a note on the damage met so far, if any."""
-        return [f"{self._damaged} damaged pieces of its {self._kind}"] if self._damaged else []
-
-    def _packets(self) -> Iterator[Packet]:
-        """Yield packets up to the end of the file, or to where it cannot be read any more."""
-        import av
-
-        with contextlib.suppress(av.FFmpegError):  # the caller compares the times with the stated duration
-            yield from self._media.container.demux(self._stream)
-
-    def _decode(self, packet: Packet) -> Sequence[FrameT]:
-        import av
-
-        try:
-            return self._stream.decode(packet)
-        except av.FFmpegError:
-            self._damaged += 1
-            return ()
-
-
-def _duration(frame: VideoFrame, stream: VideoStream) -> float:
-    """Return for how many seconds a picture is shown."""
-    if frame.duration:
-        return float(frame.duration * (frame.time_base or 0))
-    return float(1 / stream.average_rate) if stream.average_rate else 0.04
-
-
-def _square(frame: VideoFrame, stream: VideoStream, size: int) -> np.ndarray:
-    """Return a picture as a viewer sees it, uint8 (size, size, 3): pixels made square, upright, its middle cut out."""
-    width, height = frame.width * float(stream.sample_aspect_ratio or 1), frame.height
-    scale = size / min(width, height)
-    scaled_width, scaled_height = max(size, round(width * scale)), max(size, round(height * scale))
-    scaled = frame.reformat(scaled_width, scaled_height, format="rgb24", interpolation="AREA")
-    image = np.rot90(scaled.to_ndarray(), round(frame.rotation / 90))  # both count counter-clockwise
-    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
-    return np.ascontiguousarray(image[top : top + size, left : left + size])

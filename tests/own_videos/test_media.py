@@ -257,16 +257,68 @@ def test_parts_at_the_edges(tmp_path, start, stop, expected):
 
 def test_a_part_beyond_the_end(tmp_path):
     write_video(tmp_path / "a.mp4", grey(LEVELS), None)
-    with pytest.raises(AlstmError, match=r"a\.mp4 \(8–9 s\): the file ends after 6\.0 s; correct the times"):
+    with pytest.raises(AlstmError, match=r"a\.mp4 \(8–9 s\): its pictures end after 6\.0 s; correct the times"):
         levels(Clip(tmp_path / "a.mp4", 8, 9))
 
 
-def test_no_more_than_three_hundred_seconds(tmp_path):
+@pytest.mark.parametrize(
+    "start, stop, seconds, notes",
+    [
+        (0, None, 300, ["only the first 300 of its 310 seconds are used"]),
+        (2, 309, 300, ["only the first 300 of its 307 seconds are used"]),
+        (2, 900, 300, ["only the first 300 of its 308 seconds are used"]),
+        (5, 305, 300, []),
+        (305, 310, 5, []),
+    ],
+)
+def test_no_more_than_three_hundred_seconds(tmp_path, start, stop, seconds, notes):
     write_video(tmp_path / "long.mp4", grey([100] * 310, 16, 16), None, Encoding(fps=1))
-    found, notes = levels_and_notes(Clip(tmp_path / "long.mp4"))
-    assert len(found) == MAX_SECONDS and notes == ["only the first 300 of its 310 seconds are used"]
-    found, notes = levels_and_notes(Clip(tmp_path / "long.mp4", 305, 310))
-    assert len(found) == 5 and notes == []
+    found, found_notes = levels_and_notes(Clip(tmp_path / "long.mp4", start, stop))
+    assert (len(found), found_notes) == (seconds, notes) and MAX_SECONDS == 300
+
+
+def test_a_long_recording_that_does_not_state_its_length(tmp_path):
+    with av.open(str(tmp_path / "live.mkv"), "w", options={"live": "1"}) as container:
+        stream = container.add_stream("mpeg4", rate=1)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        for _ in range(310):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([100], 16, 16)[0], format="rgb24")))
+        container.mux(stream.encode(None))
+    found, notes = levels_and_notes(Clip(tmp_path / "live.mkv"))
+    assert len(found) == 300 and notes == ["only the first 300 seconds are used"]
+
+
+@pytest.mark.parametrize(
+    "times, expected, notes",
+    [
+        (lambda second: second if second < 3 else second + 20, 26, ["one picture is shown from 3 to 23 s"]),
+        (
+            lambda second: second if second < 3 else second - 3,
+            6,
+            ["its clock jumps once, first at 3 s; it is read on without a gap"],
+        ),
+        (
+            lambda second: second and second + 5000,
+            6,
+            ["its clock jumps once, first at 0 s; it is read on without a gap"],
+        ),
+    ],
+)
+def test_times_of_a_recorded_stream_that_jump(tmp_path, times, expected, notes):
+    """FLV, in which the times of all that follows are moved: no picture is lost, none is repeated without a note."""
+    write_video(tmp_path / "a.flv", grey(LEVELS), None, Encoding(options={"bf": "0"}))
+    content, at = bytearray((tmp_path / "a.flv").read_bytes()), 13
+    while at + 11 <= len(content):
+        size = int.from_bytes(content[at + 1 : at + 4], "big")
+        time = round(1000 * times(int.from_bytes(content[at + 4 : at + 7], "big") / 1000))
+        content[at + 4 : at + 8] = (time & 0xFFFFFF).to_bytes(3, "big") + bytes([time >> 24])
+        at += size + 15
+    (tmp_path / "b.flv").write_bytes(content)
+    found, found_notes = levels_and_notes(Clip(tmp_path / "b.flv"))
+    assert found_notes == notes and len(found) == expected
+    kept = found if expected == 6 else found[:3] + found[-3:]
+    assert np.abs(np.array(kept) - LEVELS).max() <= 3
 
 
 def test_4k(tmp_path):
@@ -395,16 +447,6 @@ def test_a_gap_in_the_sound(tmp_path):
     sound = read_sound(Clip(path), 5, RATE).samples
     assert [float(np.abs(second[2000:-2000]).max()) > 0.2 for second in sound] == [True, False, False, True, False]
     assert pitch(sound[3][4000:12000]) == pytest.approx(900, abs=4)
-
-
-def test_a_playlist_is_refused_even_where_its_files_are_there(tmp_path):
-    write_video(tmp_path / "a.ts", grey(LEVELS), None)
-    (tmp_path / "list.mp4").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\na.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(AlstmError, match=r"it is a playlist, not a video|cannot be opened as a video"):
-        levels(Clip(tmp_path / "list.mp4"))
-    (tmp_path / "list.m3u8").write_text((tmp_path / "list.mp4").read_text())
-    with pytest.raises(AlstmError, match="it is a playlist, not a video; pass the video files themselves"):
-        levels(Clip(tmp_path / "list.m3u8"))
 
 
 def test_the_cover_of_a_song_is_not_a_video(tmp_path):

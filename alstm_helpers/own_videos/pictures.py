@@ -1,0 +1,102 @@
+"""Turn a decoded picture into what a viewer sees: upright, pixels square, in the colours of an ordinary screen."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from av import VideoFrame, VideoStream
+    from av.sidedata.sidedata import SideDataContainer
+
+_PQ, _HLG = 16, 18  # AVCOL_TRC_SMPTE2084 and AVCOL_TRC_ARIB_STD_B67, the two encodings of HDR
+_WHITE, _PEAK = 203, 1000  # cd/m² of white paper, and of the screen that HLG is made for (ITU-R BT.2408)
+_FROM_BT2020 = np.array(  # red, green and blue of BT.2020 to those of BT.709 (ITU-R BT.2087)
+    [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]], np.float32
+)
+_LONGEST = 32  # times that a picture may be longer than wide
+
+
+class Squares:
+    """The middles of pictures as squares.
+
+    Args:
+        stream: where the pictures come from.
+        size: side of the square, in pixels.
+    """
+
+    def __init__(self, stream: VideoStream, size: int) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._aspect = float(stream.sample_aspect_ratio or 1)
+        self._size = size
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> np.ndarray:
+        """Return a picture, uint8 (size, size, 3) in red, green, blue.
+
+        Raises:
+            ValueError: it is too long and narrow.
+        """
+        width, height = frame.width * self._aspect, frame.height
+        if not 1 / _LONGEST <= width / height <= _LONGEST:
+            raise ValueError(f"a picture of {frame.width} × {frame.height} pixels is too long and narrow")
+        scale = self._size / min(width, height)
+        scaled = self._reformatter.reformat(
+            frame,
+            *(max(self._size, round(width * scale)), max(self._size, round(height * scale))),
+            format="rgb48le" if frame.color_trc in (_PQ, _HLG) else "rgb24",
+            interpolation="AREA",
+        ).to_ndarray()
+        image = _upright(_standard_range(scaled, frame.color_trc), frame)
+        top, left = (image.shape[0] - self._size) // 2, (image.shape[1] - self._size) // 2
+        return np.ascontiguousarray(image[top : top + self._size, left : left + self._size])
+
+
+def _standard_range(image: np.ndarray, transfer: int) -> np.ndarray:
+    """Return a picture as a screen without HDR shows it, uint8; what is brighter than white becomes white.
+
+    Args:
+        image: uint8, or uint16 in BT.2020 where ``transfer`` is that of HDR.
+        transfer: how brightness is encoded, as FFmpeg numbers it.
+    """
+    if transfer not in (_PQ, _HLG):
+        return image
+    encoded = image.astype(np.float32) / 65535
+    light = (_pq_light(encoded) if transfer == _PQ else _hlg_light(encoded)) / _WHITE
+    return np.rint((light @ _FROM_BT2020.T).clip(0, 1) ** (1 / 2.4) * 255).astype(np.uint8)  # ITU-R BT.1886
+
+
+def _pq_light(encoded: np.ndarray) -> np.ndarray:
+    """Return cd/m² (SMPTE ST 2084)."""
+    root = encoded ** (32 / 2523)
+    return np.asarray(10_000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (8192 / 1305))
+
+
+def _hlg_light(encoded: np.ndarray) -> np.ndarray:
+    """Return cd/m² (ITU-R BT.2100, HLG)."""
+    scene = np.where(encoded <= 0.5, encoded**2 / 3, (np.exp((encoded - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+    luminance = scene @ np.array([0.2627, 0.6780, 0.0593], np.float32)
+    return np.asarray(_PEAK * luminance[..., None] ** 0.2 * scene)
+
+
+def _upright(image: np.ndarray, frame: VideoFrame) -> np.ndarray:
+    """Turn or mirror a picture as the file asks for; an odd angle is taken for the nearest quarter turn."""
+    a, b, c, d = _display_matrix(frame)
+    across, down = a, d
+    if abs(b) > abs(a):
+        image, across, down = image.transpose(1, 0, 2), c, b
+    return image[:: -1 if down < 0 else 1, :: -1 if across < 0 else 1]
+
+
+def _display_matrix(frame: VideoFrame) -> tuple[int, int, int, int]:
+    """Return a, b, c, d: a stored point (x, y) is shown at (a·x + c·y, b·x + d·y)."""
+    with contextlib.suppress(KeyError, ValueError):  # ValueError: another part of the side data is unknown to PyAV
+        side_data = cast("SideDataContainer", frame.side_data)  # PyAV's types say otherwise
+        a, b, _, c, d = struct.unpack("=5i", bytes(side_data["DISPLAYMATRIX"])[:20])
+        return a, b, c, d
+    turns = round(frame.rotation / 90) % 4  # counter-clockwise
+    return ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[turns]

@@ -1,0 +1,56 @@
+"""Test that a decoded picture becomes what a viewer sees."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.media import Clip, read_frames
+
+
+@pytest.mark.parametrize("transfer", [16, 18])
+@pytest.mark.parametrize(
+    "share, expected",
+    [
+        ({16: 0.0, 18: 0.0}, 0),  # black
+        ({16: 0.38, 18: 0.38}, 108),  # a grey card that reflects 18 %: 26 cd/m²
+        ({16: 0.58, 18: 0.75}, 255),  # white paper: 203 cd/m²
+        ({16: 0.75, 18: 1.0}, 255),  # the brightest light of a 1000 cd/m² screen
+    ],
+)
+def test_high_dynamic_range(tmp_path, transfer, share, expected):
+    """White paper is white (the values are those of ITU-R BT.2408, table 1), whether in PQ (16) or in HLG (18)."""
+    path = tmp_path / "hdr.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=2, options={"x265-params": "log-level=none"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
+        stream.codec_context.colorspace = 9
+        frame = av.VideoFrame(64, 64, "yuv420p10le")
+        for plane, value in zip(frame.planes, (round(64 + 876 * share[transfer]), 512, 512), strict=True):
+            plane.update(np.full(plane.buffer_size // 2, value, np.uint16).tobytes())
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    frames = read_frames(Clip(path), 16)
+    assert next(iter(frames)).astype(int) == pytest.approx(np.full((16, 16, 3), expected), abs=3)
+
+
+@pytest.mark.parametrize("width, height", [(16384, 2), (2, 16384)])
+def test_a_picture_too_long_and_narrow(tmp_path, width, height):
+    path = tmp_path / "wide.nut"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=1)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        frame = av.VideoFrame(width, height, "yuv420p")
+        frame.pts, frame.time_base = 0, Fraction(1, 1)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    problem = f"a picture of {width} × {height} pixels is too long and narrow; pass a clip of an ordinary shape"
+    with pytest.raises(AlstmError, match=problem):
+        list(read_frames(Clip(path), 299))
