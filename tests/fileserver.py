@@ -1,5 +1,6 @@
 """A server of files on this machine that stalls, cuts off, lies and serves wrong files, as a test asks for it."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ class Server(ThreadingHTTPServer):
         self.announced_size: int | None = None
         self.etags: dict[str, str] = {}
         self.head_status: int | None = None
+        self.plan_text: bytes | None = None
 
     def plan_of(self, split):
         """The plan of ``train`` or ``validate``; a plan of names that belong to neither stays whole."""
@@ -54,7 +56,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if "download_plans" in self.path:
             split = self.path.rsplit("_", 1)[-1].removesuffix(".json")
-            self._send(200, json.dumps({"files": self.server.plan_of(split)}).encode())
+            plan = {"files": self.server.plan_of(split)}
+            self._send(200, self.server.plan_text or json.dumps(plan).encode())
             return
         name = self.path.rsplit("/", 1)[-1]
         self.server.gets.append(name)
@@ -77,11 +80,20 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, data[:20_000])
         elif fault == "stalls":
             self._send(200, data[:20_000], announced=len(data), then_sleep=1.5)
-        elif fault == "drips":
-            self._send(200, data[:1000], announced=len(data))
-            for place in range(1000, len(data), 1000):
-                self.wfile.write(data[place : place + 1000])
-                time.sleep(0.02)
+        elif fault in ("drips", "trickles"):
+            size, pause = (1000, 0.02) if fault == "drips" else (1, 0.1)
+            self._send(200, data[:size], announced=len(data))
+            with contextlib.suppress(ConnectionError):
+                for place in range(size, len(data), size):
+                    self.wfile.write(data[place : place + size])
+                    time.sleep(pause)
+        elif fault == "never ends":
+            self.close_connection = True
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(bytes(2**16))
         elif start >= len(data):
             self._send(416, b"")
         elif start:

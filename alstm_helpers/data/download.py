@@ -20,16 +20,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
+import urllib3
 
-from alstm_helpers.data.transfer import AGAIN, Files, Remote, Retry, checksum
+from alstm_helpers.data.transfer import AGAIN, PLAIN, Files, Remote, Retry, body_of, checksum
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.progress import ProgressBar, no_progress
 
 _ALPHABET = string.ascii_lowercase + string.ascii_uppercase + string.digits
-_PARTITION = re.compile(r"^(\d+)/(frame|video)/(train|validate|test)$")
-_REMOTE_NAME = re.compile(r"^(train|validate|test)([A-Za-z0-9])([A-Za-z0-9])\.tfrecord$")
-_MD5 = re.compile(r"^[0-9a-f]{32}$")
+_PARTITION = re.compile(r"([0-9]+)/(frame|video)/(train|validate|test)")
+_PART = re.compile(r"([0-9]{1,9}),([0-9]{1,9})")
+_REMOTE_NAME = re.compile(r"(train|validate|test)([A-Za-z0-9])([A-Za-z0-9])\.tfrecord")
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_LARGEST_PLAN = 2 * 10**6  # bytes; the official ones have 0.2 million
 _SAMPLE = 8  # files whose sizes are asked for, to estimate the whole
 
 
@@ -71,7 +74,7 @@ def addresses(partition: str, mirror: str, base_url: str | None) -> tuple[str, s
     Raises:
         AlstmError: the partition is not of the form ``2/frame/train``.
     """
-    match = _PARTITION.match(partition)
+    match = _PARTITION.fullmatch(partition)
     if match is None:
         raise AlstmError(f"--partition {partition}", "not a partition", "write it as 2/frame/train or 2/frame/validate")
     version, level, split = match.groups()
@@ -88,7 +91,7 @@ def in_shard(name: str, shard: str | None) -> bool:
     """
     if shard is None:
         return True
-    match = re.match(r"^(\d+),(\d+)$", shard)
+    match = _PART.fullmatch(shard)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise AlstmError(f"--shard {shard}", "not part X of Y", "write it as X,Y with 1 ≤ X ≤ Y, such as 1,100")
     return int(hashlib.md5(name.encode()).hexdigest(), 16) % int(match[2]) == int(match[1]) - 1
@@ -100,14 +103,14 @@ def local_name(name: str) -> str:
     Raises:
         ValueError: not the name of a shard.
     """
-    match = _REMOTE_NAME.match(name)
+    match = _REMOTE_NAME.fullmatch(name)
     if match is None:
         raise ValueError(name)
     split, first, second = match.groups()
     return f"{split}{62 * _ALPHABET.index(first) + _ALPHABET.index(second):04d}.tfrecord"
 
 
-def read_plan(text: str, where: str) -> list[Remote]:
+def read_plan(text: str | bytes, where: str) -> list[Remote]:
     """Return the files of a plan, sorted by name.
 
     Raises:
@@ -115,10 +118,10 @@ def read_plan(text: str, where: str) -> list[Remote]:
     """
     try:
         files = json.loads(text)["files"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise AlstmError(where, "not a download plan", "check --partition and --base-url") from None
     for name, md5 in files:
-        if not _REMOTE_NAME.match(name) or not isinstance(md5, str) or not _MD5.match(md5):
+        if not _REMOTE_NAME.fullmatch(name) or not isinstance(md5, str) or not _MD5.fullmatch(md5):
             raise AlstmError(where, f"the entry {name!r}: {md5!r} is not a shard and its md5", "use another mirror")
     return [Remote(name, local_name(name), md5) for name, md5 in sorted(files)]
 
@@ -177,15 +180,29 @@ def _fetch_plan(session: requests.Session, url: str, retry: Retry) -> list[Remot
     for wait in retry.waits():
         time.sleep(wait)
         try:
-            answer = session.get(url, timeout=retry.timeout)
-            if answer.status_code == 200:
-                return read_plan(answer.text, url)
-            problem = f"the server answers {answer.status_code}"
-            if answer.status_code == 404:
-                break
-        except requests.RequestException as error:
+            with session.get(url, headers=PLAIN, stream=True, timeout=retry.timeout) as answer:
+                if answer.status_code == 200:
+                    return read_plan(_text_of(answer, url, retry.timeout), url)
+                problem = f"the server answers {answer.status_code}"
+                if answer.status_code == 404:
+                    break
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             problem = f"no answer ({type(error).__name__})"
     raise AlstmError(url, problem, "check the network, --partition and --base-url, then " + AGAIN)
+
+
+def _text_of(answer: requests.Response, url: str, seconds: float) -> bytes:
+    """Return the body of an answer that may be a plan.
+
+    Raises:
+        AlstmError: it is longer than any plan.
+    """
+    text = bytearray()
+    for chunk in body_of(answer, seconds):
+        text += chunk
+        if len(text) > _LARGEST_PLAN:
+            raise AlstmError(url, f"a plan has at most {_LARGEST_PLAN:,} bytes", "check --partition and --base-url")
+    return bytes(text)
 
 
 def _is_done(remote: Remote, out: Path, ledger: Ledger) -> bool:

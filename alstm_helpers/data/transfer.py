@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
+import urllib3
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.ledger import LedgerRow
 
 AGAIN = "run the same command again; it resumes where it stopped"
 _CHUNK = 1 << 20  # bytes read from a file at once
-_RECEIVE = 1 << 14  # bytes written at once; a broken connection loses at most this many
+_RECEIVE = 1 << 14  # bytes written at once
+_SLOWEST = 1000  # bytes per second; a server that sends less may never end
+PLAIN = {"Accept-Encoding": "identity"}  # a body that is to be unpacked could unpack into anything
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Files:
         out: the local folder; it exists.
         retry: attempts and pauses.
         stop: once set, files in transfer stop as soon as possible.
+        largest: bytes of a file; a larger one is given up.
     """
 
     session: requests.Session
@@ -79,21 +84,24 @@ class Files:
     out: Path
     retry: Retry = Retry()
     stop: threading.Event = field(default_factory=threading.Event)
+    largest: int = 8 * 10**9
 
     def size_of(self, remote: Remote) -> int | None:
         """Return the bytes of a file that the server announces, or None if it does not say."""
         try:
-            answer = self.session.head(f"{self.url}/{remote.name}", timeout=self.retry.timeout)
-            return int(answer.headers.get("Content-Length", ""))
+            url = f"{self.url}/{remote.name}"
+            answer = self.session.head(url, headers=PLAIN, timeout=self.retry.timeout, allow_redirects=True)
+            size = int(answer.headers.get("Content-Length", ""))
         except (requests.RequestException, ValueError):
             return None
+        return size if answer.status_code == 200 and 0 <= size < 2**63 else None
 
     def fetch_all(self, remotes: Iterable[Remote], workers: int) -> Generator[LedgerRow | AlstmError, None, None]:
         """Fetch files, ``workers`` at a time; yield the outcome of :meth:`fetch` for each as it finishes.
 
         If the caller's loop ends early (Ctrl-C, a full disk), stop the files in transfer; a later run resumes them.
         """
-        pool = ThreadPoolExecutor(workers)
+        pool = ThreadPoolExecutor(workers if workers > 0 else None)
         try:
             for done in as_completed([pool.submit(self.fetch, remote) for remote in remotes]):
                 yield done.result()
@@ -107,7 +115,10 @@ class Files:
         problems = list[str]()
         for wait in self.retry.waits():
             self.stop.wait(wait)
-            problem = self._fetch_rest(url, part) or _verify(part, remote.md5)
+            try:
+                problem = self._fetch_rest(url, part) or _verify(part, remote.md5)
+            except AlstmError as error:  # another attempt would end in the same way
+                return error
             if not problem:
                 path = part.replace(self.out / remote.local_name)
                 return remote.row(path.stat().st_size)
@@ -119,7 +130,7 @@ class Files:
     def _fetch_rest(self, url: str, part: Path) -> str:
         """Append the missing rest of a file; return "" if it is complete, otherwise the problem."""
         have = part.stat().st_size if part.exists() else 0
-        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+        headers = {**PLAIN, **({"Range": f"bytes={have}-"} if have else {})}
         try:
             with self.session.get(url, headers=headers, stream=True, timeout=self.retry.timeout) as answer:
                 if answer.status_code == 416 and have:  # nothing follows: the part is complete, or of another file
@@ -132,19 +143,44 @@ class Files:
                     return self._receive(answer, part, "ab")
                 part.unlink(missing_ok=True)
                 return "the server sent another range than requested"
-        except requests.RequestException as error:
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             return f"the connection broke ({type(error).__name__})"
 
     def _receive(self, answer: requests.Response, part: Path, mode: str) -> str:
-        """Write the body of an answer to a file; return "stopped" if it was stopped."""
+        """Write the body of an answer to a file; return "stopped" if it was stopped.
+
+        Raises:
+            AlstmError: the file becomes larger than ``largest``; then it is removed.
+        """
         with part.open(mode) as file:
-            for chunk in answer.iter_content(_RECEIVE):
+            for chunk in body_of(answer, self.retry.timeout):
+                if file.tell() + len(chunk) > self.largest:
+                    part.unlink()
+                    raise AlstmError(answer.url, f"it has more than {self.largest / 1e9:g} GB", "use another server")
                 file.write(chunk)
                 if self.stop.is_set():
                     return "stopped"
             file.flush()
             os.fsync(file.fileno())  # a name must never outlive a power cut without its content
         return ""
+
+
+def body_of(answer: requests.Response, seconds: float) -> Iterator[bytes]:
+    """Yield the body of a streamed answer as it comes, not unpacked.
+
+    Raises:
+        requests.RequestException: less than 1,000 bytes per second came in a period of ``seconds``.
+        urllib3.exceptions.HTTPError: the connection broke.
+    """
+    read = getattr(answer.raw, "read1", answer.raw.read)  # urllib3 1 has only read, which waits
+    start, received = time.monotonic(), 0
+    while chunk := read(_RECEIVE):
+        yield chunk
+        received += len(chunk)
+        if time.monotonic() > start + seconds:
+            if received < _SLOWEST * seconds:
+                raise requests.ReadTimeout(f"{received} bytes in {seconds} s")
+            start, received = time.monotonic(), 0
 
 
 def _verify(part: Path, md5: str | None) -> str:

@@ -1,14 +1,17 @@
 """The downloader against a server on this machine that stalls, cuts off, lies and serves wrong files."""
 
+import gzip
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
+import requests
 from fileserver import CONTENT
 
 from alstm_helpers.data.download import DownloadOptions, addresses, download, in_shard, local_name, read_plan
-from alstm_helpers.data.transfer import Retry
+from alstm_helpers.data.transfer import Files, Remote, Retry
 from alstm_helpers.errors import AlstmError
 
 
@@ -27,16 +30,18 @@ def test_local_names_are_counted_as_the_official_downloader_does():
     names = {"train0d.tfrecord": "train3227.tfrecord", "trainaa.tfrecord": "train0000.tfrecord"}
     names |= {"validateab.tfrecord": "validate0001.tfrecord", "train99.tfrecord": "train3843.tfrecord"}
     assert {name: local_name(name) for name in names} == names
-    with pytest.raises(ValueError):
-        local_name("../trainaa.tfrecord")
+    for wrong in ("../trainaa.tfrecord", "trainaa.tfrecord\n"):
+        with pytest.raises(ValueError):
+            local_name(wrong)
 
 
 def test_addresses_are_the_official_ones():
     plan, files = addresses("2/frame/validate", "eu", None)
     assert plan == "http://data.yt8m.org/2/download_plans/frame_validate.json"
     assert files == "http://eu.data.yt8m.org/2/frame/validate"
-    with pytest.raises(AlstmError, match="not a partition"):
-        addresses("../../etc", "eu", None)
+    for wrong in ("../../etc", "2/frame/train\n"):
+        with pytest.raises(AlstmError, match="not a partition"):
+            addresses(wrong, "eu", None)
 
 
 def test_shards_partition_the_files():
@@ -46,13 +51,15 @@ def test_shards_partition_the_files():
     name = "trainaa.tfrecord"
     part = int(hashlib.md5(name.encode()).hexdigest(), 16) % 100
     assert in_shard(name, f"{part + 1},100")
-    for wrong in ("0,3", "4,3", "1", "1,2,3", "a,b"):
+    for wrong in ("0,3", "4,3", "1", "1,2,3", "a,b", "1,2\n", "²,3", f"1,{'9' * 5000}"):
         with pytest.raises(AlstmError, match="not part X of Y"):
             in_shard(name, wrong)
 
 
 @pytest.mark.parametrize(
-    "files", [{"../evil.tfrecord": "0" * 32}, {"trainaa.tfrecord": "no md5"}, {"trainaa.tfrecord": 5}, []]
+    "files",
+    [{"../evil.tfrecord": "0" * 32}, {"trainaa.tfrecord": "no md5"}, {"trainaa.tfrecord": 5}, []]
+    + [{"trainaa.tfrecord\n": "0" * 32}, {"trainaa.tfrecord": "0" * 32 + "\n"}],
 )
 def test_a_plan_that_names_anything_else_is_refused(files):
     with pytest.raises(AlstmError):
@@ -73,7 +80,7 @@ def test_all_files_arrive_and_a_rerun_fetches_nothing(server, tmp_path):
     assert server.gets == []
 
 
-@pytest.mark.parametrize("fault", ["error 503", "wrong file", "cuts off", "lies about length", "stalls"])
+@pytest.mark.parametrize("fault", ["error 503", "wrong file", "cuts off", "lies about length", "stalls", "trickles"])
 def test_a_fault_is_retried_until_the_file_is_right(server, tmp_path, fault):
     name = "trainab.tfrecord"
     server.faults[name] = [fault]
@@ -85,7 +92,7 @@ def test_a_fault_is_retried_until_the_file_is_right(server, tmp_path, fault):
 def test_a_file_that_was_cut_off_is_resumed_not_fetched_again(server, tmp_path):
     server.faults["trainab.tfrecord"] = ["cuts off"]
     fetch(server, tmp_path)
-    assert server.ranges == ["bytes=16384-"]  # of 20,000 bytes, the whole chunks
+    assert server.ranges == ["bytes=20000-"]
 
 
 def test_a_partial_file_of_an_earlier_run_is_resumed(server, tmp_path):
@@ -122,6 +129,55 @@ def test_a_damaged_local_file_is_fetched_again(server, tmp_path):
     tmp_path.joinpath("train0001.tfrecord").write_bytes(b"damaged by an older downloader")
     assert fetch(server, tmp_path).fetched == 6
     assert_whole(tmp_path)
+
+
+def test_a_file_that_never_ends_is_given_up_and_the_others_come(server, tmp_path):
+    server.faults["trainab.tfrecord"] = ["never ends"] * 5
+    files = Files(requests.Session(), f"{server.url}/2/frame/train", tmp_path, largest=10**6)
+    outcomes = list(files.fetch_all([Remote(name, local_name(name), None) for name in CONTENT], 2))
+    failed = [outcome for outcome in outcomes if isinstance(outcome, AlstmError)]
+    assert len(failed) == 1 and "trainab.tfrecord: it has more than 0.001 GB; use another server" in str(failed[0])
+    assert server.gets.count("trainab.tfrecord") == 1
+    assert_whole(tmp_path, CONTENT.keys() - {"trainab.tfrecord"})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (b" " * 3_000_000, "a plan has at most 2,000,000 bytes"),
+        (gzip.compress(b" " * 100_000_000), "not a download plan"),
+        (b"[" * 1_000_000, "not a download plan"),
+        (b'{"files": {"trainaa.tfrecord": "\xff"}}', "not a download plan"),
+    ],
+)
+def test_a_plan_that_is_none(server, tmp_path, text, problem):
+    server.plan_text = text
+    tracemalloc.start()
+    try:
+        with pytest.raises(AlstmError, match=problem):
+            fetch(server, tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 20 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_worker_per_core(server, tmp_path):
+    assert fetch(server, tmp_path, workers=-1).fetched == 6
+
+
+@pytest.mark.parametrize("size", [-5, 10**400])
+def test_a_size_that_no_file_has_is_no_size(server, tmp_path, size):
+    server.announced_size = size
+    lines: list[str] = []
+    assert fetch(server, tmp_path, report=lines.append).fetched == 6
+    assert "of unknown size" in lines[0]
+
+
+def test_the_size_of_a_refusal_is_no_size(server, tmp_path):
+    server.head_status = 403
+    lines: list[str] = []
+    assert fetch(server, tmp_path, report=lines.append).fetched == 6
+    assert "of unknown size" in lines[0]
 
 
 def test_too_little_space_is_said_before_anything_is_fetched(server, tmp_path):
