@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import csv
 import os
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -35,7 +34,7 @@ from alstm_helpers.own_videos.label_formats.annotation import (
     seconds,
 )
 from alstm_helpers.own_videos.label_formats.folders import read_folders
-from alstm_helpers.own_videos.label_formats.locations import video_name, video_path
+from alstm_helpers.own_videos.label_formats.locations import is_writable, video_name, video_path
 
 __all__ = ["Annotation", "Imported", "ReadOptions", "import_labels", "read_annotations", "read_imported"]
 
@@ -104,13 +103,10 @@ def _read(source: Path, options: ReadOptions) -> Found:
         yield from _read_file(require_file(source, "check the path of the export"), options)
         return
     files = sorted(path for path in source.iterdir() if path.suffix.lower() in EXPORTS)
-    if not files and not any(path.is_dir() for path in source.iterdir()):
-        problem = f"no {', '.join(EXPORTS[:-1])} or {EXPORTS[-1]} file in this folder"
-        raise AlstmError(source, problem, "name the folder of the export, or one with a folder of clips for each class")
-    for path in files:
-        yield from _read_file(path, options)
     if not files:
         yield from read_folders(source)
+    for path in files:
+        yield from _read_file(path, options)
 
 
 def _read_file(path: Path, options: ReadOptions) -> Found:
@@ -130,7 +126,7 @@ def _checked(place: Place, annotation: Annotation) -> Annotation:
     video = video_name(annotation.video)
     if not video.strip("."):
         raise place.error("it names no video", "give the name of the video file")
-    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in video):
+    if not is_writable(video):
         raise place.error(f"{video!r} is not a file name", "rename the file, without control characters")
     labels = tuple(class_name(str(place), label) for label in annotation.labels if label.strip())
     for label in labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -318,9 +319,9 @@ def test_what_may_separate_classes_has_two_readings(tmp_path, cell):
 
 @pytest.mark.parametrize("cell", ["[cat", "{cat;dog}", '"[cat, dog]"'])
 def test_a_cell_that_is_nearly_json(tmp_path, cell):
-    path = write(tmp_path / "l.csv", f"video,label\na.mp4,{cell}\n")
-    assert f"{cell.strip('"')!r} is nearly JSON; write cat" in refusal(path)
-    assert labels_in(path, separator=";") == ({"a": tuple(sorted(cell.strip('"').split(";")))}, [])
+    path, text = write(tmp_path / "l.csv", f"video,label\na.mp4,{cell}\n"), cell.strip('"')
+    assert f"{text!r} is nearly JSON; write cat" in refusal(path)
+    assert labels_in(path, separator=";") == ({"a": tuple(sorted(text.split(";")))}, [])
 
 
 TABLE = "video,start,end,labels\r\na.mp4,1.5,2.25,打架\r\nb.mp4,,,\r\n"
@@ -392,6 +393,11 @@ def test_timecodes(tmp_path, text, fps, seconds):
         ),
         ("video,kind\na.mp4,cat\n", {}, "its columns are video,kind; begin it with video,labels"),
         ("video,labels\na.mp4,cat\n", {"columns": ("kind",)}, "its columns are video,labels; begin it with video,kind"),
+        (
+            "video;labels\na.mp4;cat;dog\n",
+            {},
+            'row 2: it has 3 cells, the header 2; several labels go into one cell, with ; between, in quotes: "',
+        ),
         (f"video,labels\na.mp4,{'x' * 200_000}\n", {}, "not readable as a table"),
         ('video,labels\na.mp4,"cat\nb.mp4,dog\n', {}, r"row 2: 'cat\nb.mp4,dog' is one class, or the 2"),
         ("video,start,end,labels\na.mp4,1000.0000001,1000.0000002,cat\n", {}, "row 2: 1000 to 1000 s is not a part"),
@@ -447,8 +453,19 @@ def test_folders_of_clips(tmp_path):
         {"1": ("cat",), "2": ("cat",), "3": ("dog",)},
         ["in no folder of a class, left out"],
     )
+    write(folder / "dog" / "6\n.mp4", b"")
+    assert labels_in(folder)[1][1].endswith("a name with control characters, or not in UTF-8: left out")
     write(folder / "cat" / "young" / "5.mp4", b"")
     assert refusal(folder).startswith("cat/young/5.mp4: it lies too deep")
     write(folder / "cat" / "young" / "5.mp4", b"").unlink()
     write(folder / "dog" / "1.mp4", b"")
-    assert "dog/1.mp4: cat/1.mp4 and dog/1.mp4 have the same file name" in refusal(folder)
+    assert re.search(r"dog/1.mp4: \S+/cat/1.mp4 and \S+/dog/1.mp4 have the same file name", refusal(folder))
+
+
+@pytest.mark.posix
+def test_a_clip_of_two_classes_is_linked_to(tmp_path):
+    write(tmp_path / "clips" / "cat" / "1.mp4", b"")
+    write(tmp_path / "clips" / "dog" / "2.mp4", b"")
+    (tmp_path / "clips" / "dog" / "1.mp4").symlink_to("../cat/1.mp4")
+    (tmp_path / "clips" / "bird").symlink_to("dog")
+    assert labels_in(tmp_path / "clips")[0] == {"1": ("bird", "cat", "dog"), "2": ("bird", "dog")}

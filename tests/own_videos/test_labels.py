@@ -283,7 +283,7 @@ def test_other_sources(tmp_path):
     with pytest.raises(AlstmError, match=r"unknown format, with the suffix \.doc"):
         read_annotations(write(tmp_path / "a.doc", "x"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(AlstmError, match=r"no \.csv, \.tsv, \.json or \.xml file in this folder"):
+    with pytest.raises(AlstmError, match="empty: neither an export nor a video in this folder; name"):
         read_annotations(tmp_path / "empty")
 
 

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from alstm_helpers.data.filelists import files_below
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.label_formats.annotation import Annotation, Found, Note, Place
+from alstm_helpers.own_videos.label_formats.locations import is_writable
 from alstm_helpers.own_videos.video_files import SUFFIXES
 
 
 def read_folders(folder: Path) -> Found:
-    """Yield an annotation for each video in a folder ``class/clip.mp4``.
+    """Yield an annotation for each video in a folder ``class/clip.mp4``; a clip may be linked to from another class.
 
     Raises:
-        AlstmError: a video lies in a folder below that of a class.
+        AlstmError: there is no video, or one lies in a folder below that of a class.
     """
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
+    videos = {*files_below(folder, _is_video), *filter(_is_video, folder.glob("*/*"))}
+    if not videos:
+        remedy = "name the folder of the export, or one with a folder of clips for each class"
+        raise AlstmError(folder, "neither an export nor a video in this folder", remedy)
+    for path in sorted(videos):
         parts = path.relative_to(folder).parts
         place = Place(folder, "/".join(parts))
-        if len(parts) == 1:
+        if not is_writable(path.name):
+            yield place, Note("a name with control characters, or not in UTF-8: left out", left_out=True)
+        elif len(parts) == 1:
             yield place, Note("in no folder of a class, left out", left_out=True)
         elif len(parts) == 2:
-            yield place, Annotation("/".join(parts), (parts[0],))
+            file = path.resolve()
+            yield place, Annotation(str(file if file.name == path.name else path), (parts[0],))
         else:
             raise place.error("it lies too deep: is its class the upper folder or the lower one?", "use class/clip.mp4")
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES

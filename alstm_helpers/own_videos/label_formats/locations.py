@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import unicodedata
 from urllib.parse import parse_qs, unquote
 
 from alstm_helpers.own_videos.video_files import SUFFIXES, composed
@@ -16,6 +17,11 @@ _UPLOAD = re.compile(r"((https?://[^/]+)?/(.+/)?data/)?upload/\d+/[0-9a-f]{8}-[^
 def is_video(text: str) -> bool:
     """Tell whether a path or URL names a video file."""
     return video_path(text).lower().endswith(SUFFIXES)
+
+
+def is_writable(name: str) -> bool:
+    """Tell whether the name of a file can stand in a line of a table: no control characters, nothing but Unicode."""
+    return all(unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp") for character in name)
 
 
 def is_url(text: str) -> bool:

@@ -54,7 +54,7 @@ def read_table(path: Path, options: ReadOptions) -> Found:
     """
     table = _table(path, options)
     for place, row in table.rows:
-        _check_width(place, row, table.header)
+        _check_width(place, row, table)
     if label_studio.is_export(table.header):
         tasks = [(place, dict(zip(table.header, map(_json, row), strict=True))) for place, row in table.rows]
         yield from label_studio.read_min(path, tasks, options)
@@ -106,10 +106,11 @@ def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
     return [index for index, name in enumerate(header) if name in names]
 
 
-def _check_width(place: Place, row: Sequence[str], header: Sequence[str]) -> None:
-    if len(row) != len(header):
-        problem = f"it has {len(row)} cells, the header {len(header)}"
-        raise place.error(problem, f'several labels go into one cell: "cat{SEPARATOR}dog"')
+def _check_width(place: Place, row: Sequence[str], table: _Table) -> None:
+    if len(row) != len(table.header):
+        problem = f"it has {len(row)} cells, the header {len(table.header)}"
+        quoted = ', in quotes: "cat;dog"' if table.delimiter == SEPARATOR else ""
+        raise place.error(problem, f"several labels go into one cell, with {SEPARATOR} between{quoted}")
 
 
 def _json(cell: str) -> object:
