@@ -9,6 +9,8 @@ from pathlib import Path
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, read_text, require_file
 
+SUFFIXES = (".pkl", ".tfrecord")
+
 
 def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy: str) -> dict[str, Path]:
     """Return the files below ``source`` with one of ``suffixes``, by their names up to the first dot.
@@ -73,28 +75,49 @@ def _not_listed(error: OSError) -> None:
 
 
 def filelist_text(shards: Iterable[Path]) -> str:
-    """Return the text of a list of shards: one absolute path per line."""
-    return "".join(f"{shard.resolve()}\n" for shard in shards)
+    """Return the text of a list of shards: one absolute path per line.
+
+    Raises:
+        AlstmError: a path cannot be a line of UTF-8.
+    """
+    return "".join(f"{_line(str(shard.resolve()))}\n" for shard in shards)
+
+
+def _line(path: str) -> str:
+    encodable = not any("\ud800" <= character <= "\udfff" for character in path)  # else bytes that are not UTF-8
+    if not encodable or path != path.strip() or "\n" in path or "\r" in path:
+        problem = "a list cannot name it: it has a line end in it, is not UTF-8, or ends with a blank"
+        raise AlstmError(path, problem, "rename the file or its folder")
+    return path
 
 
 def write_filelist(path: str | os.PathLike[str], shards: Iterable[Path]) -> None:
-    """Write a list for :func:`read_filelist`, atomically."""
+    """Write a list for :func:`read_filelist`, atomically.
+
+    Raises:
+        AlstmError: a path cannot be a line of UTF-8.
+    """
+    text = filelist_text(shards)
     with atomic_write(path, "w") as file:
-        file.write(filelist_text(shards))
+        file.write(text)
 
 
 def read_filelist(path: str | os.PathLike[str]) -> list[Path]:
     """Return the shard files that a list names, one per line. Relative paths start at the list's folder.
 
     Raises:
-        AlstmError: the list is missing, empty or not UTF-8, or it names a file that is missing.
+        AlstmError: the list is missing, empty or not text, is itself a shard, or names a file that is missing.
     """
     path = require_file(path, "make it with `alstm lists ROOT`, or pass --filelist")
-    lines = [line.strip() for line in read_text(path, "save it as UTF-8").splitlines()]
+    if path.suffix in SUFFIXES:
+        remedy = "pass a text file with the paths of the shards, one per line"
+        raise AlstmError(path, "it is a shard itself, not a list of shards", remedy)
+    lines = [line.strip() for line in read_text(path, "save it as UTF-8, one path of a shard per line").split("\n")]
     shards = [path.parent / line for line in lines if line]
     if not shards:
         raise AlstmError(path, "the list is empty", "convert some shards, then run `alstm lists ROOT`")
     for shard in shards:
-        if not shard.is_file():
-            raise AlstmError(path, f"it names {shard}, which is missing", "run `alstm lists ROOT` again")
+        if not os.path.isfile(shard):  # noqa: PTH113 (is_file raises for names that no system takes)
+            remedy = "name one file per line, without quotation marks, or run `alstm lists ROOT` again"
+            raise AlstmError(path, f"it names {shard}, which is missing", remedy)
     return shards

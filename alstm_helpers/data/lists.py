@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alstm_helpers.data.filelists import filelist_text, shards_below, write_filelist
+from alstm_helpers.data.filelists import SUFFIXES, filelist_text, shards_below, write_filelist
 from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.files import claimed, leftovers
 from alstm_helpers.pickles import load_shard, save_videos
@@ -175,7 +175,7 @@ def split_videos(
     """
     check_share(val_share)
     pattern = compile_group(group) if group else None
-    shards = shards_below(source, [".pkl", ".tfrecord"], "name the folder of your pickles or TFRecords")
+    shards = shards_below(source, SUFFIXES, "name the folder of your pickles or TFRecords")
 
     def choose(video: Video) -> str:
         return side_of(video.id, val_share, pattern)

@@ -58,8 +58,14 @@ def test_shards_partition_the_files():
 
 @pytest.mark.parametrize(
     "files",
-    [{"../evil.tfrecord": "0" * 32}, {"trainaa.tfrecord": "no md5"}, {"trainaa.tfrecord": 5}, []]
-    + [{"trainaa.tfrecord\n": "0" * 32}, {"trainaa.tfrecord": "0" * 32 + "\n"}],
+    [
+        {"../evil.tfrecord": "0" * 32},
+        {"trainaa.tfrecord": "no md5"},
+        {"trainaa.tfrecord": 5},
+        [],
+        {"trainaa.tfrecord\n": "0" * 32},
+        {"trainaa.tfrecord": "0" * 32 + "\n"},
+    ],
 )
 def test_a_plan_that_names_anything_else_is_refused(files):
     with pytest.raises(AlstmError):

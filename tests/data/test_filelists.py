@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from unittest.mock import patch
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from alstm_helpers.data.filelists import read_filelist, shards_below, write_filelist
 from alstm_helpers.errors import AlstmError
@@ -63,6 +69,70 @@ def test_a_list_saved_by_an_editor_of_windows(shards):
     path.write_bytes("größe.pkl".encode("latin-1"))
     with pytest.raises(AlstmError, match=r"x\.list: byte 2 is not UTF-8; save it as UTF-8"):
         read_filelist(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_encodings_with_a_mark_are_read(shards, encoding):
+    mark = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+    (shards / "猫\u2028\x1b[1m.pkl").touch()
+    (shards / "x.list").write_bytes(f"{mark}a.pkl\r\n猫\u2028\x1b[1m.pkl\r\n".encode(encoding))
+    assert read_filelist(shards / "x.list") == [shards / "a.pkl", shards / "猫\u2028\x1b[1m.pkl"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("x.list", "狗 猫.pkl\n".encode("gbk"), "byte 0 is not UTF-8; save it as UTF-8, one path"),
+        ("x.list", "a.pkl\n".encode("utf-16-le"), "zero bytes"),
+        ("x.list", b"\x80\x04\x95\x00\x01", "byte 0 is not UTF-8"),
+        ("a.pkl", b"a.pkl\n", "it is a shard itself, not a list of shards; pass a text file"),
+        ("a.tfrecord", b"\x10" + bytes(100), "it is a shard itself"),
+        ("x.list", b"a.pkl\n" + b"x" * 5000, "it names"),
+        ("x.list", b'"a.pkl"\n', "without quotation marks"),
+        ("x.list", b".\n", "which is missing"),
+        ("x.list", b"a.pkl\x1b[31m\n", r"a.pkl\x1b[31m, which is missing"),
+    ],
+)
+def test_what_is_not_a_list_of_shards(shards, name, content, problem):
+    (shards / name).write_bytes(content)
+    with pytest.raises(AlstmError) as caught:
+        read_filelist(shards / name)
+    assert problem in str(caught.value) and str(caught.value).isprintable()
+
+
+def test_a_folder_is_not_a_list(shards):
+    with pytest.raises(AlstmError, match="not a file; make it with `alstm lists ROOT`"):
+        read_filelist(shards)
+
+
+CHARACTERS = st.characters(exclude_characters="\0", exclude_categories=["Cs"]) | st.sampled_from(
+    "\udc80\udcff\n\r\u2028 "
+)
+
+
+@given(st.lists(st.text(CHARACTERS, min_size=1), min_size=1))
+@settings(max_examples=300, deadline=None)
+@example(["a\nb"])
+@example(["\u2028b\x1b\x85\x0c"])
+@example(["\udcff"])
+@example(["a "])
+@example(["a\r"])
+def test_every_name_is_read_as_it_was_written_or_refused(tmp_path_factory, names):
+    path = tmp_path_factory.getbasetemp() / "any.list"
+    paths = [Path("/shards", name) for name in names]
+    try:
+        write_filelist(path, paths)
+    except AlstmError as error:
+        assert not set("\n\r\u2028\udcff") & set(str(error))
+        return
+    with patch("alstm_helpers.data.filelists.os.path.isfile", lambda _: True):
+        assert read_filelist(path) == [name.resolve() for name in paths]
+
+
+def test_a_name_that_is_not_utf_8_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(AlstmError, match=r"\\udcff/a\.pkl: a list cannot name it: .* is not UTF-8.*; rename"):
+        write_filelist(tmp_path / "x.list", [tmp_path / os.fsdecode(b"\xff") / "a.pkl"])
+    assert not list(tmp_path.iterdir())
 
 
 # --- below a folder ---------------------------------------------------------------------------------------------
