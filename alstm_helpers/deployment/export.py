@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
-from alstm_helpers.deployment.predictor import ENGINES, OUTPUTS, Prediction, Predictor, find_model
+from alstm_helpers.deployment.predictor import ENGINES, OUTPUTS, Prediction, Predictor, find_model, sum_of
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, staging, write_json
+from alstm_helpers.files import claimed, staging, write_sealed
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import evaluating
 from alstm_helpers.runtime import Tensor, package_version, paddle
@@ -62,6 +62,7 @@ class Description(Interface, _OptionalInt8):
     largest_difference: float
     differences: dict[str, float]
     files: list[str]
+    crc32c: dict[str, str]
 
 
 class Expectation(NamedTuple):
@@ -137,6 +138,7 @@ def export(
             "differences": differences,
             **int8,
             "files": sorted(path.name for path in work.iterdir()),
+            "crc32c": {path.name: sum_of(path) for path in sorted(work.iterdir())},
         }
         _install(work, folder, description)
     return description
@@ -215,7 +217,7 @@ def _write_int8(folder: Path, check: Expectation, gap: MeasureGap) -> Int8Cost:
 
 def _install(work: Path, folder: Path, description: Description) -> None:
     """Move the files from ``work`` to ``folder``, once all are on the disk: a full one leaves ``folder`` as it was."""
-    write_json(work / "export.json", description)
+    write_sealed(work / "export.json", description)
     for path in work.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -15,8 +15,10 @@ from typing import NamedTuple, TypeAlias, TypedDict
 import numpy as np
 
 from alstm_helpers.data.dataset import Batch, collate
+from alstm_helpers.digests import crc32c
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import explained
+from alstm_helpers.files import read_sealed, require_file
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.onnx_file import read_onnx
 from alstm_helpers.runtime import usable_cores
@@ -26,13 +28,14 @@ INPUTS = ("rgb", "audio", "lengths")
 OUTPUTS = ("scores", "rgb_attention", "audio_attention")
 LOGITS = "logits"  # one more output of an ONNX file
 DESCRIPTION = "description"  # key of the description in the metadata of an ONNX file
+_AGAIN = "export the model again"
 
 
 class Classes(TypedDict, total=False):
     """What a predictor reads from the description of a model; a model without a description has neither key."""
 
     class_names: list[str] | None
-    num_classes: int
+    num_classes: int | None
 
 
 class Prediction(NamedTuple):
@@ -55,6 +58,7 @@ def _load_paddle(path: Path, threads: int) -> tuple[Engine, Classes]:
     """Load a Paddle Inference model; its description is in ``export.json`` beside it."""
     from alstm_helpers.runtime import paddle
 
+    description = _described(path, path.with_name("model.pdiparams"))
     config = paddle.inference.Config(str(path), str(path.with_name("model.pdiparams")))
     config.disable_gpu()
     config.set_cpu_math_library_num_threads(threads)
@@ -69,14 +73,14 @@ def _load_paddle(path: Path, threads: int) -> tuple[Engine, Classes]:
         predictor.run()
         return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
 
-    description = path.with_name("export.json")
-    return run, json.loads(description.read_text(encoding="utf-8")) if description.exists() else {}
+    return run, _classes_of(description)
 
 
 def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
     """Load an ONNX file; its description is in its metadata."""
     import onnxruntime
 
+    _described(path)
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -89,8 +93,44 @@ def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
         found: Sequence[np.ndarray] = session.run(OUTPUTS, wanted)
         return found
 
-    description = json.loads(session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "{}"))
-    return run, description
+    return run, _classes_of(json.loads(session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "{}")))
+
+
+def _described(*files: Path) -> dict[str, object]:
+    """Return the ``export.json`` beside a model's files, or nothing, after checking them against their digests in it.
+
+    Raises:
+        AlstmError: one of them is damaged, missing, or from another export.
+    """
+    beside = files[0].with_name("export.json")
+    description = read_sealed(beside, _AGAIN) if beside.is_file() else {}
+    sums = description.get("crc32c")
+    for path in files:
+        wanted = sums.get(path.name) if isinstance(sums, dict) else None
+        if wanted and wanted != sum_of(path):
+            problem = f"it is damaged, or another file than the one that {beside.name} describes"
+            raise AlstmError(path, problem, f"{_AGAIN}, or delete {beside.name} if the file is as you want it")
+    return description
+
+
+def sum_of(path: Path) -> str:
+    """Return the CRC-32C of a file in hexadecimal, as ``export.json`` has it."""
+    return f"{crc32c(require_file(path, _AGAIN).read_bytes()):08x}"
+
+
+def _classes_of(description: object) -> Classes:
+    """Return the classes in a description.
+
+    Raises:
+        ValueError: they are not as the export writes them.
+    """
+    found = description if isinstance(description, dict) else {}
+    names, count = found.get("class_names"), found.get("num_classes")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError("its class names are not a list of texts")
+    if count is not None and type(count) is not int:
+        raise ValueError("its number of classes is not a number")
+    return {"class_names": names, "num_classes": count}
 
 
 # The files of an exported folder that can be loaded, the preferred one first.
@@ -125,7 +165,7 @@ class Predictor:
             raise
         except Exception as error:  # each engine raises exceptions of its own
             problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
-            raise AlstmError(self.path, problem, "export the model again") from error
+            raise AlstmError(self.path, problem, _AGAIN) from error
         self.class_names = classes.get("class_names")
         self.num_classes = classes.get("num_classes")
 

@@ -7,11 +7,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from alstm_helpers.config import TrainSection
-from alstm_helpers.errors import AlstmError, ConfigError
+from alstm_helpers.errors import AlstmError, ConfigError, printable
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.runtime import paddle
@@ -20,9 +22,12 @@ from alstm_helpers.training.log import LogRow
 from alstm_helpers.training.precision import Optimizer
 
 REMEDY = "pass the save_dir of a training, or train without --resume"
+LAST_LAYERS = ("fc_out1", "fc_out2", "fc_logit")  # those after the attention
 _PARTS = {"weights", "optimizer", "scaler", "progress"}
+_ACCUMULATORS = ("mean_square_0", "mean_grad_0")  # of a centered RMSProp, for each parameter that has been updated
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass
 class TrainingState:
     """The position of a training and its results so far; the file stores the fields under these names."""
@@ -87,13 +92,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
         AlstmError: the file is not a checkpoint, or one of another version of this package.
     """
     found = load_plain(path, REMEDY)
+    parts = found if isinstance(found, dict) else {}
+    if parts.keys() != _PARTS or not all(isinstance(part, dict) for part in parts.values()):
+        raise AlstmError(path, "not a checkpoint of this version of the package", REMEDY)
+    for key in ("weights", "optimizer"):
+        for name, array in found[key].items():
+            if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise AlstmError(f"{path}, {printable(name)}", "it is not an array of finite numbers", REMEDY)
+    return Checkpoint(found["weights"], found["optimizer"], found["scaler"], _state_of(path, found["progress"]))
+
+
+def _state_of(path: Path, values: Mapping[str, Any]) -> TrainingState:
+    """Return the position that a checkpoint holds, after checking the type of each field."""
     try:
-        if set(found) != _PARTS:
-            raise TypeError
-        state = TrainingState(**found["progress"])
-        return Checkpoint(found["weights"], found["optimizer"], found["scaler"], state)
-    except TypeError:
-        raise AlstmError(path, "not a checkpoint of this version of the package", REMEDY) from None
+        TypeAdapter(TrainingState).validate_python(values)
+        return TrainingState(**values)  # as they are: the check turns whole numbers of the log into floats
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = f"{path}, {'.'.join(map(str, fault['loc'][:2]))}"
+        raise AlstmError(where, f"not as this version of the package writes it ({fault['msg']})", REMEDY) from None
 
 
 def find_checkpoint(resume: str | os.PathLike[str], name: str) -> Path:
@@ -130,17 +147,27 @@ def optimizer_state(net: AttentionLSTM, optimizer: Optimizer) -> dict[str, np.nd
     return found
 
 
-def restore_optimizer(net: AttentionLSTM, optimizer: Optimizer, arrays: Mapping[str, np.ndarray]) -> None:
+def restore_optimizer(net: AttentionLSTM, optimizer: Optimizer, arrays: Mapping[str, np.ndarray], where: Path) -> None:
     """Restore what :func:`optimizer_state` returned; call before the first step.
 
+    Args:
+        net, optimizer: of this training.
+        arrays: those of the checkpoint.
+        where: its file, for messages.
+
     Raises:
-        AlstmError: an array belongs to a parameter that the network does not have.
+        AlstmError: an array belongs to a parameter that the network does not have, has another shape, or is missing.
     """
-    names = {name: parameter.name for name, parameter in net.named_parameters()}
+    parameters = dict(net.named_parameters())
     state = {}
     for key, value in arrays.items():
         name, _, accumulator = key.partition("|")
-        if name not in names:
-            raise AlstmError(name, "the checkpoint has it, this model does not", "set MODEL.* as in the training")
-        state[f"{names[name]}_{accumulator}"] = paddle.to_tensor(value)
+        if name not in parameters or list(value.shape) != list(parameters[name].shape):
+            raise AlstmError(f"{where}, {key}", "this model has no such parameter", "set MODEL.* as in the training")
+        state[f"{parameters[name].name}_{accumulator}"] = paddle.to_tensor(value)
+    learnt = [name for name in parameters if any(key.startswith(f"{name}|") for key in arrays)]
+    trained = [name for name in parameters if name.startswith(LAST_LAYERS)]  # the others may have been frozen so far
+    for name in parameters if set(learnt) - set(trained) else trained:
+        if any(f"{name}|{accumulator}" not in arrays for accumulator in _ACCUMULATORS):
+            raise AlstmError(f"{where}, {name}", "the state of its optimiser is missing", REMEDY)
     optimizer.set_state_dict(state)

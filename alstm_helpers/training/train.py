@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -24,7 +25,7 @@ from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, printable
 from alstm_helpers.evaluation.evaluate import evaluate
 from alstm_helpers.extras import install_line, is_installed
-from alstm_helpers.files import atomic_write, write_json
+from alstm_helpers.files import atomic_write, claimed, write_json
 from alstm_helpers.metrics import ScoreCounts
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import build_model, evaluating, to_tensors
@@ -35,6 +36,7 @@ from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.ranks import Ranks, join_ranks
 from alstm_helpers.runtime import Tensor, how_it_ran, paddle, seed_everything
 from alstm_helpers.training.checkpoint import (
+    LAST_LAYERS,
     Checkpoint,
     TrainingState,
     find_checkpoint,
@@ -49,7 +51,6 @@ from alstm_helpers.training.log import Kind, LineReport, Log, LogRow, Meter, Ste
 from alstm_helpers.training.precision import Optimizer, Precision
 
 SHOWN_VIDEOS = 8  # whose attention VisualDL shows
-LAST_LAYERS = ("fc_out1", "fc_out2", "fc_logit")  # those after the attention
 
 
 def learning_rate_at(step: int, steps_per_epoch: int, section: TrainSection) -> float:
@@ -152,19 +153,28 @@ def train(
         progress: wraps the batches of an epoch, see :mod:`alstm_helpers.progress`.
 
     Raises:
-        AlstmError: missing or empty data, a loss that is not finite, checkpoints that do not fit.
+        AlstmError: missing or empty data, a loss that is not finite, checkpoints that do not fit; another run is
+            writing to ``save_dir``.
     """
     ranks = join_ranks()
     _check_options(config, options, ranks)
     if ranks.rank:  # only rank 0 reports; the others write nothing, either
         report, progress = _silent, no_progress
-    precision = Precision(config.TRAIN.amp)
     plan = _make_plan(config, RunFolder(Path(save_dir), config.MODEL.name), options, ranks)
-    if options.resume:
-        start = _from_checkpoint(plan, precision, options.resume, report)
+    with claimed(plan.folder.folder) if plan.writes else contextlib.nullcontext():
+        return _train(plan, report, progress)
+
+
+def _train(plan: _Plan, report: LineReport, progress: ProgressBar) -> Training:
+    """Train in the claimed folder."""
+    precision = Precision(plan.config.TRAIN.amp)
+    if plan.options.resume:
+        start = _from_checkpoint(plan, precision, plan.options.resume, report)
     else:
         start = _from_scratch(plan, precision, report)
     run = _Run(plan, start, report, progress)
+    if plan.options.resume:
+        run.save_latest()  # those of the checkpoint before, if the run was killed just after it wrote this one
     try:
         while run.has_epochs_left() and not run.is_out_of_patience():
             run.train_epoch()
@@ -301,7 +311,7 @@ def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLik
     state.must_fit(section, plan.train_shards)
     net, optimizer = _build(plan.config, state.seed)
     apply_weights(net, checkpoint.weights, str(path))
-    restore_optimizer(net, optimizer, checkpoint.optimizer)
+    restore_optimizer(net, optimizer, checkpoint.optimizer, path)
     precision.restore(checkpoint.scaler)
     earlier = RunFolder(path.parent, plan.folder.name)
     if plan.writes:
@@ -473,7 +483,12 @@ class _Run:
         state.filelist = fingerprint(self.plan.train_shards)
         arrays, scaler = optimizer_state(self.net, self.optimizer), self.precision.state()
         save_checkpoint(self.plan.folder.checkpoint, Checkpoint(state_of(self.net), arrays, scaler, state))
-        save_weights(self.net, self.plan.folder.latest)
+        self.save_latest()
+
+    def save_latest(self) -> None:
+        """Save the weights of the latest checkpoint as a file of their own."""
+        if self.plan.writes:
+            save_weights(self.net, self.plan.folder.latest)
 
 
 class _Seen:

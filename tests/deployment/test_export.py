@@ -16,6 +16,7 @@ from support import a_net, changed, score_all, unequal_videos
 
 from alstm_helpers.deployment.predictor import INPUTS, OUTPUTS, Prediction, Predictor
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_sealed
 from alstm_helpers.model.build import build_model
 from alstm_helpers.runtime import paddle
 
@@ -45,7 +46,7 @@ def test_files(exported):
     _, folder, description = exported
     assert sorted(path.name for path in folder.iterdir()) == sorted(["export.json", *FILES])
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
-    assert json.loads((folder / "export.json").read_text(encoding="utf-8")) == description
+    assert read_sealed(folder / "export.json", "") == description
     assert description["files"] == sorted(FILES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import numpy as np
@@ -170,3 +171,44 @@ def test_threads_are_those_requested(folder, monkeypatch):
     Predictor(folder, threads=1)
     Predictor(folder)
     assert given == [1, usable_cores()]
+
+
+# --- damage -------------------------------------------------------------------------------------------------------
+
+
+def flip(content):
+    content[len(content) // 2] ^= 1
+    return content
+
+
+@pytest.mark.parametrize("damage", [flip, lambda content: content[:-1000]])
+@pytest.mark.parametrize(("name", "loaded"), [("model.onnx",) * 2, ("model.pdiparams", PROGRAM), (PROGRAM, PROGRAM)])
+def test_a_damaged_model_is_refused(folder, tmp_path, name, loaded, damage):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / name).write_bytes(damage(bytearray((folder / name).read_bytes())))
+    with pytest.raises(AlstmError, match=rf"{name}: it is damaged, or another file .* export the model again"):
+        Predictor(copy / loaded)
+
+
+def test_a_damaged_description_is_refused(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / "export.json").write_bytes(flip(bytearray((folder / "export.json").read_bytes())))
+    with pytest.raises(AlstmError, match=r"export\.json: not readable .*; export the model again"):
+        Predictor(copy)
+
+
+def test_a_model_without_its_description_is_read_as_it_is(folder, tmp_path):
+    shutil.copy(folder / "model.onnx", tmp_path)
+    assert Predictor(tmp_path).class_names[0] == "zero"
+
+
+@pytest.mark.parametrize("text", ["[]", '{"class_names": "zero"}', '{"class_names": [1]}', '{"num_classes": "2"}', "{"])
+def test_a_file_whose_metadata_are_odd_is_read_or_named(folder, tmp_path, text):
+    model = onnx.load(folder / "model.onnx")
+    next(item for item in model.metadata_props if item.key == "description").value = text
+    onnx.save(model, tmp_path / "model.onnx")
+    if text == "[]":
+        assert Predictor(tmp_path).class_names is None
+    else:
+        with pytest.raises(AlstmError, match=r"model\.onnx: it cannot be read .*; export the model again"):
+            Predictor(tmp_path)

@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,15 +32,15 @@ from support import (
 from alstm_helpers.config import TrainSection, load_config
 from alstm_helpers.data.dataset import shuffled_batches
 from alstm_helpers.data.filelists import read_filelist
-from alstm_helpers.errors import AlstmError, ConfigError
+from alstm_helpers.errors import AlstmError, ConfigError, FolderInUse
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import load_arrays, save_weights, state_of
 from alstm_helpers.ranks import Ranks
 from alstm_helpers.runtime import paddle
-from alstm_helpers.safe_pickle import load_plain
+from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.training import train as training
-from alstm_helpers.training.checkpoint import fingerprint
+from alstm_helpers.training.checkpoint import fingerprint, load_checkpoint
 from alstm_helpers.training.train import TrainOptions, learning_rate_at, make_optimizer, train
 
 
@@ -431,10 +432,88 @@ def test_the_optimizer_s_state_matters(whole, config, tmp_path):
     state = tmp_path / "AttentionLSTM_latest.pdstate"
     checkpoint = load_plain(state, "")
     assert len(checkpoint["optimizer"]) >= 2 * len(checkpoint["weights"])  # squares and means of each parameter
-    checkpoint["optimizer"] = {}
-    state.write_bytes(pickle.dumps(checkpoint, protocol=4))
+    checkpoint["optimizer"] = {name: np.ones_like(array) for name, array in checkpoint["optimizer"].items()}
+    save_plain(state, checkpoint)
     train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
     assert not same(latest(tmp_path), latest(whole[0]))
+
+
+def without_means(checkpoint):
+    checkpoint["optimizer"] = {k: v for k, v in checkpoint["optimizer"].items() if not k.startswith("fc_out1.bias|")}
+
+
+def with_another_shape(checkpoint):
+    checkpoint["optimizer"]["fc_out1.bias|mean_square_0"] = np.ones(3, np.float32)
+
+
+def with_nan(checkpoint):
+    checkpoint["weights"]["fc_out1.bias"] = np.full_like(checkpoint["weights"]["fc_out1.bias"], np.nan)
+
+
+def with_an_odd_position(checkpoint):
+    checkpoint["progress"]["epoch"] = "x"
+
+
+def without_a_position(checkpoint):
+    del checkpoint["progress"]["seed"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda found: found.update(optimizer={}), "the state of its optimiser is missing"),
+        (without_means, r"fc_out1\.bias: the state of its optimiser is missing"),
+        (with_another_shape, "this model has no such parameter"),
+        (with_nan, r"fc_out1\.bias: it is not an array of finite numbers"),
+        (with_an_odd_position, r"epoch: not as this version of the package writes it \(Input should be a valid int"),
+        (without_a_position, "seed: not as this version"),
+        (lambda found: found.update(more={}), "not a checkpoint of this version"),
+        (lambda found: found.update(weights=[]), "not a checkpoint of this version"),
+    ],
+)
+def test_a_checkpoint_that_lacks_something_is_refused_before_training(whole, config, tmp_path, change, message):
+    checkpoint = load_plain(whole[0] / "AttentionLSTM_latest.pdstate", "")
+    change(checkpoint)
+    save_plain(tmp_path / "AttentionLSTM_latest.pdstate", checkpoint)
+    with pytest.raises(AlstmError, match=f"AttentionLSTM_latest.*{message}.*; "):
+        train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
+
+
+def test_a_checkpoint_whose_hash_never_ends_is_refused(tmp_path):
+    """A tuple that holds one tuple twice, sixty levels deep."""
+    levels = b"".join(bytes([ord("h"), level, ord("h"), level]) + b"\x86\x94" for level in range(60))
+    (tmp_path / "a.pdstate").write_bytes(b"\x80\x04)\x94" + levels + b".")
+    with pytest.raises(AlstmError, match="not a checkpoint"):
+        load_checkpoint(tmp_path / "a.pdstate")
+
+
+def test_a_resume_writes_the_latest_weights_that_a_kill_kept_back(whole, config, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    expected = latest(tmp_path / "run")
+    save_plain(
+        tmp_path / "run" / "AttentionLSTM_latest.pdparams", {name: 0 * array for name, array in expected.items()}
+    )
+    train(config, tmp_path / "run", TrainOptions(resume=tmp_path / "run", visualdl=False))
+    assert same(latest(tmp_path / "run"), expected)
+
+
+def test_two_trainings_cannot_share_a_folder(config, tmp_path):
+    def second(batches, **settings):
+        with pytest.raises(FolderInUse, match="another run is writing here"):
+            train(config, tmp_path, TrainOptions(seed=6, visualdl=False))
+        return batches
+
+    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, visualdl=False), progress=second)
+    assert load_config(tmp_path / "config.yaml").TRAIN.seed == 5
+
+
+def test_a_folder_that_is_removed_during_the_training_is_named(config, tmp_path):
+    def remove(batches, **settings):
+        shutil.rmtree(tmp_path / "run")
+        return batches
+
+    with pytest.raises(AlstmError, match=r"run: the folder was removed while this was writing to it"):
+        train(changed(config, TRAIN__epoch=1), tmp_path / "run", TrainOptions(seed=5), progress=remove)
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 16, 99])
