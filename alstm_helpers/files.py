@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, Literal, overload
@@ -240,6 +242,13 @@ def read_sealed(path: str | os.PathLike[str], remedy: str) -> dict[str, Any]:
         raise AlstmError(path, f"not readable ({error})", remedy) from None
 
 
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Return rows as CSV whose lines end in ``\\n`` on every system."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def write_with_sum(path: str | os.PathLike[str], text: str) -> None:
     """Write a text in UTF-8, and its SHA-256 in ``<name>.sha256`` beside it, where :func:`read_text` looks for it.
 
@@ -318,7 +327,7 @@ def safe_name(text: str) -> str:
 
     A name that is not the id itself ends with a hash of it, so that no two ids share a file.
     """
-    name = re.sub(r"[^\w. -]+", "_", text).strip("._ ") or "video"
+    name = re.sub(r"[^\w. @-]+", "_", text).strip("._ ") or "video"
     name = f"_{name}" if _DEVICE.match(name) else name
     if name == text and len(name.encode()) <= _LONGEST_NAME and not _HASHED.search(name):
         return name

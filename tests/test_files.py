@@ -177,7 +177,7 @@ def test_require_file(old, tmp_path):
     "text, name",
     [
         ("v018", "v018"),
-        ("my clip", "my clip"),
+        ("my clip@0-2.5", "my clip@0-2.5"),
         ("猫/a b:c?.mp4", "猫_a b_c_.mp4-HASH"),
         ("../../etc/passwd", "etc_passwd-HASH"),
         ("dots...", "dots-HASH"),

@@ -13,6 +13,7 @@ from alstm_helpers.commands.options import (
     batch_size_flag,
     best_five,
     class_names_of,
+    clip_seconds_flag,
     config_flags,
     configure,
     fail_after,
@@ -97,6 +98,7 @@ def evaluate(
     metavar="T",
     help="Only labels with at least this score: a number, or eval's report.json or classes.csv.",
 )
+@clip_seconds_flag
 @log_batches_flag
 @save_dir_flag("data/predict_results", "Where predictions go.")
 def predict(
@@ -109,6 +111,7 @@ def predict(
     infer_topk: int,
     threshold: str | None,
     log_interval: int,
+    clip_seconds: float | None,
     save_dir: str,
 ) -> None:
     """Write the best labels of every video as JSON lines and as the competition's CSV.
@@ -132,7 +135,7 @@ def predict(
         if videos:
             from alstm_helpers.own_videos.watch import WatchOptions
 
-            _watch(videos, net, config, features, WatchOptions(infer_topk, names), save_dir)
+            _watch(videos, net, config, features, WatchOptions(infer_topk, names, clip_seconds), save_dir)
             return
         size = config.INFER.batch_size
         batches = progress_bar(

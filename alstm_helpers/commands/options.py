@@ -113,6 +113,15 @@ def workers_flag(default: int, help_text: str) -> Callable[[Command], Command]:
     return click.option("--workers", default=default, show_default=True, callback=_require_workers, help=help_text)
 
 
+def clip_seconds_flag(function: Command) -> Command:
+    """Add ``--clip_seconds``."""
+    return click.option(
+        "--clip_seconds",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Time for one clip; it fails after that. [default: 1800, and one more per megabyte of its file]",
+    )(function)
+
+
 def interval_flag(name: str, default: int, help_text: str) -> Callable[[Command], Command]:
     """Return a flag that counts steps, batches or epochs between events; 0 is never."""
     return click.option(name, type=click.IntRange(min=0), default=default, show_default=True, help=help_text)

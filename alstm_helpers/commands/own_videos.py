@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-from alstm_helpers.commands.options import DashedGroup, fail_after, group_flag, line, val_share_flag, workers_flag
+from alstm_helpers.commands.options import (
+    DashedGroup,
+    clip_seconds_flag,
+    fail_after,
+    group_flag,
+    line,
+    val_share_flag,
+    workers_flag,
+)
 from alstm_helpers.progress import progress_bar
 
 
@@ -65,6 +73,7 @@ def labels_import(
 @val_share_flag
 @group_flag
 @workers_flag(-1, "Processes; -1: one per core.")
+@clip_seconds_flag
 def features(
     videos: tuple[str, ...],
     labels_folder: str | None,
@@ -75,6 +84,7 @@ def features(
     val_share: float,
     group: str | None,
     workers: int,
+    clip_seconds: float | None,
 ) -> None:
     """Turn videos (files, or folders of them) into a data set that `alstm train` takes, or, without labels, predict.
 
@@ -88,7 +98,9 @@ def features(
         raise click.UsageError(
             "Missing option '--backbone': resnet50 for your own clips, flashdigits for those of the course."
         )
-    options = FeatureOptions(labels_folder, like, backbone or "flashdigits", audio, val_share, group or ONE_VIDEO)
+    options = FeatureOptions(
+        labels_folder, like, backbone or "flashdigits", audio, val_share, group or ONE_VIDEO, clip_seconds
+    )
     done = extract_features(videos, out, options, workers=workers, progress=progress_bar)
     for note in done.notes:
         line(note)
