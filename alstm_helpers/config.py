@@ -304,7 +304,10 @@ def _construct(document: str) -> tuple[yaml.Node | None, Any]:
         raise yaml.YAMLError(f"more than {_LONGEST:,} characters")
     loader = _Loader(document)
     node = loader.get_single_node()
-    return node, None if node is None else loader.construct_document(node)
+    try:
+        return node, None if node is None else loader.construct_document(node)
+    except (AttributeError, LookupError, TypeError):  # as PyYAML's constructors raise
+        raise yaml.YAMLError("a !! does not fit the value that it is written before") from None
 
 
 def _parse(document: str) -> tuple[_Values, dict[str, int]]:
