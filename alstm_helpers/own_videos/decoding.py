@@ -73,12 +73,17 @@ class Clock:
     def _continue(self, index: int, time: float) -> float:
         """Return what must be added to the time of a stream, so that it goes on from the one before."""
         for added in (self._added[index], self._newest):
-            last = self._last.get(index, time + added)
-            if last - _TOLERANCE <= time + added <= last + self._longest_step:
+            if self._goes_on(index, time + added):
                 return added
         self.jumps.append(max(0.0, self._end[index]))
         self._newest = self._end[index] - time
         return self._newest
+
+    def _goes_on(self, index: int, time: float) -> bool:
+        last = self._last.get(index, time)
+        if time <= last + self._longest_step:
+            return last - _TOLERANCE <= time
+        return any(abs(time - other) < self._longest_step for other in self._last.values())  # only this stream paused
 
 
 class Decoder(Generic[FrameT]):

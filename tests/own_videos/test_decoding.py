@@ -58,9 +58,8 @@ def test_sound_stays_beside_its_pictures():
     assert clock.jumps == [5] and clock.end == 7
 
 
-def test_a_gap_in_the_sound_moves_no_picture():
+@pytest.mark.parametrize("pausing, other", [(0, 1), (1, 0)])
+def test_a_pause_of_one_stream_is_no_jump(pausing, other):
     clock = Clock(0.0, 10.0)
-    times(clock, (0, 0), (1, 0))
-    assert times(clock, *((0, second) for second in range(1, 20)))[-1] == 19
-    times(clock, (1, 19))
-    assert times(clock, (0, 20)) == [20]
+    times(clock, (pausing, 0), *((other, second) for second in range(20)))
+    assert times(clock, (pausing, 20), (other, 20), (pausing, 21)) == [20, 20, 21] and clock.jumps == []
