@@ -46,9 +46,9 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     """
     found, entered = list[Path](), {os.path.realpath(folder)}
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_not_listed):
-        new = {
-            os.path.realpath(path): path.name for path in sorted(map(Path(parent).joinpath, folders), key=_links_first)
-        }
+        new: dict[str, str] = {}
+        for path in sorted(map(Path(parent).joinpath, folders), key=_links_last):
+            new.setdefault(os.path.realpath(path), path.name)
         folders[:] = [name for real, name in new.items() if real not in entered]
         entered |= new.keys()
         here = map(Path(parent).joinpath, files) if files or folders else [Path(parent)]
@@ -56,9 +56,8 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     return without_repeats(sorted(found))
 
 
-def _links_first(path: Path) -> tuple[bool, Path]:
-    """Sort links before folders, which then take their places."""
-    return not path.is_symlink(), path
+def _links_last(path: Path) -> tuple[bool, Path]:
+    return path.is_symlink(), path
 
 
 def without_repeats(paths: Iterable[Path]) -> list[Path]:

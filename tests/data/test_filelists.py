@@ -163,3 +163,18 @@ def test_shards_that_cannot_be_told_apart_or_are_not_there(shards):
         shards_below(shards, [".npz", ".npy"], "make some")
     with pytest.raises(AlstmError, match="no such folder; check the path, or make some"):
         shards_below(shards / "none", [".pkl"], "make some")
+
+
+def test_shards_in_linked_folders_are_found_once(tmp_path):
+    for name in ("far/b.tfrecord", "tf/a.tfrecord"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for link, target in (("tf/link", "far"), ("tf/again", "far"), ("far/up", "tf")):
+        (tmp_path / link).symlink_to(tmp_path / target)
+    assert list(shards_below(tmp_path / "tf", [".tfrecord"], "")) == ["a", "b"]
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    (tmp_path / "a.tfrecord").symlink_to(tmp_path / "none.tfrecord")
+    with pytest.raises(AlstmError, match=r"a\.tfrecord: no such file; mend or remove it"):
+        shards_below(tmp_path, [".tfrecord"], "")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from alstm_helpers.errors import AlstmError
@@ -19,3 +21,54 @@ def test_find_video_files(tmp_path):
         find_video_files([tmp_path / "empty"])
     with pytest.raises(AlstmError, match=r"none\.mp4"):
         find_video_files([tmp_path / "none.mp4"])
+
+
+def test_links_are_followed_once(tmp_path):
+    for name in ("far/b.mp4", "far/deep/c.mp4", "v/a.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for link, target in (("v/0", "far"), ("v/z", "far"), ("far/deep/up", "v"), ("v/other.mp4", "v/a.mp4")):
+        (tmp_path / link).symlink_to(tmp_path / target)
+    found = find_video_files([tmp_path / "v", tmp_path / "far"])
+    assert [path.name for path in found] == ["b.mp4", "c.mp4", "a.mp4", "other.mp4"]
+    (tmp_path / "v" / "sub").mkdir()
+    (tmp_path / "v" / "sub" / "a.mp4").symlink_to(tmp_path / "v" / "a.mp4")
+    assert len(find_video_files([tmp_path / "v"])) == 4  # the same file by the same name
+
+
+def test_a_real_folder_comes_before_a_link_to_it(tmp_path):
+    (tmp_path / "v" / "real").mkdir(parents=True)
+    (tmp_path / "v" / "real" / "a.mp4").touch()
+    (tmp_path / "v" / "alias").symlink_to(tmp_path / "v" / "real")
+    assert find_video_files([tmp_path / "v"]) == [tmp_path / "v" / "real" / "a.mp4"]
+
+
+@pytest.mark.posix
+def test_what_cannot_be_read_is_found_so_that_its_reader_says_why(tmp_path):
+    (tmp_path / "folder.mp4").mkdir()
+    os.mkfifo(tmp_path / "fifo.mp4")
+    (tmp_path / "nothing.mp4").symlink_to(tmp_path / "none.mp4")
+    (tmp_path / "itself.mp4").symlink_to(tmp_path / "itself.mp4")
+    names = ["fifo.mp4", "folder.mp4", "itself.mp4", "nothing.mp4"]
+    assert [path.name for path in find_video_files([tmp_path])] == names
+    assert find_video_files([tmp_path / name for name in names if name != "folder.mp4"])
+
+
+@pytest.mark.posix
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may list every folder")
+def test_a_folder_that_cannot_be_listed(tmp_path):
+    (tmp_path / "shut").mkdir(mode=0)
+    with pytest.raises(AlstmError, match=r"shut: it cannot be listed \(Permission denied\); make it readable"):
+        find_video_files([tmp_path])
+
+
+def test_listing_fails(tmp_path, monkeypatch):
+    """As for a folder without permission, also where everything is permitted."""
+
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(AlstmError, match=r"it cannot be listed \(Permission denied\); make it readable"):
+        find_video_files([tmp_path])
