@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import signal
@@ -13,7 +12,7 @@ from types import FrameType
 import click
 
 from alstm_helpers.commands import alstm
-from alstm_helpers.errors import AlstmError, one_line
+from alstm_helpers.errors import AlstmError, one_line, remedy_of
 from alstm_helpers.extras import explained
 
 
@@ -45,30 +44,6 @@ def main() -> None:
         sys.exit(1)
 
 
-_NETWORK = "check the network and the address"
-_PATH = "check the path"
-_PERMISSIONS = "check permissions, or choose another folder"
-_SPACE = "free some space, or choose another folder"
-_ANY_REMEDY = "check the path, permissions, free space and the network"
-_REMEDIES = {
-    getattr(errno, name): remedy
-    for names, remedy in {
-        "ENOSPC EDQUOT EFBIG": _SPACE,
-        "EACCES EPERM EROFS": _PERMISSIONS,
-        "ENOENT ENOTDIR EISDIR EEXIST ENOTEMPTY ELOOP EINVAL": _PATH,
-        "ENAMETOOLONG EILSEQ": "choose shorter and simpler names",
-        "EMFILE ENFILE": "raise the number of open files (ulimit -n), or use fewer workers",
-        "ENOMEM EAGAIN": "close other programs, or use fewer workers",
-        "EIO ENXIO ESTALE": "check the disk",
-        "ECONNREFUSED ECONNRESET ECONNABORTED ETIMEDOUT EHOSTUNREACH ENETUNREACH ENETDOWN": _NETWORK,
-        "EADDRINUSE EADDRNOTAVAIL": "choose another port",
-        "EBUSY ETXTBSY": "end the program that uses it",
-    }.items()
-    for name in names.split()
-    if hasattr(errno, name)  # each system has its own
-}
-
-
 def _stop(number: int, frame: FrameType | None) -> None:
     """End in order, as after Ctrl-C: locks are given back, half-written files removed, workers ended."""
     sys.exit(128 + number)
@@ -83,7 +58,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError):
         where = error.filename or error.filename2 or "system"
         where = os.fsdecode(where) if isinstance(where, bytes | str | os.PathLike) else str(where)
-        return f"{where}: {error.strerror or error}; {_REMEDIES.get(error.errno, _ANY_REMEDY)}, then run again"
+        return f"{where}: {error.strerror or error}; {remedy_of(error)}"
     if isinstance(error, MemoryError):
         return "memory: there is not enough; use a smaller batch, a smaller network or smaller shards"
     if isinstance(error, UnicodeEncodeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 
@@ -44,6 +45,36 @@ def _shortened(text: str, longest: int) -> str:
 def printable(video_id: bytes | str) -> str:
     """Return a video's id as text, for messages and for files: whatever is not UTF-8 is escaped."""
     return video_id.decode(errors="backslashreplace") if isinstance(video_id, bytes) else video_id
+
+
+_NETWORK = "check the network and the address"
+_PATH = "check the path"
+_PERMISSIONS = "check permissions, or choose another folder"
+_SPACE = "free some space, or choose another folder"
+_ANY_REMEDY = "check the path, permissions, free space and the network"
+_REMEDIES = {
+    getattr(errno, name): remedy
+    for names, remedy in {
+        "ENOSPC EDQUOT EFBIG": _SPACE,
+        "EACCES EPERM EROFS": _PERMISSIONS,
+        "ENOENT ENOTDIR EISDIR EEXIST ENOTEMPTY ELOOP EINVAL": _PATH,
+        "ENAMETOOLONG EILSEQ": "choose shorter and simpler names",
+        "EMFILE ENFILE": "raise the number of open files (ulimit -n), or use fewer workers",
+        "ENOMEM EAGAIN": "close other programs, or use fewer workers",
+        "EIO ENXIO ESTALE": "check the disk",
+        "ECONNREFUSED ECONNRESET ECONNABORTED ETIMEDOUT EHOSTUNREACH ENETUNREACH ENETDOWN": _NETWORK,
+        "EADDRINUSE EADDRNOTAVAIL": "choose another port",
+        "EBUSY ETXTBSY": "end the program that uses it",
+    }.items()
+    for name in names.split()
+    if hasattr(errno, name)  # each system has its own
+}
+
+
+def remedy_of(error: OSError) -> str:
+    """Return what to do about what the system says."""
+    remedy = _ANY_REMEDY if error.errno is None else _REMEDIES.get(error.errno, _ANY_REMEDY)
+    return f"{remedy}, then run again"
 
 
 class CorruptRecord(AlstmError):

@@ -133,7 +133,11 @@ class YouTube8MMetrics:
             raise AlstmError("scores", problem, "pass (B, num_classes) for both")
         bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
         if bad.size:
-            raise AlstmError(f"scores of video {names[bad[0]]}", "not finite", "look for NaN in the model or its input")
+            raise AlstmError(
+                f"scores of video {names[bad[0]]}",
+                "not finite",
+                "use other weights than those of a training that diverged",
+            )
         if not len(scores):
             return
         num_labels = truth.sum(axis=1)

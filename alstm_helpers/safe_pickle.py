@@ -19,7 +19,7 @@ from typing import IO, Any, ClassVar, TypeAlias
 import numpy as np
 
 from alstm_helpers.digests import Pieces, PieceSums
-from alstm_helpers.errors import AlstmError, UnsafePickle
+from alstm_helpers.errors import AlstmError, UnsafePickle, remedy_of
 from alstm_helpers.files import atomic_write, require_file
 
 # Protocol 4 is the newest that every supported Python and Paddle's own loader read; protocol 2 written
@@ -61,9 +61,7 @@ def load_plain_unchecked(path: str | os.PathLike[str], remedy: str) -> tuple[Any
     except AlstmError:
         raise
     except OSError as error:
-        raise AlstmError(
-            path, error.strerror or str(error), "check its permissions and the disk, then run again"
-        ) from error
+        raise AlstmError(path, error.strerror or str(error), remedy_of(error)) from error
     except Exception as error:  # a damaged pickle can fail in any opcode, with any exception
         reason = " ".join(str(error).split()) or type(error).__name__
         raise AlstmError(path, f"not a readable pickle ({reason})", remedy) from error

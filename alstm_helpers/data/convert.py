@@ -14,7 +14,7 @@ from pathlib import Path
 from joblib import delayed, parallel_config
 
 from alstm_helpers.data.filelists import shards_below
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, remedy_of
 from alstm_helpers.files import leftovers
 from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.pickles import save_videos
@@ -72,8 +72,7 @@ def convert_shard(source: Path, target: Path, keys: str = "str") -> LedgerRow | 
     except AlstmError as error:
         return error
     except OSError as error:
-        remedy = "free some space or fix the permissions, then run again"
-        return AlstmError(error.filename or target, error.strerror or str(error), remedy)
+        return AlstmError(error.filename or target, error.strerror or str(error), remedy_of(error))
     row = {"shard": source.name, **saved._asdict(), "seconds": round(time.perf_counter() - start, 3)}
     return row if keys == "str" else {**row, "keys": keys}
 

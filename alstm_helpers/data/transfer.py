@@ -20,6 +20,7 @@ from alstm_helpers.ledger import LedgerRow
 AGAIN = "run the same command again; it resumes where it stopped"
 _CHUNK = 1 << 20  # bytes read from a file at once
 _RECEIVE = 1 << 14  # bytes written at once
+_OTHER = "its md5 differs from the expected one"
 _SLOWEST = 1000  # bytes per second; a server that sends less may never end
 PLAIN = {"Accept-Encoding": "identity"}  # a body that is to be unpacked could unpack into anything
 
@@ -125,10 +126,15 @@ class Files:
             problems.append(problem)
             if self.stop.is_set():
                 break
-        return AlstmError(f"{url} → {remote.local_name}", f"{problems[-1]}, {len(problems)} times", AGAIN)
+        remedy = AGAIN if problems[-1] != _OTHER else "use another server, or try later"
+        return AlstmError(f"{url} → {remote.local_name}", f"{problems[-1]}, {len(problems)} times", remedy)
 
     def _fetch_rest(self, url: str, part: Path) -> str:
-        """Append the missing rest of a file; return "" if it is complete, otherwise the problem."""
+        """Append the missing rest of a file; return "" if it is complete, otherwise the problem.
+
+        Raises:
+            AlstmError: the server has no such file, or one that is too large.
+        """
         have = part.stat().st_size if part.exists() else 0
         headers = {**PLAIN, **({"Range": f"bytes={have}-"} if have else {})}
         try:
@@ -137,6 +143,8 @@ class Files:
                     return ""
                 if answer.status_code == 200:
                     return self._receive(answer, part, "wb")
+                if answer.status_code in (401, 403, 404, 410):
+                    raise AlstmError(url, f"the server answers {answer.status_code}", "use another server")
                 if answer.status_code != 206:
                     return f"the server answers {answer.status_code}"
                 if answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
@@ -188,7 +196,7 @@ def _verify(part: Path, md5: str | None) -> str:
     if md5 is None or checksum(part, "md5") == md5:
         return ""
     part.unlink()
-    return "its md5 differs from the expected one"
+    return _OTHER
 
 
 def checksum(path: Path, algorithm: str) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, remedy_of
 from alstm_helpers.runtime import usable_cores
 from alstm_helpers.workers import end_with
 
@@ -144,7 +144,7 @@ def attempt(work: Callable[[ItemT], ResultT], item: ItemT) -> ResultT | AlstmErr
     except AlstmError as error:
         return error
     except OSError as error:
-        return AlstmError(str(error.filename or item.name), error.strerror or str(error), "fix that, and run again")
+        return AlstmError(str(error.filename or item.name), error.strerror or str(error), remedy_of(error))
     except MemoryError:
         return AlstmError(item.name, "there is not enough memory for it", _MEMORY)
     except Exception as error:
