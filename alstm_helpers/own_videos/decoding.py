@@ -19,6 +19,8 @@ _LEAD = 0.5  # seconds of sound that are decoded before the start, since each pi
 _STEP_BACK = 2.0  # seconds that a seek goes back further, since sound may lie before the pictures that it belongs to
 _MOST_HELD = 20_000  # packets; a file whose key frames are further apart than that is decoded from where they began
 
+_MOST_UNREAD = 1 << 18  # bytes at the end of a file, for its index
+
 
 class Late(Exception):
     """The first frame that was found comes after the second that was asked for."""
@@ -182,8 +184,16 @@ class Decoder(Generic[FrameT]):
         """Yield the packets of both streams; the other one is needed to see the clock jump."""
         import av
 
+        container, read = self._video.container, 0
         streams = [stream for stream in (self._video.pictures, self._video.sound) if stream is not None]
         try:
-            yield from self._video.container.demux(streams)
+            with contextlib.suppress(IndexError):  # PyAV stumbles at the end over streams that begin in mid-file
+                for packet in container.demux(streams):
+                    read = max(read, (packet.pos or 0) + packet.size)
+                    yield packet
         except av.FFmpegError as error:
             self._broken.append(f"it cannot be read to its end ({error.strerror})")
+        unread = container.size - read
+        if read and unread > max(_MOST_UNREAD, container.size // 4):  # of some joined files FFmpeg reads only the first
+            percent = 100 * unread // container.size
+            self._broken.append(f"the last {percent} % of the file hold none of its pictures and sound")

@@ -148,7 +148,8 @@ class Frames:
         """Note pictures that end early; refuse a file whose pictures end before the clip starts."""
         clip = self.clip
         if end <= clip.start:
-            raise AlstmError(clip.name, f"its pictures end after {end:.1f} s", "correct the times of the label")
+            notes = "".join(f"; {note}" for note in self.notes)
+            raise AlstmError(clip.name, f"its pictures end after {end:.1f} s{notes}", "correct the times of the label")
         if stated and end_of_all < min(stated, clip.limit) - 1.5:
             self.notes.append(f"the file says {stated:.0f} s and breaks off after {end_of_all:.0f}")
         elif clip.stop is not None and end < clip.stop - 1:

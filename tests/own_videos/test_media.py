@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.decoding import Decoder
 from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_video
 from alstm_helpers.own_videos.media import MAX_SECONDS, Clip, read_frames, read_sound
 
@@ -183,6 +184,19 @@ def test_a_broken_tail_gives_the_rest_and_a_note(tmp_path, suffix):
         assert any("breaks off after" in note for note in notes), notes
 
 
+@pytest.mark.parametrize("suffix", [".flv", ".mp4"])
+def test_joined_files_of_which_only_the_first_can_be_read(tmp_path, suffix):
+    rng = np.random.default_rng(0)
+    write_video(tmp_path / f"a{suffix}", rng.integers(0, 255, (6, 192, 192, 3)).astype(np.uint8), None)
+    content = (tmp_path / f"a{suffix}").read_bytes()
+    (tmp_path / f"b{suffix}").write_bytes(2 * content)
+    assert levels_and_notes(Clip(tmp_path / f"a{suffix}"))[1] == []
+    found, (note,) = levels_and_notes(Clip(tmp_path / f"b{suffix}"))
+    assert len(found) == 6 and note.startswith("the last 5") and note.endswith("hold none of its pictures and sound")
+    with pytest.raises(AlstmError, match=r"its pictures end after 6\.0 s; the last 5. % of the file hold none"):
+        levels(Clip(tmp_path / f"b{suffix}", 8, 9))
+
+
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mp4"])
 def test_damage_in_the_middle_costs_only_that(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
@@ -243,6 +257,39 @@ def test_a_part_of_a_video(tmp_path):
     write_video(tmp_path / "a.mp4", grey(LEVELS), tones(PITCHES))
     clip = Clip(tmp_path / "a.mp4", 2, 5)
     assert np.abs(np.array(levels(clip)) - LEVELS[2:5]).max() <= 3
+    sound = read_sound(clip, 3, RATE).samples
+    assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
+
+
+def test_a_part_whose_beginning_cannot_be_decoded(tmp_path):
+    """The picture before stays, as in a player, though it is not the last one that begins a group of pictures."""
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=5, options={"g": "1"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(grey([LEVELS[number // 5]])[0], format="rgb24")
+            for packet in stream.encode(frame):
+                if 13 <= number < 19:
+                    damaged = av.Packet(bytes(20))
+                    damaged.stream, damaged.pts, damaged.dts = stream, packet.pts, packet.dts
+                    damaged.time_base, damaged.is_keyframe = packet.time_base, True
+                    packet = damaged
+                container.mux(packet)
+    found, notes = levels_and_notes(Clip(tmp_path / "a.mkv", 3, 6))
+    assert found == pytest.approx([LEVELS[2], *LEVELS[4:]], abs=3)
+    assert notes == ["6 damaged pieces of its video"]
+
+
+def test_an_index_that_leads_too_far(tmp_path, monkeypatch):
+    def seek_too_far(decoder):
+        decoder._video.container.seek(5_000_000)
+        return True
+
+    write_video(tmp_path / "a.mkv", grey(LEVELS), tones(PITCHES), Encoding(options={"g": "5"}))
+    monkeypatch.setattr(Decoder, "_seek", seek_too_far)
+    clip = Clip(tmp_path / "a.mkv", 2, 5)
+    assert levels(clip) == pytest.approx(LEVELS[2:5], abs=3)
     sound = read_sound(clip, 3, RATE).samples
     assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
 
