@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.data.lists import filelist_settings
-from alstm_helpers.files import write_json
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_sealed, write_sealed
 from alstm_helpers.paths import RunFolder, course_files
 
 
@@ -33,11 +33,11 @@ def finished_settings(run: RunFolder) -> object:
     if not run.best.exists():
         return None
     try:
-        return json.loads(run.finished.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_sealed(run.finished, "")
+    except AlstmError:
         return None
 
 
 def mark_finished(run: RunFolder, settings: Mapping[str, object]) -> None:
     """Record that a training with these settings ran to its end in this folder."""
-    write_json(run.finished, settings)
+    write_sealed(run.finished, settings)

@@ -14,7 +14,7 @@ from typing import TypedDict
 import numpy as np
 
 from alstm_helpers.errors import AlstmError, one_line
-from alstm_helpers.files import atomic_write, read_text, require_file
+from alstm_helpers.files import csv_text, read_text, require_file, write_with_sum
 from alstm_helpers.metrics import best_classes
 
 _COLUMNS = "it needs the columns index,name, with a number in index"
@@ -121,8 +121,6 @@ def _rows(path: Path) -> Iterator[tuple[str, int, str]]:
 
 
 def write_classes(path: str | os.PathLike[str], classes: Mapping[str, int]) -> None:
-    """Write ``index,name`` rows in the order of the indices, atomically."""
-    with atomic_write(path, "w") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("index", "name"))
-        table.writerows((index, name) for name, index in sorted(classes.items(), key=lambda item: item[1]))
+    """Write ``index,name`` rows in the order of the indices, atomically, and their checksum beside them."""
+    rows = sorted((index, name) for name, index in classes.items())
+    write_with_sum(path, csv_text([("index", "name"), *rows]))

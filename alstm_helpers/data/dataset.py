@@ -6,7 +6,8 @@ and the epoch; not on the number of processes (ranks) that share the work, nor o
     shards → pool of a few → shuffle → sort windows by length → batches → shuffle → each rank's share → collate
 
 The frames of a pickle are read, and checked, when a batch is collated (:func:`alstm_helpers.pickles.checked`), so the
-frames of skipped batches, and of other ranks' shares, are never read. TFRecords are read whole to verify their checksums.
+frames of skipped batches, and of other ranks' shares, are never read. TFRecords are read whole to verify their
+checksums.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ scikit-learn. Keypad frequencies: ITU-T Recommendation Q.23.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from joblib import delayed
 
 from alstm_helpers.data.class_names import write_classes
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, leftovers, write_json
+from alstm_helpers.files import claimed, leftovers, read_sealed, write_sealed
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, quantize, write_videos
 from alstm_helpers.workers import processes, results
@@ -315,11 +314,8 @@ def _check_settings(path: Path, settings: Settings) -> None:
     """
     wanted = settings.record()
     if not path.exists():
-        write_json(path, wanted)
+        write_sealed(path, wanted)
         return
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        found = "unreadable settings"
+    found = read_sealed(path, "delete this folder, and make the data again")
     if found != wanted:
         raise AlstmError(path, f"the folder holds {found}, not {wanted}", "choose another DIR, or delete this one")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import requests
 
 from alstm_helpers.data.transfer import Files, Remote, Retry, checksum
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, write_json
+from alstm_helpers.files import claimed, read_sealed, write_sealed
 
 PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
 _BY_HAND = "download it where there is a network, and pass the path of the file to --weights"
@@ -92,12 +91,12 @@ def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HA
     wanted = _Address.parse(address, mirrored=md5 is not None)
     path, record = wanted.folder / wanted.name, wanted.folder / "fetched.json"
     with claimed(wanted.folder):
-        if path.is_file() and record.is_file():
-            known = json.loads(record.read_text(encoding="utf-8"))["sha256"]
-            if checksum(path, "sha256") == known:
+        if path.is_file():
+            known = _recorded(record)
+            if known and checksum(path, "sha256") == known:
                 wanted.check(known)
                 return path
-            path.unlink()  # damaged since
+            path.unlink()  # damaged since, or nobody can tell
         _fetch(wanted, md5, way_out, retry)
         found = checksum(path, "sha256")
         try:
@@ -105,8 +104,16 @@ def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HA
         except AlstmError:
             path.unlink()
             raise
-        write_json(record, {"url": wanted.source, "sha256": found, "bytes": path.stat().st_size})
+        write_sealed(record, {"url": wanted.source, "sha256": found, "bytes": path.stat().st_size})
     return path
+
+
+def _recorded(record: Path) -> object:
+    """Return the SHA-256 that a file had when it was fetched; None if the record of it is missing or damaged."""
+    try:
+        return read_sealed(record, "").get("sha256")
+    except AlstmError:
+        return None
 
 
 def _fetch(wanted: _Address, md5: str | None, way_out: str, retry: Retry) -> None:

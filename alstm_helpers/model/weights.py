@@ -39,12 +39,15 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     loaded = load_plain(path, _REMEDY)
     if not isinstance(loaded, dict):
         raise AlstmError(path, f"it holds a {type(loaded).__name__}, not parameters by name", _REMEDY)
-    values = {printable(name): _array_in(value) for name, value in loaded.items()}
-    arrays = {
-        name: array.astype(array.dtype.newbyteorder("="), copy=False)
-        for name, array in values.items()
-        if array is not None
-    }
+    native: dict[int, np.ndarray] = {}  # a file may name one array many times
+    arrays = {}
+    for name, value in loaded.items():
+        array = _array_in(value)
+        if array is None:
+            continue
+        if id(array) not in native:
+            native[id(array)] = array.astype(array.dtype.newbyteorder("="), copy=False)
+        arrays[printable(name)] = native[id(array)]
     if any(map(_is_static_graph, arrays)):
         raise AlstmError(
             path,

@@ -14,15 +14,14 @@ a later import appends new classes.
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from alstm_helpers.data.class_names import class_name, read_classes, write_classes
 from alstm_helpers.errors import AlstmError, one_line
-from alstm_helpers.files import atomic_write, claimed, require_file
+from alstm_helpers.files import claimed, csv_text, require_file, write_with_sum
 from alstm_helpers.own_videos.label_formats import EXPORTS, READERS
 from alstm_helpers.own_videos.label_formats.annotation import (
     SEPARATOR,
@@ -194,8 +193,7 @@ def _write(out: Path, found: Iterable[Annotation], labels: set[str]) -> list[str
     new = sorted(labels - set(classes))
     _check_case(out / "labels.csv", [*classes, *new])
     write_classes(out / "labels.csv", _extended(classes, new))
-    with atomic_write(out / "annotations.csv", "w") as file:
-        _write_rows(file, found)
+    write_with_sum(out / "annotations.csv", csv_text(_rows_of(found)))
     return new
 
 
@@ -214,8 +212,8 @@ def _extended(classes: Mapping[str, int], new: Sequence[str]) -> dict[str, int]:
     return {**classes, **{name: index for index, name in enumerate(new, first)}}
 
 
-def _write_rows(file: IO[str], found: Iterable[Annotation]) -> None:
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(("video", "start", "end", "labels"))
+def _rows_of(found: Iterable[Annotation]) -> Iterator[tuple[object, ...]]:
+    """Yield the rows of ``annotations.csv``."""
+    yield ("video", "start", "end", "labels")
     for each in found:
-        table.writerow((each.video, seconds(each.start), seconds(each.end), SEPARATOR.join(each.labels)))
+        yield (each.video, seconds(each.start), seconds(each.end), SEPARATOR.join(each.labels))

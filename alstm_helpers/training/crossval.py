@@ -16,7 +16,7 @@ from alstm_helpers.data.filelists import read_filelist, write_filelist
 from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import evaluate
-from alstm_helpers.files import write_json
+from alstm_helpers.files import claimed, write_json
 from alstm_helpers.metrics import METRICS, YouTube8MMetrics
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import Video
@@ -103,14 +103,21 @@ def cross_validate(
         the content of ``crossval.json``.
 
     Raises:
-        AlstmError: see :func:`folds_of` and :func:`alstm_helpers.training.train.train`.
+        AlstmError: see :func:`folds_of` and :func:`alstm_helpers.training.train.train`; another run is writing to
+            ``save_dir``.
     """
+    with claimed(Path(save_dir)):
+        return _cross_validate(config, Path(save_dir), options, report)
+
+
+def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, report: LineReport) -> CrossValidated:
+    """Cross-validate in the claimed folder."""
     videos = _all_videos(config)
     folds = folds_of([video.id for video in videos], options.folds, options.seed, options.group)
     pooled = YouTube8MMetrics(config.MODEL.num_classes, config.MODEL.topk)
     rows = []
     for number, judged in enumerate(folds, 1):
-        folder = Path(save_dir, f"fold{number}")
+        folder = save_dir / f"fold{number}"
         own = _write_fold(config, folder, videos, set(judged.tolist()))
         result = _judge(own, folder / "run", options, pooled)
         rows.append({key: result[key] for key in FOLD_KEYS})
@@ -122,7 +129,7 @@ def cross_validate(
         "gap_std": float(np.std(gaps, ddof=1)),
         "pooled": pooled.result(),
     }
-    write_json(Path(save_dir, "crossval.json"), found)
+    write_json(save_dir / "crossval.json", found)
     return found
 
 
@@ -143,8 +150,9 @@ def _write_fold(config: Config, folder: Path, videos: Sequence[Video], judged: s
         judged: indices of those that judge this fold; the others train it.
     """
     own = config.model_copy(deep=True)
-    own.TRAIN.filelist = _write_split(folder, "train", [v for index, v in enumerate(videos) if index not in judged])
-    own.VALID.filelist = _write_split(folder, "val", [v for index, v in enumerate(videos) if index in judged])
+    with claimed(folder):
+        own.TRAIN.filelist = _write_split(folder, "train", [v for index, v in enumerate(videos) if index not in judged])
+        own.VALID.filelist = _write_split(folder, "val", [v for index, v in enumerate(videos) if index in judged])
     own.TRAIN.num_samples, own.TRAIN.patience = None, None
     return own
 
@@ -152,7 +160,8 @@ def _write_fold(config: Config, folder: Path, videos: Sequence[Video], judged: s
 def _write_split(folder: Path, split: str, videos: Sequence[Video]) -> str:
     """Write videos as one pickle, and a list that names it; return the path of the list."""
     path = folder / "pkl" / split / "own.pkl"
-    save_videos(path, videos)
+    with claimed(path.parent):
+        save_videos(path, videos)
     target = folder / f"{split}.list"
     write_filelist(target, [path])
     return str(target.absolute())

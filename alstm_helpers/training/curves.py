@@ -136,12 +136,16 @@ def _records_until(folder: Path, step: int) -> list[object]:
 
     A text at that very step is left out: the run that started there added it, and this run adds its own.
     """
+    from google.protobuf.message import DecodeError
     from visualdl.proto.record_pb2 import Record
 
     found: dict[tuple[str, int], object] = {}
     for path in _event_files(folder):
         for content in _split_records(path.read_bytes()):
-            record = Record.FromString(content)
+            try:
+                record = Record.FromString(content)
+            except DecodeError:  # damaged: its points are lost, the log and the checkpoint have the numbers
+                continue
             for value in record.values:  # one; none where a power failure left zeros
                 added_at_start = value.HasField("text") and value.id == step
                 if value.id <= step and not added_at_start and not value.HasField("meta_data"):
@@ -152,7 +156,7 @@ def _records_until(folder: Path, step: int) -> list[object]:
 def _split_records(content: bytes) -> Iterator[bytes]:
     """Split an event file into its records, each a uint64 length (little-endian) and that many bytes.
 
-    A torn record at the end, of a run that was killed, is dropped.
+    A torn record at the end, of a run that was killed, is dropped; so is what follows a damaged length.
     """
     start = 0
     while (first := start + 8) <= len(content):

@@ -71,6 +71,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
     assert sorted(hashes(tmp_path / "one")) == [
         "flashdigits.json",
         "labels.csv",
+        "labels.csv.sha256",
         "tf/train/train0000.tfrecord",
         "tf/train/train0001.tfrecord",
         "tf/val/validate0000.tfrecord",
@@ -82,7 +83,7 @@ def test_another_seed_gives_other_videos(tmp_path):
     small(tmp_path / "one", seed=3)
     small(tmp_path / "two", seed=4)
     one, two = hashes(tmp_path / "one"), hashes(tmp_path / "two")
-    assert [name for name in one if one[name] == two[name]] == ["labels.csv"]
+    assert [name for name in one if one[name] == two[name]] == ["labels.csv", "labels.csv.sha256"]
 
 
 def test_the_recipe_has_not_changed_unnoticed():
@@ -134,9 +135,11 @@ def test_an_older_recipe_and_damaged_settings_are_refused(tmp_path):
     small(tmp_path)
     path = tmp_path / "flashdigits.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
-    for text in (json.dumps(settings | {"recipe": 0}), '{"seed": '):
+    del settings["digest"]
+    older, damaged = json.dumps(settings | {"recipe": 0}), '{"seed": '
+    for text, message in ((older, "the folder holds"), (damaged, "not readable .*; delete this folder")):
         path.write_text(text, encoding="utf-8")
-        with pytest.raises(AlstmError, match="the folder holds"):
+        with pytest.raises(AlstmError, match=message):
             small(tmp_path)
 
 

@@ -56,6 +56,15 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, cache, co
     assert fetch(server).read_bytes() == content and len(server.gets) == 2
 
 
+@pytest.mark.parametrize("damage", [lambda text: "", lambda text: text.replace("sha256", "sha257"), lambda text: "[]"])
+def test_a_damaged_record_of_the_cache_costs_one_more_fetch(server, cache, content, damage):
+    record = fetch(server).parent / "fetched.json"
+    record.write_text(damage(record.read_text()))
+    for _ in range(2):
+        assert fetch(server).read_bytes() == content
+    assert server.gets == [NAME, NAME]
+
+
 def test_the_md5_that_the_server_names_is_checked(server, cache, content):
     server.etags[NAME] = f'"{hashlib.md5(content).hexdigest()}"'
     server.faults[NAME] = ["wrong file"]

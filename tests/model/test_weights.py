@@ -238,3 +238,11 @@ def test_a_damaged_file_is_refused(saved):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(AlstmError, match=r"none\.pdparams: no such file; .*pdparams"):
         load_arrays(tmp_path / "none.pdparams")
+
+
+def test_an_array_under_many_names_is_kept_once(tmp_path):
+    """In the other byte order, each name would cost its bytes."""
+    array = np.ones(1_000_000, ">f4")
+    save_plain(tmp_path / "a.pdparams", {f"name {number}": array for number in range(300)})
+    arrays = load_arrays(tmp_path / "a.pdparams")
+    assert len(arrays) == 300 and len({id(each) for each in arrays.values()}) == 1

@@ -255,7 +255,8 @@ def test_two_imports_at_once_lose_no_class(tmp_path):
     classes = read_classes(tmp_path / "out" / "labels.csv")
     assert sorted(classes.items()) == [(f"class {n}", classes[f"class {n}"]) for n in range(8)]
     assert sorted(classes.values()) == list(range(8))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["annotations.csv", "labels.csv"]
+    names = ["annotations.csv", "annotations.csv.sha256", "labels.csv", "labels.csv.sha256"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 def test_an_import_that_never_ends_is_named(tmp_path, monkeypatch):
@@ -266,10 +267,10 @@ def test_an_import_that_never_ends_is_named(tmp_path, monkeypatch):
 
 def test_classes_are_there_before_the_annotations_that_name_them(tmp_path, monkeypatch):
     """A run that is killed between both leaves classes without a video, which do no harm."""
-    monkeypatch.setattr("alstm_helpers.own_videos.labels._write_rows", lambda *_: 1 / 0)
+    monkeypatch.setattr("alstm_helpers.own_videos.labels._rows_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         import_labels([write(tmp_path / "l.csv", "video,labels\na.mp4,cat\n")], tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["labels.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["labels.csv", "labels.csv.sha256"]
 
 
 def test_classes_that_differ_only_in_case_are_a_mistake(tmp_path):

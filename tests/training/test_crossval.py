@@ -6,8 +6,10 @@ import json
 
 import numpy as np
 import pytest
+from support import changed
 
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.files import claimed
 from alstm_helpers.pickles import load_videos
 from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of
 
@@ -58,3 +60,14 @@ def test_cross_validate(tiny_config, tmp_path):
     assert len(judged) == len(set(judged)) == 80
     assert cross_validate(config, tmp_path / "again", CrossValidation(folds=3)) == found
     assert [list(row) for row in found["folds"]] == [["gap", "hit_at_1", "num_videos"]] * 3
+
+
+def test_two_at_once_are_refused_and_what_a_killed_one_left_goes(tiny_config, tmp_path):
+    config = changed(tiny_config, TRAIN__epoch=1)
+    with claimed(tmp_path), pytest.raises(FolderInUse, match="another run is writing here"):
+        cross_validate(config, tmp_path, CrossValidation(folds=2))
+    for left in ("fold1/.train.list.x.alstm.tmp", "fold1/pkl/train/.own.pkl.x.alstm.tmp", "fold2/run/.x.alstm.tmp"):
+        (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / left).write_text("half")
+    cross_validate(config, tmp_path, CrossValidation(folds=2))
+    assert [path for path in tmp_path.rglob(".*")] == []

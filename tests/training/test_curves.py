@@ -78,6 +78,19 @@ def killed(tmp_path):
 # --- what is written --------------------------------------------------------------------------------------------
 
 
+def test_a_damaged_file_costs_its_points_and_never_the_run(killed, tmp_path):
+    """Every bit of the first records, and some of the others: what can be read of it is carried over."""
+    (log,) = killed.iterdir()
+    content = log.read_bytes()
+    rng = np.random.default_rng(0)
+    for at in [*range(8, 60), *rng.integers(len(content), size=50).tolist()]:
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << int(rng.integers(8))
+        log.write_bytes(damaged)
+        Curves(tmp_path / str(at), earlier=killed, step=2).close()
+        assert len(list((tmp_path / str(at)).iterdir())) == 1
+
+
 def test_numbers(tmp_path):
     curves = Curves(tmp_path)
     curves.add("valid", 12, {"gap": 0.25, "loss": 3})
