@@ -60,6 +60,7 @@ def refusal(path, **options):
         ("gs://bucket/x/take#1 b?.mp4", "take#1 b?.mp4"),
         ("azure-blob://container/x/a%20b.MP4?sig=1", "a b.MP4"),
         ("https://host/x/a%20b.mp4?token=x.mp4#t=10,20", "a b.mp4"),
+        ("https://host/x/a.mp4#t=10,20", "a.mp4"),
         ("https://host/get?file=x%2Fa.mp4&size=1", "a.mp4"),
         (r"C:\clips\50%20.mp4", "50%20.mp4"),
         ("clips/a%20b.mp4", "a%20b.mp4"),
@@ -155,6 +156,7 @@ def test_results_of_label_studio(tmp_path, results, found, notes):
         (task({"value": {"taxonomy": [[]]}}), "value, taxonomy: it is of type list, not a class name"),
         (task({"value": {"ranges": 7, "timelinelabels": ["x"]}}), "value, ranges: it is of type int, not a list"),
         (task(timeline("5", 6)), "value, ranges[0], start: it is of type str, not a number"),
+        (task(timeline(True, 6)), "value, ranges[0], start: it is of type bool, not a number"),
         (task(timeline(5, -6)), "value, ranges[0], end: -6 is no place in a video"),
         (task(timeline(5, float("nan"))), "value, ranges[0], end: nan is no place in a video"),
         (task(region(start=1, end=10**400)), "value, end: 1000"),
@@ -224,6 +226,7 @@ PLAIN += "kind,title,camera,tags"
     [
         ({"kind": {"choices": ["cat", "dog"]}}, {}, {"a": ("cat", "dog")}, []),
         ({"choice": "cat"}, {}, {"a": ("cat",)}, []),
+        ({"Label": "cat"}, {}, {"a": ("cat",)}, []),
         ({"kind": "cat"}, {"columns": ("kind",)}, {"a": ("cat",)}, []),
         ({"kind": ["cat", "dog"]}, {"columns": ("kind",)}, {"a": ("cat", "dog")}, []),
         ({"kind": "cat", "state": "wet"}, {"columns": ("kind", "state")}, {"a": ("cat", "wet")}, []),
@@ -267,9 +270,17 @@ def test_a_choice_is_one_in_all_tasks_if_it_is_one_in_any(tmp_path):
     assert labels_in(write(tmp_path / "p.json", records)) == ({"a": ("cat",), "b": ("cat", "dog")}, [])
 
 
+def test_a_comment_is_one_in_all_tasks_if_it_is_one_in_any(tmp_path):
+    """A comment in one piece is plain text, in several an object."""
+    records = [minimal("a.mp4", choice="cat", notes="x"), minimal("b.mp4", notes={"text": ["x", "y"]})]
+    assert labels_in(write(tmp_path / "p.json", records)) == ({"a": ("cat",), "b": ()}, [])
+
+
 def test_minimal_records_without_annotation(tmp_path):
-    records = [minimal("a.mp4", choice="cat"), minimal("b.mp4") | {"annotation_id": None}]
+    records = [minimal("a.mp4", choice="cat"), minimal("b.mp4", choice="") | {"annotation_id": None}]
     assert labels_in(write(tmp_path / "p.json", records))[0] == {"a": ("cat",)}
+    text = cells(records[0], ".csv") + cells(records[1], ".csv").partition("\n")[2].replace("null", "")
+    assert labels_in(write(tmp_path / "p.csv", text))[0] == {"a": ("cat",)}
     assert refusal(write(tmp_path / "q.json", [{"video": "a.mp4"}])).startswith("it has no labels, only the data")
 
 

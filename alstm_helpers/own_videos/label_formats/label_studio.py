@@ -178,7 +178,7 @@ def _parts(place: Place, value: Document, fps: float | None) -> Iterator[Part | 
                 if span[0] == 0:
                     yield _FRAME_0
                 yield span if isinstance(span, Note) else _seconds_of_frames(*span, fps)
-    elif "sequence" not in value and ("start" in value or "end" in value):
+    elif "start" in value or "end" in value:
         yield from _span(place, value, _NO_LENGTH)
     else:
         yield None, None
