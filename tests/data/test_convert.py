@@ -291,6 +291,14 @@ def test_a_shard_newer_than_its_pickle_is_converted_again(source, target):
     assert load_videos(target / "train0001.pkl")[0].id == b"x0"
 
 
+def test_a_shard_as_old_as_its_pickle_is_done(source, target):
+    """As on file systems whose clocks tick slowly."""
+    convert(source, target, ConvertOptions(workers=1))
+    for path in [*source.iterdir(), *target.iterdir()]:
+        os.utime(path, ns=(10**18, 10**18))
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (0, 0, 0, 3, 0)
+
+
 def test_half_written_files_of_a_killed_run_are_removed(source, target):
     target.mkdir(parents=True)
     (target / ".train0000.pkl.ab12.alstm.tmp").write_bytes(b"half")

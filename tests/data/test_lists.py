@@ -9,7 +9,7 @@ import pytest
 from support import a_video
 
 from alstm_helpers.data.filelists import read_filelist
-from alstm_helpers.data.lists import check_no_leak, side_of, split_videos, write_lists
+from alstm_helpers.data.lists import Split, check_no_leak, side_of, split_videos, write_lists
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_videos, save_videos
 from alstm_helpers.tfrecord import write_videos
@@ -135,6 +135,13 @@ def test_a_split_takes_every_video_to_one_side(own, tmp_path):
     assert done.one_sided() == {"train": [], "val": []}
     assert check_no_leak(tmp_path / "set") == 90
     assert write_lists(tmp_path / "set")["train.list"] == 2
+
+
+def test_a_class_without_videos_on_one_side_is_named():
+    split = Split()
+    for labels, side in (((1, 2), "train"), ((2,), "val"), ((3,), "val"), ((2,), "train")):
+        split.add(a_video("v", 1, labels), side)
+    assert split.one_sided() == {"train": [3], "val": [1]}
 
 
 def test_a_video_keeps_its_side_when_others_are_added(own, tmp_path):

@@ -173,6 +173,23 @@ def test_threads_are_those_requested(folder, monkeypatch):
     assert given == [1, usable_cores()]
 
 
+def test_paddle_scores_on_the_cpu_with_the_threads_asked_for(folder, monkeypatch):
+    asked = []
+
+    class Watched(paddle.inference.Config):
+        def disable_gpu(self):
+            asked.append("no GPU")
+            super().disable_gpu()
+
+        def set_cpu_math_library_num_threads(self, count):
+            asked.append(count)
+            super().set_cpu_math_library_num_threads(count)
+
+    monkeypatch.setattr(paddle.inference, "Config", Watched)
+    Predictor(folder / PROGRAM, threads=1)
+    assert sorted(asked, key=str) == [1, "no GPU"]
+
+
 # --- damage -------------------------------------------------------------------------------------------------------
 
 
