@@ -6,9 +6,9 @@ import hashlib
 import io
 import os
 import pickle
-import re
 import pickletools
 import random
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
