@@ -368,7 +368,8 @@ def test_an_encoding_that_must_be_guessed_is_named_by_the_user(tmp_path):
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("62.5", 62.5), ("1:02", 62), ("1:02:03.5", 3723.5), ("90:00", 5400), ("0:00:05", 5), ("007", 7), ("0:0:62", None),
-     ("1:75", None), ("0:60:00", None), ("75%", None), ("1,5", None), ("-3", None), ("inf", None), ("1e3", None),
+     ("1:75", None), ("1:60", None), ("0:60:00", None), ("75%", None), ("1,5", None), ("-3", None), ("inf", None),
+     ("1e3", None),
      ("٣", None), ("5s", None), ("1:2:3:4:5", None), ("00:00:05;12", None), ("1_0", None), (":5", None), ("5.", None)],
 )  # fmt: skip
 def test_times(tmp_path, text, seconds):
@@ -441,6 +442,12 @@ def test_odd_documents_of_colabeler(tmp_path, document, says):
     assert refusal(write(tmp_path / "a.json", document)).startswith(says)
 
 
+@pytest.mark.parametrize("labelled", [False, "false"])
+def test_a_video_that_colabeler_marks_as_not_labelled(tmp_path, labelled):
+    path = write(tmp_path / "a.json", {"path": "a.mp4", "outputs": {"object": [{"name": "cat"}]}, "labeled": labelled})
+    assert refusal(path).startswith("it labels no video")
+
+
 @pytest.mark.parametrize(
     "outputs", [None, {}, {"object": None}, {"object": {"item": []}}, {"object": [{"name": None}]}]
 )
@@ -452,6 +459,8 @@ def test_xml_is_read_in_the_encoding_that_it_declares(tmp_path):
     text = "<?xml version='1.0' encoding='gbk'?><doc><path>D:\\猫.mp4</path>"
     text += "<outputs><object><name>猫</name></object></outputs></doc>"
     assert labels_in(write(tmp_path / "a.xml", text.encode("gbk")))[0] == {"猫": ("猫",)}
+    undeclared = write(tmp_path / "c.xml", text.partition("?>")[2].encode("gbk"))
+    assert labels_in(undeclared, encoding="gbk")[0] == {"猫": ("猫",)} and "--encoding gbk" in refusal(undeclared)
     assert "no-such is not an encoding" in refusal(write(tmp_path / "b.xml", text.replace("gbk", "no-such")))
 
 

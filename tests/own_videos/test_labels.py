@@ -278,6 +278,9 @@ def test_classes_that_differ_only_in_case_are_a_mistake(tmp_path):
     with pytest.raises(AlstmError, match="'Cat' and 'cat' differ only in case; spell each class in one way"):
         import_labels([path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    import_labels([write(tmp_path / "m.csv", "video,labels\na.mp4,cat\n")], tmp_path / "out")
+    with pytest.raises(AlstmError, match=r"out.labels\.csv: 'cat' and 'Cat' differ only in case"):
+        import_labels([write(tmp_path / "n.csv", "video,labels\na.mp4,Cat\n")], tmp_path / "out")
 
 
 def test_other_sources(tmp_path):
