@@ -456,11 +456,11 @@ def test_a_video_without_objects_in_colabeler(tmp_path, outputs):
 
 
 def test_xml_is_read_in_the_encoding_that_it_declares(tmp_path):
-    text = "<?xml version='1.0' encoding='gbk'?><doc><path>D:\\猫.mp4</path>"
-    text += "<outputs><object><name>猫</name></object></outputs></doc>"
-    assert labels_in(write(tmp_path / "a.xml", text.encode("gbk")))[0] == {"猫": ("猫",)}
+    text = "<?xml version='1.0' encoding='gbk'?><doc><path>D:\\打架.mp4</path>"
+    text += "<outputs><object><name>打架</name></object></outputs></doc>"
+    assert labels_in(write(tmp_path / "a.xml", text.encode("gbk")))[0] == {"打架": ("打架",)}
     undeclared = write(tmp_path / "c.xml", text.partition("?>")[2].encode("gbk"))
-    assert labels_in(undeclared, encoding="gbk")[0] == {"猫": ("猫",)} and "--encoding gbk" in refusal(undeclared)
+    assert labels_in(undeclared, encoding="gbk")[0] == {"打架": ("打架",)} and "--encoding gbk" in refusal(undeclared)
     assert "no-such is not an encoding" in refusal(write(tmp_path / "b.xml", text.replace("gbk", "no-such")))
 
 
