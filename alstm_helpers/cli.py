@@ -61,7 +61,9 @@ def _sentence(error: Exception) -> str:
         return f"{where}: {error.strerror or error}; {remedy_of(error)}"
     if isinstance(error, MemoryError):
         return "memory: there is not enough; use a smaller batch, a smaller network or smaller shards"
-    if isinstance(error, UnicodeEncodeError):
-        return f"{error.object[-200:]}: a name that is not UTF-8 cannot be written; rename the file or its folder"
+    odd = [argument for argument in sys.argv if argument != argument.encode(errors="ignore").decode()]
+    if odd or isinstance(error, UnicodeEncodeError):
+        where = odd[0] if odd else error.object[max(0, error.start - 80) : error.end + 20]  # type: ignore[attr-defined]
+        return f"{where}: a name that is not UTF-8 cannot be used here; rename the file or its folder"
     # A bug of this package; still one line, and the traceback for whoever wants to report it.
     return f"alstm: {type(error).__name__}: {error}; this is a bug in alstm, report it with what --debug shows"

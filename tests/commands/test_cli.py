@@ -439,7 +439,17 @@ def test_remedies_fit_what_the_system_says(alstm, trained, monkeypatch, number, 
 
 def test_a_name_that_cannot_be_written_is_no_fault_of_ours(alstm, trained, monkeypatch):
     monkeypatch.setattr("alstm_helpers.evaluation.evaluate.collect", lambda *_, **__: os.fsdecode(b"\xff").encode())
-    assert_one_line_error(alstm("eval", *trained), r"\udcff: a name that is not UTF-8 cannot be written; rename")
+    message = r"\udcff: a name that is not UTF-8 cannot be used here; rename the file or its folder"
+    assert_one_line_error(alstm("eval", *trained), message)
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("command", [["export", "--onnx", "--out"], ["train", "--epoch=1", "--save_dir"]])
+def test_a_folder_that_is_not_utf_8_is_no_fault_of_ours(alstm, trained, elsewhere, command):
+    """Neither Paddle's writer nor JSON takes it."""
+    folder = os.fsdecode(b"my\xff")
+    result = alstm(command[0], *trained[: 4 if command[0] == "export" else 2], *command[1:], folder)
+    assert_one_line_error(result, r"my\udcff: a name that is not UTF-8 cannot be used here; rename")
 
 
 @pytest.mark.posix
