@@ -25,7 +25,7 @@ from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, read_v
 
 Made = TypeVar("Made")
 
-_CONVERT_AGAIN = "convert its TFRecord again with `alstm convert`"
+_CONVERT_AGAIN = "delete it, and convert its TFRecord again with `alstm convert`"  # which skips what it finds done
 _LONGEST_ID = 4096  # bytes; the ids of your own videos may be paths
 _WRITTEN_AT_ONCE = 2 << 20  # bytes; with smaller chunks, threads spend their time waiting for each other
 _PUSHED_AT_ONCE = 32 << 20  # bytes; written to the disk early, so that the end need not wait for it
