@@ -277,7 +277,7 @@ class OnnxNetwork:
             raise AlstmError(self.path, "its first output is not numbers", "export the layer with the features")
         per_input = [dimension for dimension in output.shape[1:] if dimension != 1]
         if output.shape[:1] != (size,) or len(per_input) > 1:
-            problem = f"its output for {size} inputs has the shape {output.shape}, not (N, D)"
+            problem = f"its output for a batch of {size} has the shape {output.shape}, not (N, D)"
             raise AlstmError(
                 self.path, problem, "pool it: export the network with a mean over all dimensions but N and D"
             )

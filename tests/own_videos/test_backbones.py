@@ -126,11 +126,11 @@ def test_an_onnx_file_for_sound(onnx_file, tmp_path, shape, axes):
         ),
         (
             lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 32], [1]),
-            r"its output for \d inputs has the shape \(\d, 32, 32\), not \(N, D\); pool it",
+            r"its output for a batch of \d has the shape \(\d, 32, 32\), not \(N, D\); pool it",
         ),
         (
             lambda onnx_file, path: onnx_file(path, ["N", 3, 32, 32], [0, 2, 3]),
-            r"its output for \d inputs has the shape \(3,\), not \(N, D\)",
+            r"its output for a batch of \d has the shape \(3,\), not \(N, D\)",
         ),
         (
             lambda onnx_file, path: onnx_file(path, ["N", 3, 64, 64], nodes=[node("Flatten", ["x"], ["y"])]),

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from onnx.helper import make_node
 
 from alstm_helpers.config import load_config
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.backbones import Backbone, picture_backbone
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import RawFolder
 from alstm_helpers.own_videos.features import FeatureOptions, extract_features
@@ -22,6 +27,7 @@ from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.projection import Projection, fit_projection
 from alstm_helpers.progress import no_progress
+from alstm_helpers.safe_pickle import save_plain
 from alstm_helpers.tfrecord import dequantize, read_videos
 
 CLIPS = 8  # in the fixture
@@ -265,11 +271,60 @@ def test_an_extractor_is_saved_and_loaded(tmp_path):
     assert found.unfitted == []
 
 
-@pytest.mark.parametrize("spoil", [b"{", b'{"backbone": 1}', b"[]"])
-def test_a_damaged_description_is_one_sentence(tmp_path, spoil):
-    (tmp_path / "features.json").write_bytes(spoil)
-    with pytest.raises(AlstmError, match="not readable"):
+ABOUT = {"backbone": "flashdigits", "audio": "logmel", "fitted_on": "train"}
+
+
+@pytest.mark.parametrize(
+    "spoil, said",
+    [
+        (b"{", "not readable"),
+        (b"[]", "not readable"),
+        (b"\xff\xfe", "not readable"),
+        (b"[" * 100_000, "not readable"),
+        ({"backbone": "flashdigits"}, "not readable"),
+        ({**ABOUT, "sha256": 3}, "not readable"),
+        ({**ABOUT, "audio": "logmal"}, "it names a backbone for audio that is unknown, 'logmal'"),
+        ({**ABOUT, "backbone": "logmel"}, "it names a backbone for rgb that is unknown, 'logmel'"),
+        ({**ABOUT, "backbone": ["flashdigits"]}, "it names a backbone for rgb that is unknown"),
+        ({**ABOUT, "audio": None}, "it names a backbone for audio that is unknown, None"),
+        ({**ABOUT, "fitted_on": 1}, "fitted_on is 1, neither train nor infer"),
+    ],
+)
+def test_a_damaged_description_is_one_sentence(tmp_path, spoil, said):
+    (tmp_path / "features.json").write_bytes(spoil if isinstance(spoil, bytes) else json.dumps(spoil).encode())
+    with pytest.raises(AlstmError, match=rf"features\.json: {re.escape(said)}.*; make the features again"):
         Extractor.load(tmp_path)
+
+
+MEAN, MATRIX, SCALE = np.zeros(3, np.float32), np.ones((3, 2), np.float32), np.ones(2, np.float32)
+
+
+@pytest.mark.parametrize(
+    "projections",
+    [
+        [],
+        {"smell": (MEAN, MATRIX, SCALE)},
+        {"rgb": (MEAN, MATRIX)},
+        {"rgb": (None, None, None)},
+        {"rgb": (MEAN, MATRIX, np.ones(3, np.float32))},
+        {"rgb": (MEAN[:2], MATRIX, SCALE)},
+        {"rgb": (MEAN, MATRIX * np.nan, SCALE)},
+        {"rgb": (MEAN.astype(int), MATRIX, SCALE)},
+        {"audio": (np.zeros(200, np.float32), None, np.ones(200, np.float32))},
+    ],
+)
+def test_a_file_without_projections(tmp_path, projections):
+    Extractor("flashdigits", "logmel", {"rgb": Projection(MEAN, MATRIX, SCALE)}).save(tmp_path)
+    assert Extractor.load(tmp_path).projections["rgb"].scale.shape == (2,)
+    save_plain(tmp_path / "projection.pkl", projections)
+    with pytest.raises(AlstmError, match=r"projection\.pkl: it holds no projections; make the features again"):
+        Extractor.load(tmp_path)
+
+
+def test_a_projection_for_other_numbers(tmp_path):
+    extractor = Extractor("flashdigits", "logmel", {"audio": Projection(MEAN, MATRIX, SCALE)})
+    with pytest.raises(AlstmError, match="logmel: it gives 128 numbers, its projection takes 3; make the features"):
+        extractor.finish({"rgb": np.zeros((2, 1024)), "audio": np.zeros((2, 128))})
 
 
 def test_a_projection_file_cannot_run_code(tmp_path):
@@ -324,6 +379,131 @@ def test_any_network_as_onnx_with_its_pca(clips, onnx_file, tmp_path):
     extractor = Extractor.load(tmp_path / "out")
     again, _ = extractor.video(Clip(clips / "clips" / f"{train[0].id.decode()}.mp4"))
     assert np.array_equal(again.rgb, train[0].rgb) and np.array_equal(again.audio, train[0].audio)
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Return a folder of three videos, each of one colour; the second is black."""
+    (tmp_path / "three").mkdir()
+    for number, level in enumerate((200, 0, 160)):
+        frames = np.full((3, 64, 64, 3), level, np.uint8)
+        write_video(tmp_path / "three" / f"v{number}.mp4", frames, None)
+    return tmp_path / "three"
+
+
+def infer(videos, out, **options):
+    return extract_features([videos], out, FeatureOptions(**options), workers=0)
+
+
+def test_numbers_that_are_none_are_the_error_of_their_clip(three, onnx_file, tmp_path):
+    """Such as the logarithm of a negative number, or a division by the norm of nothing."""
+    nodes = [make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0), make_node("Log", ["m"], ["y"])]
+    network = onnx_file(tmp_path / "n.onnx", ["N", 3, 32, 32], nodes=nodes)
+    done = infer(three, tmp_path / "out", backbone=network)
+    assert done.extracted == 2
+    [error] = done.failed
+    assert re.search(r"v1\.mp4: for second 0 onnx:.* gives NaN, infinity or .*; leave the clip out", str(error))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_one_number_that_is_none(three, monkeypatch, value):
+    """Cast to a byte, NaN would be 0 without a word."""
+
+    def call(sound):
+        numbers = np.zeros((len(sound), 128), np.float32)
+        numbers[2, 5] = value
+        return numbers
+
+    monkeypatch.setattr("alstm_helpers.own_videos.extractor.sound_backbone", lambda name: Backbone(16_000, call))
+    with pytest.raises(AlstmError, match=r"v0\.mp4: for second 2 logmel gives NaN"):
+        Extractor("flashdigits", "logmel").raw(Clip(three / "v0.mp4"))
+
+
+def test_a_network_is_known_by_its_content(three, onnx_file, tmp_path, monkeypatch):
+    """Neither its path, nor the folder that it is named from, say which network it is."""
+    monkeypatch.chdir(tmp_path)
+    Path("nets").mkdir()
+    network, other = (onnx_file(Path("nets", name), ["N", 3, 32, 32], [2, 3]) for name in ("a.onnx", "b.onnx"))
+    infer(three, "out", backbone=network)
+    assert json.loads(Path("out/features.json").read_text())["backbone"] == f"onnx:{tmp_path / 'nets' / 'a.onnx'}"
+    assert infer(three, "out", backbone=other).skipped == 3  # a copy
+    assert infer(three, "out", backbone=network).skipped == 3
+    monkeypatch.chdir(tmp_path / "nets")
+    assert infer(three, tmp_path / "more", like=tmp_path / "out").extracted == 3
+    onnx_file(tmp_path / "nets" / "a.onnx", ["N", 3, 64, 64], [2, 3])
+    picture_backbone.cache_clear()
+    said = "it has features by onnx:.*a.onnx and logmel, of another content then; put the earlier network back, or"
+    with pytest.raises(AlstmError, match=said):
+        infer(three, tmp_path / "out", backbone="onnx:a.onnx")
+    with pytest.raises(AlstmError, match=r"a\.onnx: not the network that made the features \(its sha256 is not "):
+        infer(three, tmp_path / "again", like=tmp_path / "out")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_network_that_was_moved_is_found_beside_the_features(three, onnx_file, tmp_path):
+    infer(three, tmp_path / "out", backbone=onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3]))
+    (tmp_path / "a.onnx").rename(tmp_path / "out" / "a.onnx")
+    picture_backbone.cache_clear()
+    assert infer(three, tmp_path / "more", like=tmp_path / "out").extracted == 3
+    (tmp_path / "out" / "a.onnx").unlink()
+    picture_backbone.cache_clear()
+    with pytest.raises(AlstmError, match=r"a\.onnx: no such file; .* put it back there, or beside features\.json"):
+        infer(three, tmp_path / "third", like=tmp_path / "out")
+
+
+def test_features_without_the_content_of_their_network(three, onnx_file, tmp_path, monkeypatch):
+    """Earlier versions wrote the path as it was typed, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    network = onnx_file(Path("a.onnx"), ["N", 3, 32, 32], [2, 3])
+    infer(three, "out", backbone=network)
+    Path("out/features.json").write_text(json.dumps({**ABOUT, "backbone": "onnx:a.onnx", "fitted_on": "infer"}))
+    assert infer(three, "out", backbone=network).skipped == 3
+    assert len(json.loads(Path("out/features.json").read_text())["sha256"]["rgb"]) == 64
+
+
+@pytest.mark.parametrize("spoil", ['"modified"', '"bytes"', '"notes"', '"video"'])
+def test_a_row_of_the_manifest_that_lacks_something_is_made_again(three, tmp_path, spoil):
+    infer(three, tmp_path / "out")
+    before = everything(tmp_path / "out")
+    manifest = tmp_path / "out" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace(spoil, '"nothing"', 1))
+    assert infer(three, tmp_path / "out").extracted == 1
+    assert everything(tmp_path / "out") == before
+
+
+@pytest.mark.posix
+def test_odd_names_and_bad_files_stop_no_other(three, tmp_path):
+    names = [b"@user", "视频".encode("gbk"), b"two\nlines", b"\x1b[31m", "a\u2028b".encode(), "很".encode() * 80]
+    for name in names:
+        shutil.copy(three / "v0.mp4", os.fsencode(three) + b"/" + name + b".mp4")
+    (three / "empty.mp4").touch()
+    (three / "nothing.mp4").symlink_to(three / "none")
+    (three / "folder.mp4").mkdir()
+    os.mkfifo(three / "fifo.mp4")
+    done = extract_features([three], tmp_path / "out", workers=2)
+    assert (done.extracted, len(done.failed)) == (3 + len(names), 4)
+    for bad in ("empty", "nothing", "folder", "fifo"):
+        assert sum(f"{bad}.mp4: " in str(error) for error in done.failed) == 1
+    ids = {video.id for path in read_filelist(tmp_path / "out" / "infer.list") for video in read_videos(path)}
+    assert {b"@user", rb"two\nlines", rb"\x1b[31m", rb"a\u2028b"} < ids
+    assert extract_features([three], tmp_path / "out", workers=2).skipped == 3 + len(names)
+
+
+def test_names_that_begin_with_at_are_split(three, tmp_path):
+    for number in range(8):
+        shutil.copy(three / "v0.mp4", three / f"@{number}.mp4")
+    rows = "".join(f"@{number}.mp4,cat\n" for number in range(8))
+    (tmp_path / "l.csv").write_text(f"video,labels\n{rows}", encoding="utf-8")
+    import_labels([tmp_path / "l.csv"], tmp_path / "labels")
+    done = extract_features([three], tmp_path / "out", FeatureOptions(tmp_path / "labels", val_share=0.4), workers=0)
+    assert done.splits.total() == 8 and set(done.splits) == {"train", "val"}
+
+
+def test_where_all_clips_fail_the_remedy_is_to_mend_them(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    said = r"no clip of 0 would go to infer; 1 failed, the first: .*a\.mp4: .*; mend that, and run again$"
+    with pytest.raises(AlstmError, match=said):
+        infer(tmp_path, tmp_path / "out")
 
 
 def test_interrupted_and_run_again_it_ends_in_the_same_bytes(clips, tmp_path):
