@@ -44,7 +44,19 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def _is_moved(self):
+        """Send a client of the old address to the new one."""
+        if "/moved/" in self.path:
+            self.send_response(302)
+            self.send_header("Location", self.path.replace("/moved/", "/new/"))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return True
+        return False
+
     def do_HEAD(self):
+        if self._is_moved():
+            return
         name = self.path.rsplit("/", 1)[-1]
         data = self.server.files.get(name)
         self.send_response(self.server.head_status or (404 if data is None else 200))
@@ -54,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def do_GET(self):
+        if self._is_moved():
+            return
         if "download_plans" in self.path:
             split = self.path.rsplit("_", 1)[-1].removesuffix(".json")
             plan = {"files": self.server.plan_of(split)}

@@ -213,6 +213,14 @@ def test_grouping_by_length_saves_padding_and_keeps_every_video(tmp_path):
     assert padding(shuffled(shards, 16)) < 0.2
 
 
+def test_the_windows_that_are_grouped_by_length_are_of_about_equal_size(tmp_path):
+    """Nine batches of two videos in windows of at most eight batches: five and four, each sorted by itself."""
+    lengths = list(range(18, 0, -1))
+    shards = write_shards(tmp_path, [[a_video(f"v{length}", length) for length in lengths]])
+    found = [batch.lengths.tolist() for batch in read_batches(shards, 2, CLASSES, by_length=True)]
+    assert found == [[9, 10], [11, 12], [13, 14], [15, 16], [17, 18], [1, 2], [3, 4], [5, 6], [7, 8]]
+
+
 @pytest.mark.parametrize("count", [63, 64, 65])
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
 def test_ranks_share_every_batch_whatever_their_number(tmp_path, count, ranks):

@@ -10,7 +10,15 @@ import pytest
 import requests
 from fileserver import CONTENT
 
-from alstm_helpers.data.download import DownloadOptions, addresses, download, in_shard, local_name, read_plan
+from alstm_helpers.data.download import (
+    DownloadOptions,
+    Downloads,
+    addresses,
+    download,
+    in_shard,
+    local_name,
+    read_plan,
+)
 from alstm_helpers.data.transfer import Files, Remote, Retry
 from alstm_helpers.errors import AlstmError
 
@@ -75,6 +83,11 @@ def test_a_plan_that_names_anything_else_is_refused(files):
 def test_real_plan_is_read(real_data):
     plan = read_plan((real_data / "download-plan.json").read_text(), "plan")
     assert len({remote.local_name for remote in plan}) == len(plan) > 1000
+
+
+def test_the_summary_counts_in_millions_of_bytes():
+    error = AlstmError("a", "b", "c")
+    assert Downloads(3, 12_345_678, 4, [error]).summary() == "downloaded 3 files, 12.3 MB, 4 skipped, 1 failed"
 
 
 def test_all_files_arrive_and_a_rerun_fetches_nothing(server, tmp_path):

@@ -78,6 +78,12 @@ def test_the_md5_that_the_server_names_is_checked(server, cache, content):
     assert not list(cache.rglob(NAME))
 
 
+def test_an_address_that_has_moved_is_followed(server, cache, content):
+    server.etags[NAME] = f'"{hashlib.md5(content).hexdigest()}"'
+    assert fetch_weights(f"{server.url}/moved/{NAME}", retry=IMPATIENT).read_bytes() == content
+    assert server.paths == [f"/new/{NAME}"]
+
+
 def test_another_kind_of_etag_is_not_an_md5(server, cache, content):
     server.etags[NAME] = 'W/"67ab43"'
     assert fetch(server).read_bytes() == content

@@ -49,6 +49,18 @@ def test_an_interval_is_that_of_the_binomial_for_hit_at_1():
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(share * (1 - share) / 400), rel=0.2)
 
 
+def test_an_interval_leaves_out_a_fortieth_at_each_end():
+    """Of 50 videos, of which the first 20 are right: the share of right ones among the same draws."""
+    right = np.arange(50) < 20
+    metrics = YouTube8MMetrics(2, 1)
+    metrics.update(np.where(right[:, None], [0.9, 0.1], [0.2, 0.8]), np.tile([1, 0], (50, 1)))
+    rng = np.random.default_rng(0)
+    shares = [right[rng.integers(0, 50, 50)].mean() for _ in range(200)]
+    expected, narrower = (np.quantile(shares, [left_out, 1 - left_out]).tolist() for left_out in (1 / 40, 1 / 20))
+    assert bootstrap_intervals(metrics, 200)["hit_at_1"] == pytest.approx(expected)
+    assert expected[0] < narrower[0] and narrower[1] < expected[1]
+
+
 def test_the_same_seed_gives_the_same_interval():
     metrics = some_metrics()
     assert bootstrap_intervals(metrics, 20) == bootstrap_intervals(metrics, 20)
