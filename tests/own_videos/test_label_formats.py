@@ -398,6 +398,7 @@ def test_timecodes(tmp_path, text, fps, seconds):
 @pytest.mark.parametrize(
     ("text", "options", "says"),
     [
+        ("sep=;\nvideo;labels\na.mp4;cat\n;dog\n", {}, "row 4: it names no video"),
         (
             "video,label,class\na.mp4,cat,x\n",
             {},
