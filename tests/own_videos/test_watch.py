@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -17,8 +21,8 @@ from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.seen import thumbnails
-from alstm_helpers.own_videos.watch import WINDOW, find_extractor, score_around, watch
+from alstm_helpers.own_videos.seen import see, thumbnails
+from alstm_helpers.own_videos.watch import WINDOW, WatchOptions, find_extractor, score_around, watch, watch_files
 from alstm_helpers.runtime import seed_everything
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.train import TrainOptions, train
@@ -161,6 +165,65 @@ def test_two_files_with_the_same_name(alstm, trained, tmp_path):
     result = alstm("predict", tmp_path / "one", tmp_path / "two", "--weights", weights, "--save_dir", tmp_path / "p")
     assert result.code == 1 and "has the same name; give each video a name of its own" in result.err
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.posix
+def test_a_folder_in_which_every_third_file_is_bad(alstm, trained, tmp_path):
+    """All others have their reports, each under a name of its own; each bad one has its line."""
+    videos = tmp_path / "v"
+    videos.mkdir()
+    write_mp4(videos / "a.mp4", render(0, "val", 0))
+    odd = [b"x:y", b"x?y", "很".encode() * 80, "视频".encode("gbk"), b"@user"]
+    for name in odd:
+        shutil.copy(videos / "a.mp4", os.fsencode(videos) + b"/" + name + b".mp4")
+    for name, content in (("empty", b""), ("text", b"text" * 1000), ("cut", (videos / "a.mp4").read_bytes()[:3000])):
+        (videos / f"{name}.mp4").write_bytes(content)
+    weights = trained[0] / "AttentionLSTM_best.pdparams"
+    result = alstm("predict", videos, "--weights", weights, "--save_dir", tmp_path / "out")
+    assert result.code == 1 and "6 videos → " in result.out and "3 failed" in result.out
+    assert sorted(re.findall(r"/(\w+)\.mp4: ", result.err)) == ["cut", "empty", "text"]
+    rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text("utf-8").splitlines()]
+    reports = [json.loads(path.read_text("utf-8")) for path in (tmp_path / "out").glob("*.json")]
+    assert {row["video"] for row in rows} == {report["video"] for report in reports} and len(reports) == 6
+    assert len(list((tmp_path / "out").glob("*.png"))) == 6
+    assert len({json.dumps(report["attention"]) for report in reports}) == 1
+
+
+@pytest.mark.posix
+def test_a_clip_that_crashes_or_does_not_end_keeps_no_other(trained, clips, tmp_path, monkeypatch):
+    """Whatever is in the file, it is read in another process than this one."""
+
+    def look(extractor, clip):
+        if clip.path.stem == "c1":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if clip.path.stem == "c2":
+            time.sleep(1000)
+        return see(extractor, clip)
+
+    monkeypatch.setattr("alstm_helpers.own_videos.watch.see", look)
+    files = [clips / "clips" / f"c{number}.mp4" for number in range(4)]
+    done = watch_files(trained[1], FLASH, files, tmp_path, WatchOptions(clip_seconds=15))
+    assert [watched.path.stem for watched in done.watched] == ["c0", "c3"]
+    crash, late = (str(error) for error in done.failed)
+    assert "c1.mp4: the process that worked on it ended (SIGSEGV(-11))" in crash
+    assert "c2.mp4: it is not done after 15 s; pass a larger --clip_seconds" in late
+
+
+def test_what_the_network_cannot_label_keeps_no_other(trained, clips, tmp_path, monkeypatch):
+    def failing(net, video, **options):
+        if video.id == b"c1":
+            raise RuntimeError("no")
+        return explain(net, video, **options)
+
+    monkeypatch.setattr("alstm_helpers.own_videos.watch.explain", failing)
+    done = watch_files(trained[1], FLASH, [clips / "clips" / f"c{number}.mp4" for number in (0, 1)], tmp_path)
+    assert [watched.path.stem for watched in done.watched] == ["c0"]
+    assert "c1.mp4: it cannot be used (RuntimeError: no)" in str(done.failed[0])
+
+
+def test_a_network_that_is_missing_is_said_once(trained, clips, tmp_path):
+    with pytest.raises(AlstmError, match=r"none\.onnx: no such file"):
+        watch_files(trained[1], Extractor(f"onnx:{tmp_path}/none.onnx", "logmel"), [clips / "clips"], tmp_path)
 
 
 def test_lists_and_files_exclude_each_other(alstm, trained, tmp_path):
