@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from alstm_helpers.data.class_names import Label
 from alstm_helpers.data.flashdigits import CLASS_NAMES, Scene
+from alstm_helpers.errors import one_line
 from alstm_helpers.figures.parts import Explanation, Streams, Timeline
 from alstm_helpers.files import atomic_write
 from alstm_helpers.metrics import average_precision, count_above
@@ -156,7 +157,9 @@ def contributions(report: Explanation) -> Figure:
         for panel in rest:  # one scale, so that labels can be compared
             panel.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
         attention.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
-        attention.set_title(f"{report['video']}: attention, and what each second adds to a label's logit", loc="left")
+        attention.set_title(
+            f"{_shown(report['video'])}: attention, and what each second adds to a label's logit", loc="left"
+        )
         panels[-1, 0].set(xlabel="second", xlim=(-0.5, len(seconds) - 0.5))
     return figure
 
@@ -176,7 +179,12 @@ def _paired_bars(axes: Axes, values: Streams, title: str) -> None:
 
 
 def _name(label: Label) -> str:
-    return label["name"] or f"class {label['index']}"
+    return _shown(label["name"] or f"class {label['index']}")
+
+
+def _shown(text: str) -> str:
+    """Return an id or a name as a figure takes it: short, in one line, and not as a formula."""
+    return one_line(text if len(text) <= 60 else f"{text[:59]}…").replace("$", r"\$")
 
 
 def timeline(report: Timeline, seconds: Sequence[int], frames: np.ndarray) -> Figure:
@@ -199,8 +207,10 @@ def timeline(report: Timeline, seconds: Sequence[int], frames: np.ndarray) -> Fi
             panel.bar(range(count), values, color=colour, width=0.9)
             panel.set_ylabel(f"attention\n({stream})")
         _score_over_time(score, report)
-        found = ", ".join(f"{label['name'] or label['index']} {label['score']:.2f}" for label in report["labels"])
-        strip.set_title(f"{report['video']}: {found}", loc="left")
+        found = ", ".join(
+            f"{_shown(label['name'] or str(label['index']))} {label['score']:.2f}" for label in report["labels"]
+        )
+        strip.set_title(f"{_shown(report['video'])}: {found}", loc="left")
     return figure
 
 

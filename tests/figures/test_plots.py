@@ -67,6 +67,18 @@ def test_contributions_have_one_scale_for_all_labels():
     assert [bar.get_height() for bar in rgb] == [0.5] * 4 and [bar.get_height() for bar in audio] == [-0.25] * 4
 
 
+@pytest.mark.parametrize("text", ["\x1b[2J\u202e\n", r"$\frac{$", r"\$a$b$", "x" * 5000])
+def test_any_id_and_any_name_can_be_drawn(tmp_path, text):
+    """Not as a formula, without characters that fonts lack and terminals obey, and not across the whole wall."""
+    report = an_explanation()
+    report["video"] = report["labels"][0]["name"] = text
+    timeline: Timeline = {**report, "window": 9, "over_time": [0.1, 0.9, 0.4, 0.2]}
+    figures = plots.contributions(report), plots.timeline(timeline, [0, 3], np.zeros((2, 8, 8, 3), np.uint8))
+    for figure in figures:
+        plots.save_png(figure, tmp_path / "any.png", tight=True)
+        assert max(plt.imread(tmp_path / "any.png").shape) < 2000  # pixels
+
+
 def test_a_timeline_shows_the_score_around_each_second_and_of_the_whole_clip():
     report: Timeline = {**an_explanation(), "window": 9, "over_time": [0.1, 0.9, 0.4, 0.2]}
     figure = plots.timeline(report, [0, 3], np.zeros((2, 8, 8, 3), np.uint8))
