@@ -89,7 +89,7 @@ FORMATS = {
     "h264.mkv": f"{H264} -c:a libopus",
     "one_key_frame.mkv": f"{H264} -g 9999 -c:a aac",
     "odd_size.mkv": f"{H264} -s 67x53 -pix_fmt yuv444p -c:a flac",
-    "vp8.webm": "-c:v libvpx -c:a libvorbis",
+    "vp8.webm": "-c:v libvpx -deadline realtime -cpu-used 8 -c:a libvorbis",
     "vp9.webm": "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus",
     "divx.avi": "-c:v mpeg4 -bf 2 -vtag DIVX -c:a libmp3lame",
     "mjpeg.avi": "-c:v mjpeg -c:a pcm_s16le",

@@ -269,6 +269,7 @@ def test_a_part_whose_beginning_cannot_be_decoded(tmp_path):
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         for number in range(30):
             frame = av.VideoFrame.from_ndarray(grey([LEVELS[number // 5]])[0], format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 5)
             for packet in stream.encode(frame):
                 if 13 <= number < 19:
                     damaged = av.Packet(bytes(20))
@@ -329,8 +330,10 @@ def test_a_long_recording_that_does_not_state_its_length(tmp_path):
         stream = container.add_stream("mpeg4", rate=1)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
-        for _ in range(310):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey([100], 16, 16)[0], format="rgb24")))
+        for second in range(310):
+            frame = av.VideoFrame.from_ndarray(grey([100], 16, 16)[0], format="rgb24")
+            frame.pts, frame.time_base = second, Fraction(1, 1)
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     found, notes = levels_and_notes(Clip(tmp_path / "live.mkv"))
     assert len(found) == 300 and notes == ["only the first 300 seconds are used"]
