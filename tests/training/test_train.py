@@ -500,19 +500,19 @@ def test_a_resume_writes_the_latest_weights_that_a_kill_kept_back(whole, config,
 
 
 def test_two_trainings_cannot_share_a_folder(config, tmp_path):
-    def second(batches, **settings):
+    def second(items, **settings):
         with pytest.raises(FolderInUse, match="another run is writing here"):
             train(config, tmp_path, TrainOptions(seed=6, visualdl=False))
-        return batches
+        return items
 
     train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5, visualdl=False), progress=second)
     assert load_config(tmp_path / "config.yaml").TRAIN.seed == 5
 
 
 def test_a_folder_that_is_removed_during_the_training_is_named(config, tmp_path):
-    def remove(batches, **settings):
+    def remove(items, **settings):
         shutil.rmtree(tmp_path / "run")
-        return batches
+        return items
 
     with pytest.raises(AlstmError, match=r"run: the folder was removed while this was writing to it"):
         train(changed(config, TRAIN__epoch=1), tmp_path / "run", TrainOptions(seed=5), progress=remove)
