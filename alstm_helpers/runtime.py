@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 import time
 import warnings
@@ -91,11 +92,19 @@ def _import_paddle() -> Any:
     with warnings.catch_warnings(), contextlib.redirect_stderr(captured):
         warnings.filterwarnings("ignore", message="No ccache found")
         module = importlib.import_module("paddle")
-    module.disable_signal_handler()  # else Paddle reports a kernel that is shut down as a fatal error
+    _disable_signal_handlers(module)
     for line in captured.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:  # the two lines that object to using all cores
             print(line, file=sys.stderr)
     return module
+
+
+def _disable_signal_handlers(paddle: Any) -> None:
+    """Keep Paddle from reporting a process that is stopped as a fatal error, and leave Python's handler in place."""
+    stop = signal.getsignal(signal.SIGTERM)
+    paddle.disable_signal_handler()
+    with contextlib.suppress(ValueError, TypeError):  # not the main thread, which alone may set one; not Python's
+        signal.signal(signal.SIGTERM, stop)
 
 
 def __getattr__(name: str) -> Any:

@@ -119,7 +119,6 @@ def export(
 
     Raises:
         AlstmError: an exported model differs from the trainer by more than 1e-5; nothing is written.
-        FolderInUse: another run is writing to the folder.
     """
     folder, onnx = Path(folder), onnx or int8_gap is not None
     with evaluating(net), claimed(folder), staging(folder) as work:

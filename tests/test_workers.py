@@ -1,0 +1,42 @@
+"""Processes end with the one that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.posix
+WORK = """
+import time
+from contextlib import closing
+from joblib import delayed
+from alstm_helpers.workers import processes, results
+with closing(results([delayed(time.sleep)(seconds) for seconds in (0, 600, 600)], processes(2))) as done:
+    next(done)
+    print("go", flush=True)
+    next(done)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_no_process_outlives_the_one_that_started_it(number):
+    """Its own group holds them all; joblib's own processes would wait for five minutes."""
+    run = subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert run.stdout and run.stdout.readline() == "go\n"
+    os.kill(run.pid, number)
+    run.wait(timeout=60)
+    run.stdout.close()
+    deadline = time.monotonic() + 60
+    try:
+        while time.monotonic() < deadline:
+            os.killpg(run.pid, 0)
+            time.sleep(0.1)
+    except ProcessLookupError:
+        return
+    os.killpg(run.pid, signal.SIGKILL)
+    pytest.fail("processes are left")
