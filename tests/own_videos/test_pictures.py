@@ -31,11 +31,12 @@ def test_high_dynamic_range(tmp_path, transfer, share, expected):
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
         stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
         stream.codec_context.colorspace = 9
-        frame = av.VideoFrame(64, 64, "yuv420p10le")
-        frame.pts, frame.time_base = 0, Fraction(1, 2)
-        for plane, value in zip(frame.planes, (round(64 + 876 * share[transfer]), 512, 512), strict=True):
-            plane.update(np.full(plane.buffer_size // 2, value, np.uint16).tobytes())
-        container.mux(stream.encode(frame))
+        for number in range(4):
+            frame = av.VideoFrame(64, 64, "yuv420p10le")
+            frame.pts, frame.time_base = number, Fraction(1, 2)
+            for plane, value in zip(frame.planes, (round(64 + 876 * share[transfer]), 512, 512), strict=True):
+                plane.update(np.full(plane.buffer_size // 2, value, np.uint16).tobytes())
+            container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     frames = read_frames(Clip(path), 16)
     assert next(iter(frames)).astype(int) == pytest.approx(np.full((16, 16, 3), expected), abs=3)
