@@ -224,3 +224,12 @@ def test_how_it_ran(monkeypatch):
     assert versions["python"] == platform.python_version()
     assert set(versions) == {"python", "attention-lstm-course", "paddlepaddle", "numpy"}
     json.dumps(about)
+
+
+@pytest.mark.posix
+def test_paddle_leaves_the_handler_of_sigterm_in_place():
+    """Paddle's own would report a fatal error; without it, importing Paddle would still take Python's away."""
+    code = "import os, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(143))\n"
+    code += "from alstm_helpers.runtime import paddle\nos.kill(os.getpid(), signal.SIGTERM)\nprint('still here')"
+    done = run_python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
