@@ -12,7 +12,15 @@ from support import a_video, ids_of, write_shards
 
 from alstm_helpers.data import dataset
 from alstm_helpers.data.convert import ConvertOptions, convert
-from alstm_helpers.data.dataset import Shuffle, collate, count_videos, parts_of, read_batches, shuffled_batches
+from alstm_helpers.data.dataset import (
+    Shuffle,
+    collate,
+    count_labels,
+    count_videos,
+    parts_of,
+    read_batches,
+    shuffled_batches,
+)
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.pickles import load_shard
 from alstm_helpers.ranks import Ranks
@@ -81,6 +89,13 @@ def test_collate_keeps_a_video_of_exactly_300_frames():
     assert collate([a_video("long", 300)], CLASSES).lengths.tolist() == [300]
 
 
+@pytest.mark.parametrize("lengths", [[], [0], [1], [0, 0]])
+def test_collate_is_at_least_one_second_wide(lengths):
+    batch = collate([a_video("v", length) for length in lengths], CLASSES)
+    assert batch.rgb.shape == (len(lengths), 1, 1024) and batch.audio.shape == (len(lengths), 1, 128)
+    assert batch.lengths.tolist() == lengths
+
+
 @pytest.mark.parametrize("read", ["in order", "shuffled"])
 def test_a_label_that_does_not_fit_is_named_with_its_shard_and_video(tmp_path, read):
     (shard,) = write_shards(tmp_path, [[a_video("fine", 1, [CLASSES - 1]), a_video("odd", 1, [0, CLASSES])]])
@@ -95,7 +110,7 @@ def test_a_label_that_does_not_fit_is_named_with_its_shard_and_video(tmp_path, r
 
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 5, 8, 9])  # 0, 1, batch - 1, batch, batch + 1, and twice that
 def test_read_batches_gives_every_video_once_in_order(tmp_path, count):
-    videos = numbered(count)
+    videos = [a_video(f"v{index}", count - index) for index in range(count)]
     shards = write_shards(tmp_path, [videos[:2], videos[2:3], [], videos[3:]])
     batches = list(read_batches(shards, 4, CLASSES))
     assert ids(batches) == [video.id for video in videos]
@@ -121,6 +136,17 @@ def test_one_list_may_hold_pickles_and_tfrecords(tmp_path):
     shards = [pickle, tmp_path / "more.tfrecord"]
     assert ids(read_batches(shards, 4, CLASSES)) == [video.id for video in videos]
     assert sorted(ids(shuffled(shards, 4))) == [video.id for video in videos]
+
+
+def test_a_list_is_read_one_shard_at_a_time(four_shards, monkeypatch):
+    read = calls_of("load_shard", monkeypatch)
+    next(read_batches(four_shards, 16, CLASSES))
+    assert read == four_shards[:1]
+
+
+def test_count_labels(tmp_path):
+    shards = write_shards(tmp_path, [[a_video("a", 1, [0, 2]), a_video("b", 1, [2])], [a_video("c", 1, [2, 5])]])
+    assert count_labels(shards, CLASSES).tolist() == [1, 0, 3, 0, 0, 1]
 
 
 def test_count_videos(four_shards, tmp_path):
@@ -214,10 +240,14 @@ def test_grouping_by_length_saves_padding_and_keeps_every_video(tmp_path):
 
 
 def test_the_windows_that_are_grouped_by_length_are_of_about_equal_size(tmp_path):
-    """Nine batches of two videos in windows of at most eight batches: five and four, each sorted by itself."""
-    lengths = list(range(18, 0, -1))
-    shards = write_shards(tmp_path, [[a_video(f"v{length}", length) for length in lengths]])
-    found = [batch.lengths.tolist() for batch in read_batches(shards, 2, CLASSES, by_length=True)]
+    """Of at most eight batches, each sorted by itself: eight batches are one window, nine are one of five and one of four."""
+    eight, nine = (
+        write_shards(tmp_path / str(count), [[a_video(f"v{length}", length) for length in range(2 * count, 0, -1)]])
+        for count in (8, 9)
+    )
+    found = [batch.lengths.tolist() for batch in read_batches(eight, 2, CLASSES, by_length=True)]
+    assert found == [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12], [13, 14], [15, 16]]
+    found = [batch.lengths.tolist() for batch in read_batches(nine, 2, CLASSES, by_length=True)]
     assert found == [[9, 10], [11, 12], [13, 14], [15, 16], [17, 18], [1, 2], [3, 4], [5, 6], [7, 8]]
 
 
@@ -273,6 +303,20 @@ def test_frames_of_a_pickle_are_not_copied_before_they_are_used(tmp_path):
     assert len(pool) == 30 and held < size / 50
 
 
+def test_frames_are_read_and_checked_with_their_batch(tmp_path):
+    """Neither while a pool is filled, nor to count: a damaged video stops nobody who does not want it."""
+    videos = numbered(4, num_frames=300)
+    shards = write_shards(tmp_path, [videos])
+    content = bytearray(shards[0].read_bytes())
+    content[content.rindex(videos[3].rgb[150].tobytes())] ^= 1
+    shards[0].write_bytes(content)
+    assert count_videos(shards) == 4
+    batches = read_batches(shards, 2, CLASSES)
+    assert next(batches).ids == [b"v000", b"v001"]
+    with pytest.raises(AlstmError, match="it is damaged"):
+        next(batches)
+
+
 def test_videos_are_counted_from_the_manifest_where_it_fits(tmp_path, monkeypatch):
     tf, pkl = tmp_path / "tf", tmp_path / "pkl"
     for name, number in (("train0000", 3), ("train0001", 4)):
@@ -288,12 +332,17 @@ def test_videos_are_counted_from_the_manifest_where_it_fits(tmp_path, monkeypatc
     assert count_videos(shards) == 13
 
 
+def test_an_empty_batch_has_no_parts():
+    assert list(parts_of(collate([], CLASSES), 2)) == []
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
 def test_parts_of_a_batch_are_the_batch(count):
     videos = [a_video(f"v{index}", 1 + 2 * index, [index % CLASSES]) for index in range(7)]
     whole = collate(videos, CLASSES)
     parts = list(parts_of(whole, count))
     assert ids(parts) == whole.ids and len(parts) == min(count, 7)
+    assert [labels for part in parts for labels in part.labels.tolist()] == whole.labels.tolist()
     for part in parts:
         assert part.rgb.shape[1] == part.audio.shape[1] == part.lengths.max()
     again = [video for part in parts for video in part.rgb]

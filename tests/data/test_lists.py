@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from support import a_video
 
 from alstm_helpers.data.filelists import read_filelist
-from alstm_helpers.data.lists import Split, check_no_leak, side_of, split_videos, write_lists
+from alstm_helpers.data.lists import Split, check_no_leak, group_of, side_of, split_videos, write_lists
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import claimed
 from alstm_helpers.pickles import load_videos, save_videos
 from alstm_helpers.tfrecord import write_videos
 
@@ -78,6 +80,16 @@ def test_a_rerun_sees_new_shards(root):
     assert len(lines(root / "train.list")) == 3
 
 
+def test_lists_that_another_run_may_be_writing_are_left_alone(root):
+    with claimed(root), pytest.raises(AlstmError, match="another run is writing here"):
+        write_lists(root)
+    write_lists(root)
+    assert not list(root.glob(".*"))
+    (root / ".train.list.x.alstm.tmp").touch()  # of a run that was killed
+    write_lists(root)
+    assert not list(root.glob(".*"))
+
+
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_split_without_shards_writes_no_list(root, split):
     for path in (root / "pkl" / split).iterdir():
@@ -131,7 +143,7 @@ def test_a_split_takes_every_video_to_one_side(own, tmp_path):
     found = sides(tmp_path / "set")
     assert sorted(found["train"] + found["val"]) == sorted(video.id for video in people(30))
     assert dict(done.videos) == {side: len(videos) for side, videos in found.items()}
-    assert 0.1 < len(found["val"]) / 90 < 0.3
+    assert found["val"] == [video.id for video in people(30) if side_of(video.id, 0.2) == "val"]
     assert done.one_sided() == {"train": [], "val": []}
     assert check_no_leak(tmp_path / "set") == 90
     assert write_lists(tmp_path / "set")["train.list"] == 2
@@ -162,6 +174,24 @@ def test_videos_that_belong_together_stay_together(own, tmp_path):
     assert by_video["train"] & by_video["val"]  # which the group prevents
     assert not by_person["train"] & by_person["val"] and len(by_person["train"] | by_person["val"]) == 30
     assert side_of(b"p07/clip1", 0.2, re.compile(rb"^p\d+")) == side_of(b"p07/clip9", 0.2, re.compile(rb"^(p\d+)"))
+
+
+def test_a_group_is_its_first_parentheses_or_the_whole_match():
+    assert group_of(b"p07/clip1", re.compile(rb"p(\d+)/")) == b"07"
+    assert group_of(b"p07/clip1", re.compile(rb"p\d+/")) == b"p07/"
+
+
+@pytest.mark.parametrize("name", [b"v000", b"p07/clip1"])
+def test_a_side_is_the_ids_md5_as_a_share_of_all(name):
+    place = int(hashlib.md5(name).hexdigest(), 16) / 16**32
+    assert side_of(name, place - 1e-9) == "train" and side_of(name, place + 1e-9) == "val"
+
+
+def test_a_split_keeps_out_of_folders_that_another_run_writes_to(own, tmp_path):
+    for side in ("train", "val"):
+        with claimed(tmp_path / "set" / "pkl" / side), pytest.raises(AlstmError, match="another run is writing here"):
+            split_videos(own, tmp_path / "set")
+    assert sides(tmp_path / "set") == {"train": [], "val": []}
 
 
 def test_a_split_run_again_gives_the_same_bytes(own, tmp_path):
