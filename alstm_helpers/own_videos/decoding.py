@@ -18,7 +18,6 @@ _TOLERANCE = 0.1  # seconds by which times may go backwards without a jump; FFmp
 _LEAD = 0.5  # seconds of sound that are decoded before the start, since each piece needs those before it
 _STEP_BACK = 2.0  # seconds that a seek goes back further, since sound may lie before the pictures that it belongs to
 _MOST_HELD = 20_000  # packets; a file whose key frames are further apart than that is decoded from where they began
-
 _MOST_UNREAD = 1 << 18  # bytes at the end of a file, for its index
 
 
@@ -144,15 +143,16 @@ class Decoder(Generic[FrameT]):
     def _from_start(self) -> Iterator[Packet]:
         """Yield the packets of the stream from its last key frame before the start on.
 
-        Nothing before it is decoded. Where a format has no index, all packets are read, as a seek
-        may end anywhere, above all in a file whose clock jumps.
+        Nothing before it is decoded. Where a format has no index, all packets are read, as a seek may end anywhere,
+        above all in a file whose clock jumps.
         """
         packets = self._packets()
         if not self._whole:
             held: list[Packet] = []
             start = self._start - (_LEAD if self._kind == "audio" else 0)
             for packet, time in packets:
-                if packet.is_keyframe and time is not None and time <= start:
+                shown = time if packet.pts is None else packet.pts * float(packet.time_base or 0)
+                if packet.is_keyframe and shown is not None and shown <= start:
                     held.clear()
                 held.append(packet)
                 if (time is not None and time > start) or len(held) > _MOST_HELD:
