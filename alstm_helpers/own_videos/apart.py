@@ -20,11 +20,11 @@ from typing import Any, Generic, Protocol, TypeVar
 from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 
 from alstm_helpers.errors import AlstmError, remedy_of
+from alstm_helpers.own_videos.containers import CONVERT
 from alstm_helpers.runtime import usable_cores
 from alstm_helpers.workers import end_with
 
 CLIP_SECONDS = 1800.0  # that a clip may take, with one more for each megabyte of its file
-CONVERT = "convert it: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4; or leave it out"
 _MEMORY = "pass fewer --workers, or convert it to smaller pictures"
 
 
@@ -71,7 +71,11 @@ def work_apart(
             for future in ended:
                 each = running.pop(future)
                 idle.append(each.worker)
-                yield each.item, each.outcome(future)
+                if each.is_blameless(future):
+                    each.worker.kill()
+                    waiting.appendleft(each.item)
+                else:
+                    yield each.item, each.outcome(future)
     finally:
         for worker in [*idle, *(each.worker for each in running.values())]:
             worker.kill()
@@ -84,13 +88,18 @@ class _Running(Generic[ItemT]):
         self.worker, self.item = worker, item
         self.seconds = CLIP_SECONDS + _megabytes(item.path) if seconds is None else seconds
         self.deadline = time.monotonic() + self.seconds
+        self.is_first = not worker.is_running
+
+    def is_blameless(self, future: Future[Any]) -> bool:
+        """Tell whether the process ended, but an earlier clip may have been what damaged it."""
+        return future.done() and isinstance(future.exception(), BrokenProcessPool) and not self.is_first
 
     def outcome(self, future: Future[ResultT | AlstmError]) -> ResultT | AlstmError:
         """Return the result or the error of the clip; a worker that died or is too late is ended."""
         if not future.done():
             self.worker.kill()
             problem = f"it is not done after {self.seconds:g} s"
-            return AlstmError(self.item.name, problem, f"pass a larger --clip_seconds, or {CONVERT}")
+            return AlstmError(self.item.name, problem, "leave it out, or pass a larger --clip_seconds")
         try:
             return future.result()
         except BrokenProcessPool as error:
@@ -111,11 +120,20 @@ class _Worker:
     threads: int
     _executor: ProcessPoolExecutor | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the process has worked before."""
+        return self._executor is not None
+
     def submit(self, *call: Any) -> Future[Any]:
         if self._executor is None:
             threads = {f"{library}_NUM_THREADS": str(self.threads) for library in ("OMP", "MKL", "OPENBLAS")}
             self._executor = ProcessPoolExecutor(1, initializer=_start, initargs=(os.getpid(),), env=threads)
-        future: Future[Any] = self._executor.submit(*call)
+        try:
+            future: Future[Any] = self._executor.submit(*call)
+        except BrokenProcessPool as error:  # it ended after its last clip
+            future = Future()
+            future.set_exception(error)
         return future
 
     def kill(self) -> None:

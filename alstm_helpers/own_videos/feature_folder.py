@@ -12,13 +12,14 @@ import yaml
 
 from alstm_helpers.data.class_names import write_classes
 from alstm_helpers.data.filelists import write_filelist
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write
 from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.paths import course_files
 from alstm_helpers.safe_pickle import load_plain, save_plain
-from alstm_helpers.tfrecord import write_videos
+from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
 
 CLIPS_PER_SHARD = 500
 SHARD_NAMES = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
@@ -44,7 +45,10 @@ class RawFolder:
         Raises:
             AlstmError: the file is missing or damaged.
         """
-        streams: dict[str, np.ndarray] = load_plain(self.file_of(video_id), "delete it, and run again")
+        path, remedy = self.file_of(video_id), "delete it, and run again"
+        streams = load_plain(path, remedy)
+        if not isinstance(streams, dict) or streams.keys() != STREAM_DIMS.keys():
+            raise AlstmError(path, f"it does not hold {' and '.join(STREAM_DIMS)}", remedy)
         return streams
 
 

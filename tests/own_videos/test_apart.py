@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,10 @@ def do(folder, clip):
             os.kill(os.getpid(), signal.SIGKILL)
         case "exit":
             os._exit(3)
+        case "time bomb":
+            threading.Timer(0.5, os._exit, [3]).start()
+        case "slow":
+            time.sleep(1.5)
         case "loop":
             time.sleep(1000)
         case "refuse":
@@ -55,14 +60,14 @@ def processes(folder):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_whatever_a_clip_does_the_others_are_finished(tmp_path, workers, capfd):
     bad = {
-        "segv": "the process that worked on it ended (SIGSEGV(-11)); convert it",
+        "segv": "the process that worked on it ended (SIGSEGV(-11)); play it in a player",
         "kill": "the process that worked on it ended (SIGKILL(-9)); pass fewer --workers",
-        "exit": "the process that worked on it ended (EXIT(3)); convert it",
-        "loop": "it is not done after 6 s; pass a larger --clip_seconds, or convert it",
+        "exit": "the process that worked on it ended (EXIT(3)); play it in a player",
+        "loop": "it is not done after 6 s; leave it out, or pass a larger --clip_seconds",
         "refuse": "no; take another",
-        "missing": "No such file or directory; fix that",
+        "missing": "No such file or directory; check the path",
         "memory": "there is not enough memory for it; pass fewer --workers",
-        "value": r"it cannot be used (ValueError: two\nlines); convert it",
+        "value": r"it cannot be used (ValueError: two\nlines); play it in a player",
     }
     names = [name for number, each in enumerate(bad) for name in (f"good{2 * number}", each, f"good{2 * number + 1}")]
     found = run(tmp_path, names, workers=workers, seconds=6)
@@ -71,6 +76,17 @@ def test_whatever_a_clip_does_the_others_are_finished(tmp_path, workers, capfd):
     threads = max(1, usable_cores() // workers)
     assert found == {f"good{number}": (f"good{number}", threads) for number in range(2 * len(bad))}
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("pause", [0, 1])
+def test_a_clip_does_not_pay_for_an_earlier_one(tmp_path, pause):
+    """Damaged memory shows later: while the next clip is worked on, or before it begins."""
+    clips = [Clip(tmp_path / f"{name}.mp4") for name in ("time bomb", "slow", "good")]
+    found = {}
+    for clip, outcome in work_apart(partial(do, tmp_path), clips):
+        found[clip.path.stem] = outcome
+        time.sleep(pause)
+    assert not any(isinstance(outcome, AlstmError) for outcome in found.values()) and len(found) == 3
 
 
 def test_a_process_lives_on_from_clip_to_clip(tmp_path):

@@ -36,6 +36,25 @@ def test_links_are_followed_once(tmp_path):
     assert len(find_video_files([tmp_path / "v"])) == 4  # the same file by the same name
 
 
+def test_no_folder_is_entered_twice(tmp_path, monkeypatch):
+    """With two links back from each of many folders, the ways through them would be beyond counting."""
+    for name in "abc":
+        (tmp_path / "v" / name).mkdir(parents=True)
+        (tmp_path / "v" / name / "x.mp4").touch()
+        for other in "abc":
+            (tmp_path / "v" / name / f"to {other}").symlink_to(tmp_path / "v" / other)
+    entered: list[str] = []
+    scandir = os.scandir
+
+    def once(path):
+        entered.append(os.path.realpath(path))
+        assert len(entered) == len(set(entered))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", once)
+    assert len(find_video_files([tmp_path / "v"])) == 3 and len(entered) == 4
+
+
 def test_a_real_folder_comes_before_a_link_to_it(tmp_path):
     (tmp_path / "v" / "real").mkdir(parents=True)
     (tmp_path / "v" / "real" / "a.mp4").touch()
