@@ -27,6 +27,8 @@ class Server(ThreadingHTTPServer):
         self.etags: dict[str, str] = {}
         self.head_status: int | None = None
         self.plan_text: bytes | None = None
+        self.plan_faults: list[int] = []  # statuses of its first requests
+        self.plan_gets = 0
 
     def plan_of(self, split):
         """The plan of ``train`` or ``validate``; a plan of names that belong to neither stays whole."""
@@ -71,7 +73,9 @@ class Handler(BaseHTTPRequestHandler):
         if "download_plans" in self.path:
             split = self.path.rsplit("_", 1)[-1].removesuffix(".json")
             plan = {"files": self.server.plan_of(split)}
-            self._send(200, self.server.plan_text or json.dumps(plan).encode())
+            self.server.plan_gets += 1
+            status = self.server.plan_faults.pop(0) if self.server.plan_faults else 200
+            self._send(status, self.server.plan_text or json.dumps(plan).encode())
             return
         name = self.path.rsplit("/", 1)[-1]
         self.server.gets.append(name)
@@ -82,10 +86,10 @@ class Handler(BaseHTTPRequestHandler):
         if "Range" in self.headers and fault != "ignores range":
             self.server.ranges.append(self.headers["Range"])
             start = int(self.headers["Range"].split("=")[1].rstrip("-"))
-        if fault == "error 503":
-            self._send(503, b"busy")
-        elif fault == "error 416":
-            self._send(416, b"")
+        if fault.startswith("error "):
+            self._send(int(fault.removeprefix("error ")), b"")
+        elif fault == "another range":
+            self._send(206, data[start + 1 :], content_range=f"bytes {start + 1}-{len(data) - 1}/{len(data)}")
         elif fault == "wrong file":
             self._send(200, os.urandom(len(data)))
         elif fault == "cuts off":

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import click
 import numpy as np
 import pytest
 
@@ -64,6 +65,12 @@ def changed(config: Config, **settings: object) -> Config:
         assert name in values[section], key
         values[section][name] = value
     return Config.model_validate(values)
+
+
+def default_of(command: click.Command, flag: str) -> object:
+    """What a command takes for a flag that is not given."""
+    (found,) = [parameter.default for parameter in command.params if flag in parameter.opts]
+    return found
 
 
 def ids_of(shards: Sequence[Path]) -> list[bytes]:

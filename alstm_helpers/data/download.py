@@ -159,7 +159,7 @@ def download(
     ledger = Ledger(files.out / "downloads.jsonl", "file")
     with ledger.claimed():
         todo = [remote for remote in wanted if not _is_done(remote, files.out, ledger)]
-        total = _check_space(files, todo, report) if todo else 0
+        total = _check_space(files, todo, report) if todo else None
         with closing(files.fetch_all(todo, options.workers)) as outcomes:  # an error here must stop the transfers
             bar = progress(outcomes, total=len(todo), desc="downloading", size=_bytes_of, total_size=total)
             done, failed = ledger.add_all(bar)

@@ -17,7 +17,7 @@ from alstm_helpers.files import claimed, read_sealed, write_sealed
 
 PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
 _BY_HAND = "download it where there is a network, and pass the path of the file to --weights"
-_RETRY = Retry(attempts=3)
+_RETRY = Retry()
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,9 @@ def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HA
     with claimed(wanted.folder):
         if path.is_file():
             known = _recorded(record)
-            if known and checksum(path, "sha256") == known:
+            if known and checksum(path, "sha256") == known:  # else damaged since, or nobody can tell
                 wanted.check(known)
                 return path
-            path.unlink()  # damaged since, or nobody can tell
         _fetch(wanted, md5, way_out, retry)
         found = checksum(path, "sha256")
         try:
@@ -123,8 +122,9 @@ def _fetch(wanted: _Address, md5: str | None, way_out: str, retry: Retry) -> Non
         AlstmError: no answer, or content with another md5.
     """
     session = requests.Session()
-    remote = Remote(wanted.name, wanted.name, md5 or _announced_md5(session, wanted.source, retry.timeout, way_out))
-    outcome = Files(session, wanted.source.rpartition("/")[0], wanted.folder, retry).fetch(remote)
+    folder, _, name = wanted.source.rpartition("/")  # with its ?query, if it has one
+    remote = Remote(name, wanted.name, md5 or _announced_md5(session, wanted.source, retry.timeout, way_out))
+    outcome = Files(session, folder, wanted.folder, retry).fetch(remote)
     if isinstance(outcome, AlstmError):
         raise AlstmError(wanted.source, outcome.problem, f"run the same command again, or {way_out}")
 

@@ -18,7 +18,6 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.ledger import LedgerRow
 
 AGAIN = "run the same command again; it resumes where it stopped"
-_CHUNK = 1 << 20  # bytes read from a file at once
 _RECEIVE = 1 << 14  # bytes written at once
 _OTHER = "its md5 differs from the expected one"
 _SLOWEST = 1000  # bytes per second; a server that sends less may never end
@@ -201,8 +200,5 @@ def _verify(part: Path, md5: str | None) -> str:
 
 def checksum(path: Path, algorithm: str) -> str:
     """Return a file's ``md5``, ``sha256`` … in hexadecimal."""
-    digest = hashlib.new(algorithm)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, algorithm).hexdigest()

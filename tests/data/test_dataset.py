@@ -240,7 +240,7 @@ def test_grouping_by_length_saves_padding_and_keeps_every_video(tmp_path):
 
 
 def test_the_windows_that_are_grouped_by_length_are_of_about_equal_size(tmp_path):
-    """Of at most eight batches, each sorted by itself: eight batches are one window, nine are one of five and one of four."""
+    """Each is sorted by itself, and has at most eight batches: of nine, five and four."""
     eight, nine = (
         write_shards(tmp_path / str(count), [[a_video(f"v{length}", length) for length in range(2 * count, 0, -1)]])
         for count in (8, 9)

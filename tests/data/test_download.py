@@ -3,16 +3,22 @@
 import gzip
 import hashlib
 import json
+import shutil
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import requests
 from fileserver import CONTENT
+from support import default_of
 
+from alstm_helpers.commands import data as commands
 from alstm_helpers.data.download import (
     DownloadOptions,
     Downloads,
+    _check_space,
     addresses,
     download,
     in_shard,
@@ -158,6 +164,71 @@ def test_a_file_that_never_ends_is_given_up_and_the_others_come(server, tmp_path
     assert len(failed) == 1 and "trainab.tfrecord: it has more than 0.001 GB; use another server" in str(failed[0])
     assert server.gets.count("trainab.tfrecord") == 1
     assert_whole(tmp_path, CONTENT.keys() - {"trainab.tfrecord"})
+
+
+def test_a_whole_file_that_is_not_recorded_is_recorded_not_fetched(server, tmp_path):
+    fetch(server, tmp_path)
+    (tmp_path / "downloads.jsonl").unlink()
+    server.gets.clear()
+    assert fetch(server, tmp_path).skipped == 6 and server.gets == []
+    assert len((tmp_path / "downloads.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_a_wrong_part_is_refused_before_the_server_is_asked(server, tmp_path):
+    with pytest.raises(AlstmError, match="not part X of Y"):
+        download("2/frame/train", "us", tmp_path, DownloadOptions("7,3", server.url))
+    assert server.plan_gets == 0
+
+
+def test_what_is_taken_unless_said_otherwise():
+    assert DownloadOptions().workers == default_of(commands.download, "--workers") == 4
+
+
+@pytest.mark.parametrize(
+    ("statuses", "waits"), [([], [0]), ([503], [0, 0.01]), ([500, 403, 503], [0, 0.01, 0.02, 0.04])]
+)
+def test_a_plan_is_asked_for_again_after_a_pause(server, tmp_path, monkeypatch, statuses, waits):
+    slept: list[float] = []
+    monkeypatch.setattr("alstm_helpers.data.download.time", SimpleNamespace(sleep=slept.append))
+    server.plan_faults = list(statuses)
+    assert fetch(server, tmp_path).fetched == 6
+    assert slept == waits and server.plan_gets == len(waits)
+
+
+def test_a_plan_that_is_not_there_is_asked_for_once(server, tmp_path):
+    server.plan_faults = [404]
+    with pytest.raises(AlstmError, match="the server answers 404; check the network, --partition"):
+        fetch(server, tmp_path)
+    assert server.plan_gets == 1
+
+
+def test_the_largest_plan_is_read(server, tmp_path):
+    text = json.dumps({"files": server.plan}).encode()
+    server.plan_text = text.ljust(2_000_000)
+    assert fetch(server, tmp_path).fetched == 6
+
+
+@pytest.mark.parametrize("free", [25_000_000_000, 24_999_999_999])
+def test_the_space_is_estimated_from_eight_files(tmp_path, monkeypatch, free):
+    """Of twenty files of 0, 1, …, 19 × 210 MB every second one is asked for, at most eight; one has no size."""
+    asked: list[str] = []
+
+    def size_of(remote):
+        asked.append(remote.name)
+        return None if remote.name == "6" else 210_000_000 * int(remote.name)
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with (tmp_path / ".3.part").open("wb") as part:
+        part.truncate(5_000_000_000)  # of the 20 × 210 MB × (0 + 2 + 4 + 8 + 10 + 12 + 14) / 7
+    todo, lines = [Remote(str(number), str(number), None) for number in range(20)], list[str]()
+    files = cast(Files, SimpleNamespace(out=tmp_path, size_of=size_of))
+    if free == 25_000_000_000:
+        assert _check_space(files, todo, lines.append) == 30_000_000_000
+    else:
+        with pytest.raises(AlstmError, match=r"about 30\.00 GB to fetch, 25\.00 GB free; free some space"):
+            _check_space(files, todo, lines.append)
+    assert lines == ["20 files to fetch, about 30.00 GB; 25.0 GB free"]
+    assert asked == ["0", "2", "4", "6", "8", "10", "12", "14"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from support import a_net
 from alstm_helpers.data.published import PUBLISHED_WEIGHTS, cache_folder, fetch_weights, is_address
 from alstm_helpers.data.transfer import Retry
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import claimed
 from alstm_helpers.model.weights import load_arrays, save_weights
 
 NAME = "net.pdparams"
@@ -42,6 +43,22 @@ def test_fetched_once_and_then_from_the_cache(server, cache, content):
     assert fetch(server) == path and server.gets == [NAME]
     record = json.loads((path.parent / "fetched.json").read_text(encoding="utf-8"))
     assert record["sha256"] == hashlib.sha256(content).hexdigest() and record["bytes"] == len(content)
+
+
+def test_a_file_has_a_folder_of_its_address_which_one_run_writes_to(server, cache, content):
+    folder = cache / hashlib.sha256(f"{server.url}/some/{NAME}".encode()).hexdigest()[:12]
+    with claimed(folder), pytest.raises(AlstmError, match="another run is writing here"):
+        fetch(server)
+    assert fetch(server).parent == folder
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/", "weights.pdparams"), ("/some/", "some"), (f"/a/{NAME}?token=b/c&d", NAME)]
+)
+def test_an_address_is_asked_for_as_it_is(server, cache, content, path, name):
+    server.files[path.rpartition("/")[2]] = content
+    assert fetch_weights(f"{server.url}{path}", retry=IMPATIENT).name == name
+    assert server.paths == [path]
 
 
 def test_an_interrupted_file_is_resumed(server, cache, content):
@@ -182,8 +199,9 @@ def test_the_cache_is_in_the_home_folder(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / ".cache" / "alstm_helpers"
 
 
-def test_a_server_that_knows_no_head(server, cache, content):
-    server.head_status = 405
+@pytest.mark.parametrize("status", [405, 501])
+def test_a_server_that_knows_no_head(server, cache, content, status):
+    server.head_status = status
     assert fetch(server).read_bytes() == content
 
 
