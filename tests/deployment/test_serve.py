@@ -13,6 +13,7 @@ import threading
 import time
 import tracemalloc
 import zipfile
+from http.client import HTTPConnection
 
 import numpy as np
 import psutil
@@ -363,19 +364,24 @@ def test_a_request_that_is_still_arriving_does_not_delay_the_stop(folder, how, s
 @pytest.mark.posix
 def test_requests_that_arrive_too_slowly_are_closed(folder):
     payload = npz(**a_payload(3))
-    with a_server(folder, patience=1) as (process, port):
+    with a_server(folder, patience=2) as (process, port):
         for sent in (b"GET", HEAD, HEAD + b"\r\nabc"):
             with connect(port, sent) as client:
                 received = client.makefile("rb").read()
-                assert received.startswith(b"HTTP/1.1 400") and b"did not arrive within 1 s" in received
+                assert received.startswith(b"HTTP/1.1 400") and b"did not arrive within 2 s" in received
         with connect(port, HEAD) as client, pytest.raises(ConnectionError):
             for _ in range(1000):  # a byte from time to time does not help
                 client.sendall(b"a")
                 time.sleep(0.02)
-        session = requests.Session()  # one that is used again and again stays open
-        for _ in range(5):
-            assert session.post(f"http://127.0.0.1:{port}/predict", data=payload, timeout=20).status_code == 200
-            time.sleep(0.4)
+        with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+            connection.connect()
+            for _ in range(5):  # one that is used again and again stays open, for as long as that
+                connection.request("POST", "/predict", payload)
+                answer = connection.getresponse()
+                assert answer.status == 200 and answer.read() and connection.sock is not None
+                time.sleep(0.5)
+            connection.sock.sendall(HEAD)
+            assert b"did not arrive within 2 s" in connection.sock.makefile("rb").read()
         process.terminate()
         assert process.communicate(timeout=20)[1] == ""
 
