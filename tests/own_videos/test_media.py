@@ -261,6 +261,15 @@ def test_a_part_of_a_video(tmp_path):
     assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mkv"])
+def test_the_sound_of_a_part_is_whole_from_its_first_sample(tmp_path, suffix):
+    """A decoder needs what comes before."""
+    write_video(tmp_path / f"a{suffix}", grey(LEVELS), tones(PITCHES), Encoding(options={"g": "5"}))
+    whole = read_sound(Clip(tmp_path / f"a{suffix}"), 6, RATE).samples
+    part = read_sound(Clip(tmp_path / f"a{suffix}", 3, 5), 2, RATE).samples
+    assert np.abs(part - whole[3:5]).max() < 0.005
+
+
 def test_a_part_whose_beginning_cannot_be_decoded(tmp_path):
     """The picture before stays, as in a player, though it is not the last one that begins a group of pictures."""
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
