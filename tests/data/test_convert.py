@@ -12,10 +12,12 @@ import signal
 import time
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from support import a_video, equal, run_python
+from support import a_video, default_of, equal, run_python
 
+from alstm_helpers.commands import data as commands
 from alstm_helpers.data import convert as conversion
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.errors import AlstmError, CorruptRecord, WrongShard
@@ -87,6 +89,18 @@ def test_the_manifest_describes_the_pickles(source, target):
         assert row["seconds"] >= 0
 
 
+def test_the_manifest_has_seconds_to_the_millisecond(source, target, monkeypatch):
+    clock = iter([10.0, 11.23456])
+    monkeypatch.setattr(conversion, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    row = conversion.convert_shard(source / "train0000.tfrecord", target / "a.pkl")
+    assert not isinstance(row, AlstmError) and row["seconds"] == 1.235
+
+
+def test_what_is_done_unless_said_otherwise():
+    assert ConvertOptions().workers == default_of(commands.convert, "--workers") == -1
+    assert ConvertOptions().keys == default_of(commands.convert, "--keys") == "str"
+
+
 def test_the_summary_line(source, target):
     convert(source / "train0000.tfrecord", target, ConvertOptions(workers=1))
     done = convert(source, target, ConvertOptions(workers=1))
@@ -123,6 +137,19 @@ def test_progress_sees_every_finished_shard(source, target):
     sizes = {path.name: path.stat().st_size for path in source.rglob("*.tfrecord")}
     assert asked == [(3, "converting", sum(sizes.values()))]
     assert sorted(seen) == sorted(sizes.items())
+
+
+def test_a_shard_that_fails_has_no_size(one_is_bad, target):
+    sizes = []
+
+    def progress(items, *, size=None, **_):
+        for item in items:
+            sizes.append(size(item))
+            yield item
+
+    convert(one_is_bad, target, ConvertOptions(workers=1, keep_going=True), progress=progress)
+    names = ("train0000.tfrecord", "more/train0002.tfrecord")
+    assert sorted(sizes) == sorted([0, *((one_is_bad / name).stat().st_size for name in names)])
 
 
 # --- a rerun ----------------------------------------------------------------------------------------------------
@@ -274,7 +301,7 @@ def test_a_full_disk_names_the_target(source, target, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(conversion, "save_videos", full)
-    with pytest.raises(AlstmError, match="No space left on device; free some space") as caught:
+    with pytest.raises(AlstmError, match=r"\.pkl: No space left on device; free some space") as caught:
         convert(source, target, ConvertOptions(workers=1))
     assert caught.value.where.endswith(".pkl")
 
@@ -303,6 +330,9 @@ def test_half_written_files_of_a_killed_run_are_removed(source, target):
     target.mkdir(parents=True)
     (target / ".train0000.pkl.ab12.alstm.tmp").write_bytes(b"half")
     convert(source, target, ConvertOptions(workers=1))
+    assert not list(target.glob(".*"))
+    (target / ".train0000.pkl.ab12.alstm.tmp").write_bytes(b"half")  # beside what is finished
+    assert counts(convert(source, target, ConvertOptions(workers=1))) == (0, 0, 0, 3, 0)
     assert not list(target.glob(".*"))
 
 
@@ -334,6 +364,12 @@ def test_a_worker_that_dies_is_one_clear_error(source, target, monkeypatch):
     with pytest.raises(AlstmError, match="--workers: work was lost before its shard was done") as caught:
         convert(source, target, ConvertOptions(workers=2))
     assert "fewer --workers" in caught.value.remedy
+
+
+def test_a_fault_of_the_package_is_not_called_lost_work(source, target, monkeypatch):
+    monkeypatch.setattr(conversion, "convert_shard", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        convert(source, target, ConvertOptions(workers=1))
 
 
 def die(*_):

@@ -10,7 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support import default_of
 
+from alstm_helpers.commands import data as commands
 from alstm_helpers.data import flashdigits
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import (
@@ -26,6 +28,7 @@ from alstm_helpers.data.flashdigits import (
     video_id,
 )
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import claimed
 from alstm_helpers.pickles import load_videos
 from alstm_helpers.tfrecord import read_videos
 
@@ -113,8 +116,9 @@ def test_the_number_of_shards_does_not_change_the_videos(tmp_path):
 
 def test_a_rerun_makes_only_what_is_missing(tmp_path):
     small(tmp_path)
-    before = hashes(tmp_path)
+    before, written = hashes(tmp_path), (tmp_path / "labels.csv").stat().st_mtime_ns
     assert small(tmp_path) == MadeData(made=0, skipped=4, videos=10)
+    assert (tmp_path / "labels.csv").stat().st_mtime_ns == written
     (tmp_path / "tf/val/validate0001.tfrecord").unlink()
     done = small(tmp_path)
     assert done == MadeData(made=1, skipped=3, videos=10)
@@ -156,6 +160,27 @@ def test_numbers_out_of_range(tmp_path, changed, where):
 def test_more_shards_than_videos(tmp_path):
     with pytest.raises(AlstmError, match="--shards: 5 shards cannot be filled; pass 4 or fewer"):
         small(tmp_path, shards=5)
+
+
+def test_the_smallest_data_set_and_the_usual_one(tmp_path):
+    assert make_data(tmp_path, Settings(1, 1, 1, 0), workers=1) == MadeData(made=2, skipped=0, videos=2)
+    for name in ("train", "val", "shards", "seed"):
+        assert getattr(Settings(), name) == default_of(commands.make_data, f"--{name}")
+
+
+def test_what_a_killed_run_left_beside_a_finished_data_set_is_removed(tmp_path):
+    small(tmp_path)
+    for folder in ("", "tf/train", "tf/val"):
+        (tmp_path / folder / ".x.alstm.tmp").touch()
+    assert small(tmp_path) == MadeData(made=0, skipped=4, videos=10)
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("folder", ["", "tf/train", "tf/val"])
+def test_a_folder_that_another_run_writes_to_is_left_alone(tmp_path, folder):
+    with claimed(tmp_path / folder), pytest.raises(AlstmError, match="another run is writing here"):
+        small(tmp_path)
+    assert not list(tmp_path.rglob("*.tfrecord"))
 
 
 def test_labels_csv(tiny_data):
@@ -341,6 +366,26 @@ def test_noise_is_added_to_every_frame(monkeypatch):
     monkeypatch.setattr(flashdigits, "PIXEL_NOISE", 0)
     difference = noisy - render(0, "train", 0).frames
     assert np.abs(difference).max() == 2 and (difference != 0).any(axis=(1, 2)).all()
+
+
+def test_the_sound_has_not_changed_unnoticed():
+    """To one step of a byte, as sines and logarithms differ from machine to machine."""
+    audio = make_video(0, "train", 0).audio.astype(int)
+    seconds = [[99, 103, 103, 106, 91, 81, 110, 97], [103, 83, 78, 105, 102, 234, 82, 113]]
+    assert abs(audio[[9, 27], ::16] - seconds).max() <= 1  # of noise, and of one tone
+    assert abs(audio.sum() - 682523) < 100
+
+
+def test_sound_with_more_samples_per_second_has_the_same_features():
+    """Tones of 1209 Hz and 697 Hz, which both rates hold."""
+
+    def tones(rate):
+        time = np.arange(rate) / rate
+        return (np.sin(2 * np.pi * 1209 * time) + 0.1 * np.sin(2 * np.pi * 697 * time)).astype(np.float32)[None]
+
+    slow, fast = extract_audio(tones(4000)).astype(int), extract_audio(tones(16000)).astype(int)
+    assert slow.argmax() == fast.argmax() == 1208 // 15
+    assert abs(slow[0, [1208 // 15, 696 // 15]] - fast[0, [1208 // 15, 696 // 15]]).max() <= 1
 
 
 def test_seed_split_and_index_each_matter():

@@ -75,6 +75,9 @@ def test_tfrecords_are_listed_where_there_are_no_pickles(root):
 
 def test_a_rerun_sees_new_shards(root):
     write_lists(root)
+    written = (root / "train.list").stat().st_mtime_ns
+    write_lists(root)
+    assert (root / "train.list").stat().st_mtime_ns == written  # nothing was to be done
     make(root, "pkl/train/train0002.pkl")
     assert write_lists(root)["train.list"] == 3
     assert len(lines(root / "train.list")) == 3
