@@ -65,15 +65,16 @@ class FeatureFolder:
         self.ledger = Ledger(path / "manifest.jsonl", "video")
 
     def has(self, job: Job) -> bool:
-        """Return whether the raw numbers of a clip are here, made from its file as it is now."""
+        """Return whether the raw numbers of a clip are here, whole, and made from its file as it is now."""
         row = self.ledger.rows.get(job.id, {})
-        if not isinstance(row.get("notes"), list) or not self.raw.file_of(job.id).exists():
-            return False
         try:
             about = job.path.stat()
-        except OSError:  # it was there a moment ago; reading it says why
+            if (row.get("bytes"), row.get("modified")) != (about.st_size, about.st_mtime_ns):
+                return False
+            self.raw.load(job.id)
+        except (AlstmError, OSError):  # of the clip, which was there a moment ago: reading it says why
             return False
-        return (row.get("bytes"), row.get("modified")) == (about.st_size, about.st_mtime_ns)
+        return isinstance(row.get("notes"), list)
 
     def notes(self, jobs: Sequence[Job]) -> list[str]:
         """Return what was odd about the files of clips."""

@@ -122,12 +122,14 @@ def extract_features(
     extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
     with folder.ledger.claimed(folder.raw.path):
         extractor = _resumed(extractor, folder, options)
-        todo = [job for job in jobs if not folder.has(job)]
+        done = {job for job in jobs if folder.has(job)}
+        todo = [job for job in jobs if job not in done]
         work = partial(_extract_one, extractor.without_projections(), folder.raw)
         with closing(work_apart(work, todo, workers=workers, seconds=options.clip_seconds)) as outcomes:
             bar = progress((outcome for _, outcome in outcomes), total=len(todo), desc="extracting")
             rows, failed = folder.ledger.add_all(bar)
-        whole = [job for job in sorted(jobs) if folder.has(job)]
+        new = {row["video"] for row in rows}
+        whole = [job for job in sorted(jobs) if job in done or job.id in new]
         splits = Counter(job.split for job in whole)
         _require_clips(folder, splits, failed, labelled=classes is not None)
         notes += folder.notes(whole) + _scaling_notes(extractor, labelled=classes is not None)
@@ -135,7 +137,7 @@ def extract_features(
         folder.write(whole, extractor, classes)
     if classes is not None:
         write_lists(out)
-    return Extraction(len(rows), len(jobs) - len(todo), sum(row["seconds"] for row in rows), failed, notes, splits)
+    return Extraction(len(rows), len(done), sum(row["seconds"] for row in rows), failed, notes, splits)
 
 
 class _Plan(NamedTuple):

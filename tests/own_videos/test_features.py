@@ -108,6 +108,15 @@ def test_a_fresh_folder_gives_the_same_bytes(clips, tmp_path):
     assert set(one) == set(two) and [path for path in set(one) - lists if one[path] != two[path]] == []
 
 
+def test_numbers_that_rotted_are_made_again(own, tmp_path):
+    extract(own, tmp_path / "out")
+    before = everything(tmp_path / "out")
+    path = min((tmp_path / "out" / "raw").iterdir())
+    path.write_bytes(path.read_bytes()[:-100])
+    again = extract(own, tmp_path / "out")
+    assert again.extracted == 1 and not again.failed and everything(tmp_path / "out") == before
+
+
 def test_a_clip_that_changed_is_read_again(own, tmp_path):
     extract(own, tmp_path / "out")
     write_mp4(own / "clips" / "c0.mp4", render(0, "val", 60))
