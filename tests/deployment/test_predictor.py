@@ -176,7 +176,7 @@ def test_threads_are_those_requested(folder, monkeypatch):
 def test_paddle_scores_on_the_cpu_with_the_threads_asked_for(folder, monkeypatch):
     asked = []
 
-    class Watched(paddle.inference.Config):
+    class Watched(paddle.inference.Config):  # type: ignore[misc]
         def disable_gpu(self):
             asked.append("no GPU")
             super().disable_gpu()
@@ -216,7 +216,8 @@ def test_a_damaged_description_is_refused(folder, tmp_path):
 
 def test_a_model_without_its_description_is_read_as_it_is(folder, tmp_path):
     shutil.copy(folder / "model.onnx", tmp_path)
-    assert Predictor(tmp_path).class_names[0] == "zero"
+    names = Predictor(tmp_path).class_names
+    assert names and names[0] == "zero"
 
 
 @pytest.mark.parametrize("text", ["[]", '{"class_names": "zero"}', '{"class_names": [1]}', '{"num_classes": "2"}', "{"])
