@@ -28,7 +28,6 @@ from alstm_helpers.commands.options import (
     weights_flag,
     weights_of,
 )
-from alstm_helpers.files import claimed
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
 
@@ -64,6 +63,7 @@ def evaluate(
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation.evaluate import collect
     from alstm_helpers.evaluation.report import ReportOptions, write_report
+    from alstm_helpers.files import claimed
     from alstm_helpers.metrics import metrics_text
     from alstm_helpers.model.build import load_model
 
@@ -124,6 +124,7 @@ def predict(
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation.predict import predict as run
     from alstm_helpers.evaluation.predict import read_thresholds, write_predictions
+    from alstm_helpers.files import claimed
     from alstm_helpers.model.build import load_model
 
     if videos and (filelist or threshold):
@@ -195,6 +196,7 @@ def explain(
     config = configure(given, {"INFER.filelist": filelist})
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation import explain as explaining
+    from alstm_helpers.files import claimed
     from alstm_helpers.model.build import load_model
 
     with claimed(Path(save_dir)):
