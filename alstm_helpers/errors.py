@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import unicodedata
 
 _JOINERS = "\u200c\u200d"  # the only invisible characters that spelling needs
 
@@ -35,6 +34,8 @@ def one_line(text: str) -> str:
 
 def _is_harmless(character: str) -> bool:
     """Tell whether a character is a space, a joiner, or one that this Python does not know yet."""
+    import unicodedata  # a library of its own, which hardly any run needs
+
     return character in _JOINERS or unicodedata.category(character) in ("Zs", "Cn", "Co")
 
 
