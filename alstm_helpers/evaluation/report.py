@@ -116,10 +116,11 @@ def frequency_bands(positives: np.ndarray, ap: np.ndarray) -> list[FrequencyBand
         positives: videos of each class, int (C,).
         ap: average precision of each class, float (C,).
     """
-    powers = np.floor(np.log10(np.maximum(positives, 1))).astype(int)
+    positives, ap = positives[positives > 0], ap[positives > 0]
+    powers = np.floor(np.log10(positives)).astype(int)
     bands: list[FrequencyBand] = []
-    for power in np.unique(powers[positives > 0]).tolist():
-        members = (positives > 0) & (powers == power)
+    for power in np.unique(powers).tolist():
+        members = powers == power
         limits = f"{10**power}–{10 ** (power + 1) - 1}"
         bands.append({"positives": limits, "classes": int(members.sum()), "ap": float(ap[members].mean())})
     return bands

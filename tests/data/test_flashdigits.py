@@ -282,7 +282,7 @@ def test_lengths_and_labels(clips):
     assert 20 <= min(lengths) < 25 and 55 < max(lengths) <= 60
     counts = [len(clip.events) for clip in clips]
     assert min(counts) >= 1 and max(counts) <= 5
-    assert 2.5 < np.mean(counts) < 3.5  # YouTube-8M has 3.0 labels per video
+    assert sum(counts) == 344  # 2.9 per video; YouTube-8M has 3.0
     assert {event.label for clip in clips for event in clip.events} == set(range(20))
     for clip in clips:
         assert clip.frames.shape[1:] == (8, 8) and clip.frames.dtype == np.uint8 and clip.frames.max() <= 16

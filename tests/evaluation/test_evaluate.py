@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 from support import a_video, changed, ids_of, write_shards
 
-from alstm_helpers.data.dataset import collate, read_batches
+from alstm_helpers.data.dataset import Batch, collate, read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import evaluate, score_batches
+from alstm_helpers.evaluation.evaluate import collect, evaluate, score_batches
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model.build import build_model, load_model, to_tensors
 from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.model.weights import save_weights, state_of
+from alstm_helpers.ranks import Ranks
 from alstm_helpers.runtime import paddle
 
 
@@ -81,6 +82,53 @@ def test_evaluate_equals_metrics_and_loss_of_the_scores(net, shards):
     found = evaluate(net, batches_of(shards, 6), top_k=5)
     assert set(found) == {"hit_at_1", "perr", "gap", "map", "loss", "num_videos"}
     assert found == pytest.approx({**metrics.result(), "loss": loss}, rel=1e-5)
+
+
+def test_an_observer_sees_every_batch_and_its_scores(net, shards):
+    seen: list[tuple[Batch, np.ndarray]] = []
+    evaluate(net, batches_of(shards, 8), observe=lambda batch, scores: seen.append((batch, scores)))
+    for (batch, scores), (other, others, _) in zip(seen, score_batches(net, batches_of(shards, 8)), strict=True):
+        assert batch.ids == other.ids and np.array_equal(scores, others)
+
+
+def test_ranks_exchange_videos_and_losses(net, shards):
+    """The other rank is a stand-in that has the same videos, so the means stay; one rank alone exchanges nothing."""
+
+    class Two(Ranks):
+        def gather(self, rows):
+            return np.concatenate([rows, rows])
+
+    class Alone(Ranks):
+        def gather(self, rows):
+            raise AssertionError
+
+    alone = evaluate(net, batches_of(shards, 8), ranks=Alone())
+    both = evaluate(net, batches_of(shards, 8), ranks=Two(0, 2))
+    assert (alone["num_videos"], both["num_videos"]) == (20, 40)
+    for key in ("loss", "hit_at_1", "perr"):
+        assert both[key] == pytest.approx(alone[key])
+
+
+def test_twenty_predictions_per_video_enter_gap_unless_said_otherwise(tiny_config):
+    """As in YouTube-8M's competition."""
+    net = build_model(changed(tiny_config, MODEL__num_classes=30))
+    batches = [collate([a_video(f"v{index}", 2, [index, 29 - index]) for index in range(12)], 30)]
+    gaps = {top_k: evaluate(net, batches, top_k=top_k)["gap"] for top_k in (19, 20, 21)}
+    assert len(set(gaps.values())) == 3
+    assert evaluate(net, batches)["gap"] == collect(net, batches)[0].gap() == gaps[20]
+
+
+def test_no_gradient_is_prepared(net, shards, monkeypatch):
+    enabled = []
+
+    def watched(*inputs):
+        enabled.append(paddle.is_grad_enabled())
+        return forward(*inputs)
+
+    forward = net.forward
+    monkeypatch.setattr(net, "forward", watched)
+    evaluate(net, batches_of(shards, 20))
+    assert enabled == [False]
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import cast
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
-from support import a_net, a_video, score_all, write_shards
+from support import a_net, a_video, default_of, score_all, write_shards
 
+from alstm_helpers.commands import evaluation as commands
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.explain import explain, strongest_second, videos_with_ids, write_explanation
+from alstm_helpers.evaluation.explain import (
+    explain,
+    strongest_second,
+    videos_with_ids,
+    write_explanation,
+    write_report_with_figure,
+)
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.runtime import paddle
 
@@ -107,13 +116,33 @@ def test_videos_with_ids(tmp_path):
         videos_with_ids(shards[:2], ["a", "z"])
 
 
-@pytest.mark.parametrize("name, file", [("v/1", "v_1"), ("..\\..\\x", "x"), ("../", "video"), ("视频 1", "视频_1")])
+@pytest.mark.parametrize("name, file", [("v1", "v1"), ("v/1", "v_1"), ("..\\..\\x", "x"), ("../", "video")])
 def test_files_stay_in_their_folder(net, tmp_path, name, file):
     report = explain(net, a_video(name, 3), top_k=2)
+    file += "" if name == file else f"-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     assert write_explanation(report, tmp_path / "out") == tmp_path / "out" / f"{file}.png"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{file}.json", f"{file}.png"]
     assert json.loads((tmp_path / "out" / f"{file}.json").read_text(encoding="utf-8")) == report
     assert np.array(Image.open(tmp_path / "out" / f"{file}.png").convert("L")).min() < 100
+
+
+@pytest.mark.parametrize("tight", [False, True])
+def test_a_picture_is_cropped_only_if_asked_for(net, tmp_path, tight):
+    report = explain(net, a_video("v", 3), top_k=1)
+    figure = Figure(figsize=(6, 6), dpi=100)
+    figure.text(0.5, 0.5, "small")
+    size = {"tight": True} if tight else {}
+    with Image.open(write_report_with_figure(report, figure, tmp_path, **size)) as picture:
+        assert (picture.width >= 600) is not tight
+
+
+def test_five_labels_are_explained_unless_said_otherwise(net, video):
+    assert len(explain(net, video)["labels"]) == default_of(commands.explain, "--infer_topk") == 5
+
+
+def test_a_video_that_is_asked_for_twice_is_given_twice(tmp_path):
+    shards = [*write_shards(tmp_path, [[a_video("a", 1), a_video("a", 2)]]), tmp_path / "never read.pkl"]
+    assert [video.num_frames for video in videos_with_ids(shards, ["a", "a"])] == [1, 1]  # the first of that id
 
 
 def test_each_label_is_due_to_its_own_seconds():

@@ -261,6 +261,11 @@ def test_what_holds_no_thresholds_is_refused(tmp_path, monkeypatch, text):
         read_thresholds("missing.json", 3)
 
 
+def test_a_score_that_equals_its_threshold_reaches_it():
+    (row,) = predict(fixed_net([[0.0, 0.0]]), looked_up(1, num_classes=2), top_k=2, thresholds=np.array([0.5, 0.5001]))
+    assert row["labels"] == [{"index": 0, "name": None, "score": 0.5}]
+
+
 def test_only_labels_that_reach_their_threshold(net, shards):
     whole = {row["video"]: row["labels"] for row in predict(net, read_batches(shards, 7, 20), top_k=20)}
     limits = np.full(20, np.inf)

@@ -8,7 +8,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from support import default_of
 
+from alstm_helpers.commands import evaluation as commands
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.report import (
     ReportOptions,
@@ -136,6 +138,12 @@ def test_a_report_again_has_the_same_bytes(tmp_path):
         write_report(some_metrics(), 1.0, tmp_path / name / "metrics.json", ReportOptions(4, resamples=5))
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_two_hundred_resamples_unless_said_otherwise():
+    metrics = some_metrics(10)
+    assert bootstrap_intervals(metrics) == bootstrap_intervals(metrics, 200)
+    assert ReportOptions(1).resamples == default_of(commands.evaluate, "--resamples") == 200
 
 
 def test_no_intervals(tmp_path):
