@@ -52,7 +52,8 @@ class _Address:
     @property
     def name(self) -> str:
         """The name of the file."""
-        return Path(urlsplit(self.url).path).name or "weights.pdparams"
+        name = Path(urlsplit(self.url).path).name
+        return name if name not in ("", "..") else "weights.pdparams"
 
     @property
     def folder(self) -> Path:
@@ -122,7 +123,8 @@ def _fetch(wanted: _Address, md5: str | None, way_out: str, retry: Retry) -> Non
         AlstmError: no answer, or content with another md5.
     """
     session = requests.Session()
-    folder, _, name = wanted.source.rpartition("/")  # with its ?query, if it has one
+    folder = wanted.source.partition("?")[0].rpartition("/")[0]
+    name = wanted.source[len(folder) + 1 :]  # with its ?query, if it has one
     remote = Remote(name, wanted.name, md5 or _announced_md5(session, wanted.source, retry.timeout, way_out))
     outcome = Files(session, folder, wanted.folder, retry).fetch(remote)
     if isinstance(outcome, AlstmError):

@@ -101,6 +101,21 @@ def test_an_address_that_has_moved_is_followed(server, cache, content):
     assert server.paths == [f"/new/{NAME}"]
 
 
+@pytest.mark.parametrize("end", [f"{NAME}?signature=a/b&until=3", f"folder/{NAME}?x"])
+def test_the_query_of_an_address_goes_with_it(server, cache, content, end):
+    for name in (end.rpartition("/")[2], end):
+        server.files[name] = content
+    path = fetch_weights(f"{server.url}/some/{end}", retry=IMPATIENT)
+    assert path.name == NAME and path.read_bytes() == content and server.paths == [f"/some/{end}"]
+
+
+@pytest.mark.parametrize("end", ["..", "a/.."])
+def test_an_address_without_a_name_gets_one(server, cache, content, end):
+    server.files |= dict.fromkeys(("", "..", "some"), content)  # clients take .. out of an address
+    path = fetch_weights(f"{server.url}/some/{end}", retry=IMPATIENT)
+    assert path.name == "weights.pdparams" and path.parent.parent == cache and path.read_bytes() == content
+
+
 def test_another_kind_of_etag_is_not_an_md5(server, cache, content):
     server.etags[NAME] = 'W/"67ab43"'
     assert fetch(server).read_bytes() == content
