@@ -394,7 +394,7 @@ def test_a_full_disk_in_a_training_keeps_the_last_checkpoint(alstm, flags, elsew
     train = ["train", *flags, "--save_dir=out", "--fix_random_seed=True", "--epoch=3", "--valid_interval=0"]
     assert alstm(*train, "--epoch=1").code == 0
     before = load_plain("out/AttentionLSTM_latest.pdstate", "")
-    full_disk(monkeypatch, after=4)  # settings, log and the best weights still fit, the state does not
+    full_disk(monkeypatch, after=5)  # settings, log and the weights (latest, best) still fit, the state does not
     result = alstm(*train, "--resume=out")
     assert_one_line_error(result, f"{Path('out/AttentionLSTM_latest.pdstate')}: No space left on device")
     assert load_plain("out/AttentionLSTM_latest.pdstate", "")["progress"] == before["progress"]
