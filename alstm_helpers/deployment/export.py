@@ -123,7 +123,6 @@ def export(
     folder, onnx = Path(folder), onnx or int8_gap is not None
     with evaluating(net), claimed(folder), staging(folder) as work:
         deployed = _Deployed(net)
-        deployed.eval()
         check = _check_of(deployed)
         interface = _interface(net.num_classes, class_names, check, onnx)
         paths = [_write_paddle(deployed, work)]
@@ -145,8 +144,7 @@ def export(
 
 def _check_of(deployed: _Deployed) -> Expectation:
     batch = unequal_batch()
-    with paddle.no_grad():
-        outputs = deployed(*map(paddle.to_tensor, batch))
+    outputs = deployed(*map(paddle.to_tensor, batch))
     return Expectation(batch, Prediction(*(output.numpy() for output in outputs)))
 
 
@@ -241,8 +239,7 @@ def unequal_batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hide what the tools print about their internals, including output from C++."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    sys.stdout.flush()  # what is ours is said before
     with warnings.catch_warnings(), Path(os.devnull).open("w") as nowhere, contextlib.ExitStack() as stack:
         warnings.simplefilter("ignore")
         for stream in (1, 2):

@@ -229,6 +229,8 @@ def test_the_space_is_estimated_from_eight_files(tmp_path, monkeypatch, free):
             _check_space(files, todo, lines.append)
     assert lines == ["20 files to fetch, about 30.00 GB; 25.0 GB free"]
     assert asked == ["0", "2", "4", "6", "8", "10", "12", "14"]
+    assert _check_space(files, todo[6:7], lines.append) is None
+    assert lines[1:] == ["1 files to fetch, of unknown size; 25.0 GB free"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,8 @@ def test_the_recipe_has_not_changed_unnoticed():
     digest = hashlib.sha256(frames.tobytes()).hexdigest()
     recipes = {1: "49b7943e9600755af3532fed5b6f99368f4150129711e16e06aa66b9e27df1f2"}
     assert recipes[flashdigits.RECIPE] == digest
+    _, mean, scale = flashdigits._projection()
+    assert (mean.sum(), scale.min()) == (125_390, 1) and scale.sum() == pytest.approx(95_242.10246)
 
 
 def test_shards_hold_the_videos_in_order(tiny_data):
@@ -283,6 +285,7 @@ def test_lengths_and_labels(clips):
     counts = [len(clip.events) for clip in clips]
     assert min(counts) >= 1 and max(counts) <= 5
     assert sum(counts) == 344  # 2.9 per video; YouTube-8M has 3.0
+    assert sum(event.start for clip in clips for event in clip.events) == 6734
     assert {event.label for clip in clips for event in clip.events} == set(range(20))
     for clip in clips:
         assert clip.frames.shape[1:] == (8, 8) and clip.frames.dtype == np.uint8 and clip.frames.max() <= 16

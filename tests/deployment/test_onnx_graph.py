@@ -9,6 +9,7 @@ import pytest
 from numpy_network import numpy_network, sigmoid
 from support import a_net, score_all, unequal_videos
 
+from alstm_helpers import __version__
 from alstm_helpers.deployment.onnx_graph import network_model
 from alstm_helpers.deployment.predictor import INPUTS, Predictor
 from alstm_helpers.model import POOLINGS, AttentionLSTM
@@ -75,6 +76,8 @@ def test_uses_standard_operators_of_2022(tiny_config):
     model = network_model(a_net(tiny_config), {"a": "ü"})
     assert (model.ir_version, [(item.domain, item.version) for item in model.opset_import]) == (8, [("", 17)])
     assert {"LSTM", "Sigmoid"} < {node.op_type for node in model.graph.node} and not model.functions
+    onnx.checker.check_model(model, full_check=True)
+    assert (model.producer_name, model.producer_version) == ("alstm_helpers", __version__)
     assert {item.key: item.value for item in model.metadata_props} == {"description": '{"a": "ü"}'}
 
 

@@ -11,9 +11,12 @@ import onnxruntime
 import pytest
 from support import a_net, a_video, run_python, score_all, unequal_videos
 
+from alstm_helpers.data.dataset import read_batches
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.deployment.export import export
-from alstm_helpers.deployment.predictor import ENGINES, Predictor, find_model
+from alstm_helpers.deployment.predictor import ENGINES, Predictor, find_model, gap_of
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.evaluate import evaluate
 from alstm_helpers.runtime import paddle, usable_cores
 
 PROGRAM = "model.json" if paddle.__version__ >= "3" else "model.pdmodel"
@@ -102,6 +105,7 @@ RGB, AUDIO, LENGTHS = unequal_videos([5, 2])
         ({"audio": RGB}, r"audio: uint8 \(2, 5, 1024\)"),
         ({"lengths": LENGTHS[:1]}, "rgb: .*with lengths"),
         ({"lengths": LENGTHS / 1}, "lengths: float64"),
+        ({"lengths": LENGTHS[:, None]}, r"lengths: int64 \(2, 1\)"),
         ({"lengths": 5}, "rgb: "),
         ({"rgb": RGB[:0], "audio": AUDIO[:0], "lengths": LENGTHS[:0]}, "the batch: it contains no video"),
     ],
@@ -164,13 +168,39 @@ def test_threads_are_those_requested(folder, monkeypatch):
     plain = onnxruntime.InferenceSession
 
     def session(path, options, **more):
-        given.append(options.intra_op_num_threads)
+        given.append((options.intra_op_num_threads, options.log_severity_level))
         return plain(path, options, **more)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     Predictor(folder, threads=1)
     Predictor(folder)
-    assert given == [1, usable_cores()]
+    assert given == [(1, 3), (usable_cores(), 3)]  # 3: only errors are printed
+
+
+def test_onnx_runtime_reports_nothing_to_anybody(folder, monkeypatch):
+    called = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: called.append(True))
+    Predictor(folder)
+    assert called
+
+
+def test_sixteen_videos_are_a_batch_unless_said_otherwise(folder, monkeypatch):
+    predictor, sizes = Predictor(folder), []
+    run = predictor._run
+
+    def watched(arrays):
+        sizes.append(len(arrays["lengths"]))
+        return run(arrays)
+
+    monkeypatch.setattr(predictor, "_run", watched)
+    predictor.predict([a_video(f"v{number}", 1) for number in range(17)])
+    assert sizes == [16, 1]
+
+
+def test_the_gap_of_a_model_is_that_of_its_network(folder, net, tiny_config):
+    shards = read_filelist(tiny_config.VALID.filelist)
+    found = gap_of(Predictor(folder), read_batches(shards, 8, 20), 20, 3)
+    assert found == pytest.approx(evaluate(net, read_batches(shards, 8, 20), top_k=3)["gap"], abs=1e-4)
 
 
 def test_paddle_scores_on_the_cpu_with_the_threads_asked_for(folder, monkeypatch):
@@ -188,6 +218,12 @@ def test_paddle_scores_on_the_cpu_with_the_threads_asked_for(folder, monkeypatch
     monkeypatch.setattr(paddle.inference, "Config", Watched)
     Predictor(folder / PROGRAM, threads=1)
     assert sorted(asked, key=str) == [1, "no GPU"]
+
+
+def test_a_predictor_prints_nothing(folder, capfd):
+    for name in ("model.onnx", PROGRAM):
+        Predictor(folder / name).predict([a_video("v", 2)])
+    assert capfd.readouterr() == ("", "")
 
 
 # --- damage -------------------------------------------------------------------------------------------------------
