@@ -138,10 +138,15 @@ async def _require_local(request: Request) -> None:
     """
     host = request.headers.get("host", "")
     if _host_in(f"//{host}") not in ("localhost", HOST):
-        raise HTTPException(421, f"this is not {host[:100]!a}; ask for http://{HOST} or http://localhost")
+        raise HTTPException(421, f"this is not {_short(host)!a}; ask for http://{HOST} or http://localhost")
     origin = request.headers.get("origin")
     if origin is not None and _host_in(origin) not in ("localhost", HOST):
         raise HTTPException(403, "pages of other sites may not ask this server; ask from a program")
+
+
+def _short(said: object) -> str:
+    """Return the beginning of what a request says, which may have any length."""
+    return str(said)[:100]
 
 
 def _host_in(url: str) -> str | None:
@@ -177,7 +182,7 @@ def parse(body: bytes, content_type: str) -> dict[str, np.ndarray]:
     except Exception as error:  # json, zipfile, zlib and NumPy raise exceptions of their own
         form = '{"rgb": [[…]], "audio": [[…]]}' if is_json else "numpy.savez with rgb and audio"
         other = "" if is_json else ", or JSON under Content-Type: application/json"
-        problem = f"it cannot be read ({type(error).__name__}: {str(error)[:100]})"
+        problem = f"it cannot be read ({type(error).__name__}: {_short(error)})"
         raise AlstmError("the payload", problem, f"send {form}{other}") from error
     seconds = len(arrays["rgb"])
     if not 1 <= seconds <= MAX_FRAMES or len(arrays["audio"]) != seconds:
@@ -239,9 +244,9 @@ def _check_header(name: str, member: IO[bytes], dim: int) -> None:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, _, dtype = readers[np.lib.format.read_magic(start)](start, max_header_size=_HEADER)
     if dtype != np.uint8 or len(shape) != 2 or shape[1] != dim:
-        raise AlstmError(name, f"it is {dtype} {shape}"[:100], f"send uint8 (T, {dim}), one row per second")
+        raise AlstmError(name, f"it is {_short(f'{dtype} {shape}')}", f"send uint8 (T, {dim}), one row per second")
     if shape[0] > MAX_FRAMES:
-        raise AlstmError(name, f"it has {shape[0]} seconds"[:100], f"send at most {MAX_FRAMES}")
+        raise AlstmError(name, f"it has {_short(shape[0])} seconds", f"send at most {MAX_FRAMES}")
 
 
 class _Connection(H11Protocol):
@@ -283,7 +288,7 @@ class _Connection(H11Protocol):
         return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
 
 
-def run_server(predictor: Predictor, listener: socket.socket, *, top_k: int = 20) -> None:
+def run_server(predictor: Predictor, listener: socket.socket, *, top_k: int) -> None:
     """Serve on a socket, see :func:`alstm_helpers.loopback.listening`, until Ctrl-C or SIGTERM.
 
     Requests that have arrived are answered first, for at most five seconds; uploads are cut off.

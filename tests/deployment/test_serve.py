@@ -14,16 +14,19 @@ import time
 import tracemalloc
 import zipfile
 from http.client import HTTPConnection
+from typing import cast
 
 import numpy as np
 import psutil
 import pytest
 import requests
 from starlette.testclient import TestClient
-from support import a_net, score_all, unequal_videos
+from support import a_net, default_of, score_all, unequal_videos
 
+from alstm_helpers.commands import deployment as commands
+from alstm_helpers.deployment import serve
 from alstm_helpers.deployment.export import export
-from alstm_helpers.deployment.predictor import Predictor
+from alstm_helpers.deployment.predictor import Prediction, Predictor
 from alstm_helpers.deployment.serve import MAX_BYTES, create_app, parse
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.loopback import free_port, start_server
@@ -53,6 +56,12 @@ def a_client(predictor, **options):
 def npz(**arrays):
     file = io.BytesIO()
     np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def npy(array):
+    file = io.BytesIO()
+    np.save(file, array)
     return file.getvalue()
 
 
@@ -86,6 +95,82 @@ def test_the_answer_equals_the_trainer(client, net, seconds):
         assert len(found["attention"]["audio"]) == seconds
         names = {label["index"]: label["name"] for label in found["labels"]}
         assert all(name == ("看 7" if index == 7 else f"class {index}") for index, name in names.items())
+
+
+def test_one_request_at_a_time_is_parsed_and_scored(monkeypatch):
+    """The model uses all its threads for each, and parsed JSON takes much memory."""
+    busy = []
+
+    class Model:
+        class_names = None
+
+        def __call__(self, rgb, audio, lengths):
+            busy.append(responder._lock.locked())
+            return Prediction(np.linspace(0, 1, 30)[None], np.ones((1, 3)), np.ones((1, 3)))
+
+    def watched(*payload):
+        busy.append(responder._lock.locked())
+        return parse(*payload)
+
+    monkeypatch.setattr(serve, "parse", watched)
+    responder = serve.Responder(cast(Predictor, Model()), 2)
+    found = responder.answer(npz(**a_payload(3)), "")
+    assert [label["index"] for label in found["labels"]] == [29, 28] and busy == [True, True]
+    client = a_client(Model())
+    assert len(client.post("/predict", content=npz(**a_payload(3))).json()["labels"]) == 20
+    assert default_of(commands.serve, "--infer_topk") == 20
+
+
+def test_a_server_that_is_stopped_answers_for_five_more_seconds(folder, monkeypatch):
+    class Server:
+        def __init__(self, config):
+            assert (config.timeout_graceful_shutdown, config.log_level) == (5, "error")
+
+        def run(self, sockets):
+            assert sockets == [listener]
+
+    monkeypatch.setattr("uvicorn.Server", Server)
+    with socket.socket() as listener:
+        serve.run_server(Predictor(folder), listener, top_k=1)
+
+
+def test_limits():
+    """Of 300 seconds as JSON with the longest numbers; of requests at once; of seconds in which one arrives."""
+    assert (MAX_BYTES, serve.AT_ONCE, serve.PATIENCE) == (6 * 300 * 1152, 32, 30)
+
+
+@pytest.mark.parametrize(("count", "problem"), [(1200, "JSONDecodeError"), (1201, "ValueError: more lists")])
+def test_json_has_at_most_four_lists_per_second(count, problem):
+    with pytest.raises(AlstmError, match=problem):
+        parse(b'{"' + b"[" * (count - 2), "application/json")
+
+
+def test_an_archive_has_at_most_eight_files():
+    payload = a_payload(3)
+    assert parse(npz(**payload, **{f"a{number}": np.zeros(1) for number in range(6)}), "")["rgb"].shape == (3, 1024)
+    with pytest.raises(AlstmError, match="more than 8 files in it"):
+        parse(npz(**payload, **{f"a{number}": np.zeros(1) for number in range(7)}), "")
+
+
+@pytest.mark.parametrize(("size", "fits"), [(4096, True), (4097, False)])
+def test_a_header_of_an_array_has_at_most_4096_bytes(size, fits):
+    payload = a_payload(300)
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {payload['rgb'].shape}}}".encode().ljust(size - 10)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        header = b"\x93NUMPY\x01\x00" + (size - 10).to_bytes(2, "little") + text
+        archive.writestr("rgb.npy", header + payload["rgb"].tobytes())
+        archive.writestr("audio.npy", npy(payload["audio"]))
+    if fits:
+        assert np.array_equal(parse(file.getvalue(), "")["rgb"], payload["rgb"])
+    else:
+        with pytest.raises(AlstmError, match="it cannot be read"):
+            parse(file.getvalue(), "")
+
+
+def test_what_a_request_says_is_repeated_to_a_hundred_characters(client):
+    answer = client.get("/health", headers={"host": "x" * 101})
+    assert answer.json()["error"].startswith(f"this is not '{'x' * 100}'; ask")
 
 
 def test_health(client):
