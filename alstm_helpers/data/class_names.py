@@ -43,7 +43,7 @@ def best_labels(
         digits: decimal places of the scores; None does not round them.
     """
     found = names or {}
-    best = best_classes(scores[None], top_k)[0].tolist()
+    best = best_classes(scores[None], top_k).ravel().tolist()
     return [label_row(index, float(scores[index]), found, digits=digits) for index in best]
 
 

@@ -80,8 +80,8 @@ class Responder:
             lengths = np.array([len(arrays["rgb"])])
             found = self._predictor(arrays["rgb"][None], arrays["audio"][None], lengths)
         return {
-            "labels": best_labels(found.scores[0], self._top_k, self._names),
-            "attention": {"rgb": found.rgb_attention[0].tolist(), "audio": found.audio_attention[0].tolist()},
+            "labels": best_labels(found.scores.ravel(), self._top_k, self._names),
+            "attention": {"rgb": found.rgb_attention.ravel().tolist(), "audio": found.audio_attention.ravel().tolist()},
         }
 
 

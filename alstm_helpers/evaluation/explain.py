@@ -52,12 +52,12 @@ def explain(
     inputs = [paddle.to_tensor(array) for array in (batch.rgb, batch.audio, batch.lengths)]
     with evaluating(net):
         logits, weights = net(*inputs, return_attention=True)  # (1, C); (1, T) for each stream
-        scores = paddle.nn.functional.sigmoid(logits).numpy()[0]  # (C,)
+        scores = paddle.nn.functional.sigmoid(logits).numpy().ravel()  # (C,)
         best = best_labels(scores, top_k, class_names)
-        parts = [_contributions(logits[0, label["index"]], weights) for label in best]
+        parts = [_contributions(logits.flatten()[label["index"]], weights) for label in best]
     return {
         "video": video.name,
-        "seconds": int(batch.lengths[0]),
+        "seconds": batch.lengths.item(),
         "attention": _streams(weights),
         "labels": [{**label, **part} for label, part in zip(best, parts, strict=True)],
     }
@@ -84,7 +84,7 @@ def _contributions(logit: Tensor, weights: Sequence[Tensor]) -> Streams:
 
 def _streams(values: Sequence[Tensor]) -> Streams:
     """Return the values of rgb and audio, (1, T) each, as lists."""
-    rgb, audio = (value[0].numpy().tolist() for value in values)
+    rgb, audio = (value.numpy().ravel().tolist() for value in values)
     return {"rgb": rgb, "audio": audio}
 
 
