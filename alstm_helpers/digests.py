@@ -3,6 +3,7 @@
 ============= ======================================================================================
 pickles       CRC-32C of every piece, such as an array, in a trailer that other readers ignore
 JSON objects  ``"digest"``, the CRC-32C of the object without it
+manifests     CRC-32C of every line, in a file beside it
 CSV           SHA-256 in a file beside it, which ``sha256sum -c`` reads, too
 ============= ======================================================================================
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from alstm_helpers.digests import sealed, unsealed
+from alstm_helpers.digests import crc32c
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, claimed
 
@@ -26,6 +26,9 @@ class Ledger:
         with ledger.claimed():
             done, failed = ledger.add_all(convert(shard) for shard in to_do(ledger.rows))
 
+    ``<name>.crc32c`` beside it has the CRC-32C of each line. A row that does not fit is not believed, and its work is
+    done again; without that file, as earlier versions left it, all are.
+
     Args:
         path: the file; it need not exist.
         key: the key whose value names a row.
@@ -34,26 +37,34 @@ class Ledger:
     def __init__(self, path: str | os.PathLike[str], key: str) -> None:
         self.path, self.key = Path(path), key
         self.rows: dict[str, LedgerRow] = {}
-        self._text = ""
+        self._text = self._sums = ""
         self.read()
 
+    @property
+    def _sums_path(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.crc32c")
+
     def read(self) -> None:
-        """Read the file again. Skip a line that a crash cut off, or that has changed: its work is done again."""
-        self._text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        """Read the files again. Skip a line that a crash cut off, even inside a character, or that has changed."""
+        self._text, self._sums = (_text_of(path) for path in (self.path, self._sums_path))
         self.rows = {}
+        known = set(self._sums.split()) if self._sums_path.exists() else None
         for line in self._text.split("\n"):  # splitlines also splits at characters that JSON leaves in a string
+            if known is not None and _sum_of(line) not in known:
+                continue
             try:
-                row = unsealed(json.loads(line))
+                row = json.loads(line)
                 name = row[self.key]
-            except (ValueError, KeyError, RecursionError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
             if isinstance(name, str):
                 self.rows[name] = row
 
     @property
     def is_settled(self) -> bool:
-        """Whether the file holds exactly the rows, sorted."""
-        return self._text == self._settled_text()
+        """Whether the file holds exactly the rows, sorted, and the sums are those of its lines."""
+        text = self._settled_text()
+        return self._text == text and self._sums == _sums_of(text)
 
     @contextmanager
     def claimed(self, *folders: Path) -> Iterator[None]:
@@ -64,17 +75,19 @@ class Ledger:
         """
         with claimed(self.path.parent, *folders):
             self.read()
-            if self._text and not self._text.endswith("\n"):
-                self.settle()  # else the next row would continue the line that a crash cut off
+            if self._text and not (self._text.endswith("\n") and self._sums_path.exists()):
+                self.settle()  # else the next row would continue the line that a crash cut off, or have the only sum
             yield
             self.settle()
 
     def add(self, row: LedgerRow) -> None:
         """Append a row to the file at once, so that a crash loses no more than the last one."""
+        line = _line(row)
         self.rows[row[self.key]] = row
-        with self.path.open("a", encoding="utf-8", newline="\n") as file:
-            file.write(_line(row))
-        self._text += _line(row)
+        for path, text in ((self._sums_path, _sums_of(line)), (self.path, line)):
+            with path.open("a", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+        self._text, self._sums = self._text + line, self._sums + _sums_of(line)
 
     def add_all(
         self, outcomes: Iterable[LedgerRow | AlstmError], *, keep_going: bool = True
@@ -98,15 +111,33 @@ class Ledger:
 
     def settle(self) -> None:
         """Rewrite the file with the rows sorted, unless it holds exactly that."""
-        if not self.is_settled:
-            text = self._settled_text()
-            with atomic_write(self.path, "w") as file:
-                file.write(text)
-            self._text = text
+        if self.is_settled:
+            return
+        text = self._settled_text()
+        sums = _sums_of(text)
+        # A crash leaves the old rows or the new ones, and sums that fit them.
+        for path, content in ((self._sums_path, self._sums + sums), (self.path, text), (self._sums_path, sums)):
+            with atomic_write(path, "w") as file:
+                file.write(content)
+        self._text, self._sums = text, sums
 
     def _settled_text(self) -> str:
         return "".join(_line(self.rows[name]) for name in sorted(self.rows))
 
 
+def _text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
 def _line(row: LedgerRow) -> str:
-    return json.dumps(sealed(row), ensure_ascii=False) + "\n"
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _sum_of(line: str) -> str:
+    """Return the sum of a line without its end."""
+    return f"{crc32c(line.encode()):08x}"
+
+
+def _sums_of(text: str) -> str:
+    """Return the sums of complete lines, one per line."""
+    return "".join(f"{_sum_of(line)}\n" for line in text.split("\n")[:-1])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from alstm_helpers.digests import sealed
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.ledger import Ledger, LedgerRow
 
@@ -20,7 +19,7 @@ def path(tmp_path):
 
 
 def text_of(*rows):
-    return "".join(json.dumps(sealed(row), ensure_ascii=False) + "\n" for row in rows)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def written(path, *rows, then=b""):
@@ -54,14 +53,45 @@ def test_a_row_is_in_the_file_as_soon_as_it_is_added(path):
 
 
 def test_a_settled_file_is_left_alone(path):
-    with Ledger(path, "shard").claimed():
-        written(path, *sorted(ROWS, key=lambda row: row["shard"]))
+    first = Ledger(path, "shard")
+    with first.claimed():
+        first.add_all(ROWS)
     before = path.stat().st_mtime_ns, path.stat().st_ino
     ledger = Ledger(path, "shard")
     assert ledger.is_settled
     with ledger.claimed():
         pass
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+
+
+def test_rows_of_an_earlier_version_are_believed_and_get_sums(path):
+    written(path, *sorted(ROWS, key=lambda row: row["shard"]))
+    ledger = Ledger(path, "shard")
+    assert list(ledger.rows.values()) == sorted(ROWS, key=lambda row: row["shard"]) and not ledger.is_settled
+    with ledger.claimed():
+        assert Ledger(path, "shard").rows == ledger.rows  # already, so that a row added now is not the only one
+        ledger.add({"shard": "d", "videos": 4})
+        assert len(Ledger(path, "shard").rows) == 4
+    assert Ledger(path, "shard").is_settled
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_crash_while_a_file_is_settled_loses_no_row(path, monkeypatch, step):
+    ledger, first = Ledger(path, "shard"), {"shard": "0", "videos": 4}
+    with ledger.claimed():
+        ledger.add_all(ROWS)
+    before = Ledger(path, "shard").rows
+    writes = iter(range(9))
+
+    def crash(*_: object) -> None:
+        if next(writes) == step:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", crash)
+    with pytest.raises(KeyboardInterrupt), ledger.claimed():
+        ledger.add(first)
+    monkeypatch.undo()
+    assert Ledger(path, "shard").rows == {**before, "0": first}
 
 
 def test_a_later_row_replaces_an_earlier_one(path):

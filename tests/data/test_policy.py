@@ -181,7 +181,7 @@ def test_row(tmp_path, name, outcome, says):
             assert ", record 0 at byte 0: " in str(error)
         elif not name.startswith("zero"):
             assert f", record 1 at byte {SECOND}" in str(error)
-        assert sorted(path.name for path in target.iterdir()) == ["fine.pkl", "manifest.jsonl"]
+        assert sorted(path.name for path in target.iterdir()) == ["fine.pkl", "manifest.jsonl", "manifest.jsonl.crc32c"]
     else:
         assert done.failed == []
         (_, video) = load_videos(target / "odd.pkl")
