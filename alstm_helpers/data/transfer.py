@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 import time
@@ -18,7 +19,6 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.ledger import LedgerRow
 
 AGAIN = "run the same command again; it resumes where it stopped"
-_RECEIVE = 1 << 14  # bytes written at once
 _OTHER = "its md5 differs from the expected one"
 _SLOWEST = 1000  # bytes per second; a server that sends less may never end
 PLAIN = {"Accept-Encoding": "identity"}  # a body that is to be unpacked could unpack into anything
@@ -181,7 +181,7 @@ def body_of(answer: requests.Response, seconds: float) -> Iterator[bytes]:
     """
     read = getattr(answer.raw, "read1", answer.raw.read)  # urllib3 1 has only read, which waits
     start, received = time.monotonic(), 0
-    while chunk := read(_RECEIVE):
+    while chunk := read(io.DEFAULT_BUFFER_SIZE):
         yield chunk
         received += len(chunk)
         if time.monotonic() > start + seconds:

@@ -90,7 +90,6 @@ def test_a_name_is_given_to_what_is_on_the_disk(files, monkeypatch):
         fsync(number)
 
     monkeypatch.setattr(os, "fsync", watched)
-    monkeypatch.setattr(transfer, "_RECEIVE", 100)  # so that the last bytes wait in Python's buffer
     files.fetch(REMOTE)
     assert sizes == [50_000]
 
