@@ -169,3 +169,30 @@ def test_ranks_with_unequal_shares_gather_what_they_have(monkeypatch):
 
     monkeypatch.setattr(paddle.distributed, "all_gather", all_gather)
     assert Ranks(0, 2).gather(mine).tolist() == [[0, 1], [2, 3], [4, 5], [7, 8]]
+
+
+def test_gradients_are_added_up_in_place(monkeypatch):
+    """By a stand-in for a second rank with the same gradients; a frozen parameter has none, on either."""
+    net = paddle.nn.Linear(2, 1)
+    net.bias.stop_gradient = True
+    net(paddle.ones([3, 2])).sum().backward()
+
+    def all_reduce(gradient):
+        gradient.set_value(gradient + gradient)
+
+    monkeypatch.setattr(paddle.distributed, "all_reduce", all_reduce)
+    Ranks(0, 1).sum_gradients(net.parameters())
+    assert net.weight.grad.numpy().tolist() == [[3], [3]]
+    Ranks(0, 2).sum_gradients(net.parameters())
+    assert net.weight.grad.numpy().tolist() == [[6], [6]] and net.bias.grad is None
+
+
+@pytest.mark.parametrize(("launched", "joins"), [("1", False), ("2", True)])
+def test_processes_join_only_if_the_launcher_started_several(monkeypatch, launched, joins):
+    called = []
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", launched)
+    monkeypatch.setattr(paddle.distributed, "init_parallel_env", lambda: called.append("joined"))
+    monkeypatch.setattr(paddle.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(paddle.distributed, "get_world_size", lambda: 2)
+    assert join_ranks() == (Ranks(1, 2) if joins else ALONE)
+    assert called == ["joined"] * joins
