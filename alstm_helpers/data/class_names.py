@@ -114,8 +114,9 @@ def _rows(path: Path) -> Iterator[tuple[str, int, str]]:
         index, name = fields.get("index"), fields.get("name")
         if index is None or name is None:
             raise AlstmError(where, "no index or no name", _COLUMNS)
-        if not _INDEX.fullmatch(index.strip()) or int(index) in seen:
-            raise AlstmError(where, f"{index.strip() or 'nothing'} is not a new index", _ONCE)
+        index = index.strip()  # int() strips less
+        if not _INDEX.fullmatch(index) or int(index) in seen:
+            raise AlstmError(where, f"{index or 'nothing'} is not a new index", _ONCE)
         seen.add(int(index))
         yield where, int(index), name
 

@@ -137,3 +137,9 @@ def test_best_labels_come_best_first_and_named():
         {"index": 2, "name": None, "score": 0.5},
     ]
     assert best_labels(scores, 3)[2]["score"] == float(scores[0])
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\x1c", "\u3000"])
+def test_an_index_among_blanks_of_any_kind(tmp_path, blank):
+    (tmp_path / "labels.csv").write_text(f"index,name\n{blank}1{blank},cat\n", encoding="utf-8")
+    assert read_classes(tmp_path / "labels.csv") == {"cat": 1}
