@@ -31,8 +31,8 @@ DESCRIPTION = "description"  # key of the description in the metadata of an ONNX
 _AGAIN = "export the model again"
 
 
-class Classes(TypedDict, total=False):
-    """What a predictor reads from the description of a model; a model without a description has neither key."""
+class Classes(TypedDict):
+    """What a predictor reads from the description of a model; None if it has no description."""
 
     class_names: list[str] | None
     num_classes: int | None
@@ -166,8 +166,8 @@ class Predictor:
         except Exception as error:  # each engine raises exceptions of its own
             problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
             raise AlstmError(self.path, problem, _AGAIN) from error
-        self.class_names = classes.get("class_names")
-        self.num_classes = classes.get("num_classes")
+        self.class_names = classes["class_names"]
+        self.num_classes = classes["num_classes"]
 
     def __call__(self, rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> Prediction:
         """Score a padded batch.

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from joblib import parallel_config
 from support import a_video, default_of, equal, run_python
 
 from alstm_helpers.commands import data as commands
@@ -400,12 +401,19 @@ def cluster():
         yield running
 
 
-def test_a_dask_cluster_gives_the_same_bytes(one_is_bad, target, tmp_path, cluster):
-    """Both workers work, a bad shard is named, and the pickles are those of this machine alone."""
+def test_a_dask_cluster_gives_the_same_bytes(one_is_bad, target, tmp_path, cluster, monkeypatch):
+    """The cluster does the work, a bad shard is named, and the pickles are those of this machine alone."""
+    backends = []
+
+    def watched(backend, **how):
+        backends.append(backend)
+        return parallel_config(backend, **how)
+
+    monkeypatch.setattr(conversion, "parallel_config", watched)
     for number in range(10, 30):
         write_videos(one_is_bad / f"train{number:04d}.tfrecord", [a_video(f"{number}", 3, [1])] * 20)
     done = convert(one_is_bad, target, ConvertOptions(scheduler=cluster.scheduler_address, keep_going=True))
-    assert (done.converted, len(done.failed)) == (22, 1)
+    assert (done.converted, len(done.failed), backends) == (22, 1, ["dask"])
     assert "train0001.tfrecord, record 0 at byte 0" in str(done.failed[0])
     convert(one_is_bad, tmp_path / "alone", ConvertOptions(workers=1, keep_going=True))
     assert hashes(target) == hashes(tmp_path / "alone") and len(hashes(target)) == 22
@@ -423,8 +431,12 @@ def test_without_keep_going_a_cluster_stops_at_the_bad_shard(one_is_bad, target,
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x", "no address at all"])
 def test_no_scheduler_is_one_clear_error(source, target, monkeypatch, address):
     monkeypatch.setattr(conversion, "DASK_TIMEOUT", 0.5)
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    for logger in loggers:
+        monkeypatch.setattr(logger, "level", logging.WARNING)
     with pytest.raises(AlstmError, match=f"--scheduler {address}: no Dask scheduler with workers answers"):
         convert(source, target, ConvertOptions(scheduler=address))
+    assert [logger.level for logger in loggers] == [logging.CRITICAL] * 2  # the error says it all
 
 
 def test_a_cluster_without_workers_is_one_clear_error(source, target, monkeypatch):

@@ -153,12 +153,14 @@ def test_an_archive_has_at_most_eight_files():
 
 
 @pytest.mark.parametrize(("size", "fits"), [(4096, True), (4097, False)])
-def test_a_header_of_an_array_has_at_most_4096_bytes(size, fits):
-    payload = a_payload(300)
-    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {payload['rgb'].shape}}}".encode().ljust(size - 10)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_header_of_an_array_has_at_most_4096_bytes(size, fits, version):
+    payload, digits = a_payload(300), 2 * version
+    text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {payload['rgb'].shape}}}".encode()
+    text = text.ljust(size - 8 - digits)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        header = b"\x93NUMPY\x01\x00" + (size - 10).to_bytes(2, "little") + text
+        header = b"\x93NUMPY" + bytes([version, 0]) + len(text).to_bytes(digits, "little") + text
         archive.writestr("rgb.npy", header + payload["rgb"].tobytes())
         archive.writestr("audio.npy", npy(payload["audio"]))
     if fits:
@@ -166,6 +168,12 @@ def test_a_header_of_an_array_has_at_most_4096_bytes(size, fits):
     else:
         with pytest.raises(AlstmError, match="it cannot be read"):
             parse(file.getvalue(), "")
+
+
+def test_no_pickle_is_read_even_past_the_check_of_the_header(monkeypatch):
+    monkeypatch.setattr(serve, "_check_header", lambda *_: None)
+    with pytest.raises(AlstmError, match="Object arrays cannot be loaded"):
+        parse(npz(rgb=np.array([{}], dtype=object), audio=PAYLOAD["audio"]), "")
 
 
 def test_what_a_request_says_is_repeated_to_a_hundred_characters(client):

@@ -115,6 +115,15 @@ def test_more_labels_requested_than_classes():
     assert [label["index"] for label in row["labels"]] == [1, 2, 0]
 
 
+def test_a_network_that_leaves_out_a_video_is_not_believed():
+    class Forgetful(FixedNet):
+        def __call__(self, rgb, audio, lengths):
+            return super().__call__(rgb, audio, lengths)[:1]
+
+    with pytest.raises(ValueError):
+        list(predict(cast(AttentionLSTM, Forgetful([[1.0], [2.0]])), looked_up(2, num_classes=1), top_k=1))
+
+
 def test_names_are_given_where_known():
     names = {1: "Game", 2: "Vehicle"}
     (row,) = predict(fixed_net([[1.0, 3.0, 2.0]]), looked_up(1, num_classes=3), top_k=3, class_names=names)
