@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import json
@@ -14,6 +15,7 @@ import time
 import tracemalloc
 import zipfile
 from http.client import HTTPConnection
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -477,6 +479,16 @@ def test_requests_that_arrive_too_slowly_are_closed(folder):
             assert b"did not arrive within 2 s" in connection.sock.makefile("rb").read()
         process.terminate()
         assert process.communicate(timeout=20)[1] == ""
+
+
+def test_the_time_limit_of_a_request_ends_with_its_connection(monkeypatch):
+    cancelled = []
+    monkeypatch.setattr("uvicorn.protocols.http.h11_impl.H11Protocol.connection_lost", lambda *_: None)
+    connection = object.__new__(serve._Connection)
+    connection.connection_lost(None)  # before it has one
+    connection._deadline = cast(asyncio.TimerHandle, SimpleNamespace(cancel=lambda: cancelled.append(True)))
+    connection.connection_lost(None)
+    assert cancelled == [True]
 
 
 @pytest.mark.posix
