@@ -107,7 +107,7 @@ class _NetworkGraph:
         """Return 1.0 for the seconds of each video and 0.0 for padding, (B, T)."""
         stop = self._add("Squeeze", num_steps)  # ()
         seconds = self._add("Range", self._constant("start", 0), stop, self._constant("step", 1))  # (T,)
-        column = self._add("Unsqueeze", lengths, self._constant("axis_1", [1]))  # (B, 1)
+        column = self._add("Unsqueeze", lengths, self._axis(1))  # (B, 1)
         return self._cast(self._add("Less", seconds, column), "float32")  # (T,) < (B, 1) → (B, T)
 
     def _stream(self, stream: int, frames: str, lengths: str, mask: str, attention: str) -> str:
@@ -149,18 +149,18 @@ class _NetworkGraph:
     def _attention(self, stream: int, states: str, final: str, mask: str, attention: str) -> str:
         """Pool by the softmax over the seconds of each video; see :func:`alstm_helpers.model.masked_softmax`."""
         column = self._linear(f"att_fc{stream}", states)  # (B, T, 1)
-        scores = self._add("Squeeze", column, self._constant("axis_2", [2]))  # (B, T)
+        scores = self._add("Squeeze", column, self._axis(2))  # (B, T)
         inside = self._cast(mask, "bool")
         scores = self._add("Where", inside, scores, self._constant("lowest", np.float32(-1e30)))  # (B, T)
         largest = self._add("ReduceMax", scores, axes=[1], keepdims=1)  # (B, 1)
         exponents = self._add("Mul", self._add("Exp", self._add("Sub", scores, largest)), mask)  # (B, T)
-        total = self._add("ReduceSum", exponents, self._constant("axis_1", [1]), keepdims=1)  # (B, 1)
+        total = self._add("ReduceSum", exponents, self._axis(1), keepdims=1)  # (B, 1)
         total = self._add("Max", total, self._constant("least", np.float32(1e-30)))  # 0 seconds: weights of 0
         return self._weighted(states, self._add("Div", exponents, total, name=attention))
 
     def _mean(self, stream: int, states: str, final: str, mask: str, attention: str) -> str:
         """Pool by the mean over the seconds of each video."""
-        seconds = self._add("ReduceSum", mask, self._constant("axis_1", [1]), keepdims=1)  # (B, 1)
+        seconds = self._add("ReduceSum", mask, self._axis(1), keepdims=1)  # (B, 1)
         seconds = self._add("Max", seconds, self._constant("one", np.float32(1)))
         return self._weighted(states, self._add("Div", mask, seconds, name=attention))
 
@@ -172,8 +172,8 @@ class _NetworkGraph:
 
     def _weighted(self, states: str, attention: str) -> str:
         """Return the sum of states (B, T, 2H) weighted by (B, T), (B, 2H)."""
-        row = self._add("Unsqueeze", attention, self._constant("axis_1", [1]))  # (B, 1, T)
-        return self._add("Squeeze", self._add("MatMul", row, states), self._constant("axis_1", [1]))  # (B, 2H)
+        row = self._add("Unsqueeze", attention, self._axis(1))  # (B, 1, T)
+        return self._add("Squeeze", self._add("MatMul", row, states), self._axis(1))  # (B, 2H)
 
     def _linear(self, layer: str, x: str, name: str = "") -> str:
         """Return ``x @ weight + bias`` of a layer, (…, out)."""
@@ -195,6 +195,9 @@ class _NetworkGraph:
         node = onnx.helper.make_node(operator, inputs, outputs, outputs[0])
         node.attribute.extend(onnx.helper.make_attribute(*item) for item in sorted(attributes.items()))
         self.nodes.append(node)
+
+    def _axis(self, axis: int) -> str:
+        return self._constant(f"axis_{axis}", [axis])
 
     def _constant(self, name: str, value: int | list[int] | np.float32) -> str:
         """Store a number (a NumPy float as it is, integers as int64) unless it is there; return its name."""
