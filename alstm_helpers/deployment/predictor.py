@@ -67,9 +67,7 @@ def _load_paddle(path: Path, threads: int) -> tuple[Engine, Classes]:
 
     def run(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
         for name, array in arrays.items():
-            handle = predictor.get_input_handle(name)
-            handle.reshape(array.shape)
-            handle.copy_from_cpu(array)
+            predictor.get_input_handle(name).copy_from_cpu(array)
         predictor.run()
         return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
 

@@ -72,6 +72,13 @@ def test_another_answer_is_asked_again(files, server, status):
     assert files.fetch(REMOTE) == {"file": "b.tfrecord", "md5": REMOTE.md5, "bytes": 50_000}
 
 
+def test_the_last_problem_is_told_with_its_own_way_out(files, server):
+    server.faults[NAME] = ["error 503", "wrong file"]
+    assert "expected one, 2 times; use another server, or try later" in str(files.fetch(REMOTE))
+    server.faults[NAME] = ["wrong file", "error 503"]
+    assert "the server answers 503, 2 times; run the same command again" in str(files.fetch(REMOTE))
+
+
 @pytest.mark.parametrize("have", [0, 100])
 def test_another_range_than_asked_for_is_not_appended(files, server, tmp_path, have):
     part = tmp_path / ".b.tfrecord.part"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -224,6 +225,14 @@ def test_a_model_that_differs_is_refused_and_leaves_nothing(tiny_config, tmp_pat
         exporting.export(a_net(tiny_config), tmp_path / "out" / "model", onnx=True)
     assert not (tmp_path / "out" / "model").exists()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(("difference", "fits"), [(1e-5, True), (1.0001e-5, False)])
+def test_a_model_may_differ_by_as_much_as_1e_5(tiny_config, tmp_path, monkeypatch, difference, fits):
+    monkeypatch.setattr(exporting.Expectation, "difference", lambda *_: difference)
+    with contextlib.nullcontext() if fits else pytest.raises(AlstmError, match="differs from the trainer"):
+        exporting.export(a_net(tiny_config), tmp_path / "model")
+    assert (tmp_path / "model" / "export.json").exists() is fits
 
 
 def test_a_graph_that_drops_the_lengths_is_refused(tiny_config, tmp_path, monkeypatch):
