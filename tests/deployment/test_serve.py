@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 import pytest
 import requests
+from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
 from support import a_net, default_of, score_all, unequal_videos
 
@@ -176,6 +177,15 @@ def test_no_pickle_is_read_even_past_the_check_of_the_header(monkeypatch):
     monkeypatch.setattr(serve, "_check_header", lambda *_: None)
     with pytest.raises(AlstmError, match="Object arrays cannot be loaded"):
         parse(npz(rgb=np.array([{}], dtype=object), audio=PAYLOAD["audio"]), "")
+
+
+def test_a_client_that_goes_in_the_middle_is_no_internal_error(client, monkeypatch):
+    async def broken_off(request, max_bytes):
+        raise ClientDisconnect
+
+    monkeypatch.setattr(serve, "_read", broken_off)
+    answer = client.post("/predict", content=b"")
+    assert answer.status_code == 400 and answer.json() == {"error": "the request was not sent to its end"}
 
 
 def test_what_a_request_says_is_repeated_to_a_hundred_characters(client):
