@@ -89,6 +89,17 @@ class Extractor:
         parts = self.backbones().items()
         return [stream for stream, part in parts if not part.finished and stream not in self.projections]
 
+    def complete(self) -> Extractor:
+        """Return this extractor, which has every projection that it needs.
+
+        Raises:
+            AlstmError: one is missing; without it the same clip would have other features.
+        """
+        for stream in self.unfitted:
+            remedy = f"put projection.pkl back beside features.json, or {REMEDY}"
+            raise AlstmError(self.names[stream], "the projection of its numbers is missing", remedy)
+        return self
+
     def fitted(self, sample: Callable[[str], np.ndarray]) -> Extractor:
         """Return an extractor with the missing projections, fitted on ``sample(stream)``, float32 (N, D)."""
         missing = {stream: fit_projection(sample(stream), STREAM_DIMS[stream]) for stream in self.unfitted}

@@ -66,7 +66,7 @@ class FeatureOptions:
         """
         audio = self.audio or ("flashdigits" if self.backbone == "flashdigits" else "logmel")
         named = Extractor(absolute(self.backbone), absolute(audio))
-        extractor = named if self.like is None else Extractor.load(self.like)
+        extractor = named if self.like is None else Extractor.load(self.like).complete()
         if self.labels is None and not extractor.projections:
             extractor = dataclasses.replace(extractor, fitted_on="infer")
         return extractor
@@ -168,10 +168,10 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
     if not before.is_like(extractor):
         same = before.names == extractor.names
         problem = f"it has features by {before.backbone} and {before.audio}" + ", of another content then" * same
-        remedy = "put the earlier network back" if same else "pass the same --backbone and --audio"
-        raise AlstmError(folder.path, problem, f"{remedy}, or another --out")
+        remedy = "put the earlier network back, or pass" if same else "pass the same --backbone and --audio, or"
+        raise AlstmError(folder.path, problem, f"{remedy} another --out")
     if options.like is None and before.fitted_on == extractor.fitted_on:
-        return dataclasses.replace(extractor, projections=before.projections)
+        return dataclasses.replace(extractor, projections=before.projections).complete()
     return extractor
 
 

@@ -116,7 +116,7 @@ def watch_files(
     require("av")
     result = WatchResult()
     clips = [Clip(path) for path in videos_by_id(find_video_files(videos)).values()]
-    extractor.backbones()  # if one is missing, that is said once
+    extractor.complete()  # if a backbone or a projection is missing, that is said once
     for outcome in _Watcher(net, extractor, Path(save_dir), options).outcomes(clips):
         if isinstance(outcome, AlstmError):
             result.failed.append(outcome)

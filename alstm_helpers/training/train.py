@@ -316,6 +316,7 @@ def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLik
     earlier = RunFolder(path.parent, plan.folder.name)
     if plan.writes:
         _copy_best(earlier, plan.folder)
+        _require_best(plan.folder, state)
     inside = f" and {state.batch} of {plan.steps_per_epoch} steps" if state.batch else ""
     report(f"resumed after epoch {state.epoch} of {section.epoch}{inside}")
     return _Start(net, optimizer, precision, state, earlier.curves)
@@ -333,6 +334,19 @@ def _copy_best(source: RunFolder, target: RunFolder) -> None:
     if source.best.exists() and source.folder.resolve() != target.folder.resolve():
         with atomic_write(target.best) as file:
             file.write(source.best.read_bytes())
+
+
+def _require_best(folder: RunFolder, state: TrainingState) -> None:
+    """Require the best weights of a training that goes on: they may remain the best.
+
+    Raises:
+        AlstmError: the validations had a best epoch, and its weights are missing or damaged.
+    """
+    if state.best_gap >= 0:
+        try:
+            load_arrays(folder.best)
+        except AlstmError as error:
+            raise AlstmError(error.where, error.problem, "put it back, or train again without --resume") from None
 
 
 class _Run:

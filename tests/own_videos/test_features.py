@@ -330,6 +330,17 @@ def test_a_file_without_projections(tmp_path, projections):
         Extractor.load(tmp_path)
 
 
+def test_a_projection_that_is_missing(own, tmp_path):
+    """Without it, a model's clips would have other features, and nobody would know."""
+    extract(own, tmp_path / "out", audio="logmel")
+    (tmp_path / "out" / "projection.pkl").unlink()
+    said = "logmel: the projection of its numbers is missing; put projection.pkl back beside features.json, or make"
+    with pytest.raises(AlstmError, match=said):
+        extract(own, tmp_path / "out", audio="logmel")
+    with pytest.raises(AlstmError, match=said):
+        extract_features([own / "clips"], tmp_path / "more", FeatureOptions(like=tmp_path / "out"), workers=0)
+
+
 def test_a_projection_for_other_numbers(tmp_path):
     extractor = Extractor("flashdigits", "logmel", {"audio": Projection(MEAN, MATRIX, SCALE)})
     with pytest.raises(AlstmError, match="logmel: it gives 128 numbers, its projection takes 3; make the features"):

@@ -226,6 +226,11 @@ def test_a_network_that_is_missing_is_said_once(trained, clips, tmp_path):
         watch_files(trained[1], Extractor(f"onnx:{tmp_path}/none.onnx", "logmel"), [clips / "clips"], tmp_path)
 
 
+def test_a_projection_that_is_missing_is_said_once(trained, clips, tmp_path):
+    with pytest.raises(AlstmError, match=r"logmel: the projection of its numbers is missing"):
+        watch_files(trained[1], Extractor("flashdigits", "logmel"), [clips / "clips"], tmp_path)
+
+
 def test_lists_and_files_exclude_each_other(alstm, trained, tmp_path):
     write_mp4(tmp_path / "a.mp4", render(0, "val", 0))
     weights = trained[0] / "AttentionLSTM_best.pdparams"

@@ -597,6 +597,18 @@ def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
     assert same(best(tmp_path), first)
 
 
+@pytest.mark.parametrize("content", [None, b"", b"damaged"])
+def test_a_resume_without_the_best_weights_is_refused(config, tmp_path, monkeypatch, content):
+    """They may remain the best: the training would end by naming a file that is not there."""
+    pretend_gaps(monkeypatch, [0.5, 0.4, 0.3])
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=Interrupt(2))
+    weights = tmp_path / "AttentionLSTM_best.pdparams"
+    weights.unlink() if content is None else weights.write_bytes(content)
+    with pytest.raises(AlstmError, match=r"_best\.pdparams: .*; put it back, or train again without --resume"):
+        train(config, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
+
+
 def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monkeypatch):
     """Every save_dir holds <model>_best.pdparams, even if the best epoch came before the resume."""
     pretend_gaps(monkeypatch, [0.5, 0.4, 0.3])
