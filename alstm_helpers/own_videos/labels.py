@@ -33,7 +33,7 @@ from alstm_helpers.own_videos.label_formats.annotation import (
     seconds,
 )
 from alstm_helpers.own_videos.label_formats.folders import read_folders
-from alstm_helpers.own_videos.label_formats.locations import is_writable, video_name, video_path
+from alstm_helpers.own_videos.label_formats.locations import is_writable, video_name, video_source
 
 __all__ = ["Annotation", "Imported", "ReadOptions", "import_labels", "read_annotations", "read_imported"]
 
@@ -80,7 +80,7 @@ def _read_source(source: Path, options: ReadOptions) -> tuple[list[Annotation], 
         if isinstance(each, Note):
             noted.setdefault(each.text, []).append(place)
             continue
-        checked, path = _checked(place, each), video_path(each.video)
+        checked, path = _checked(place, each), video_source(each.video)
         other = paths.setdefault(checked.video, path)
         if other != path:
             problem = f"{other} and {path} have the same file name"

@@ -284,6 +284,29 @@ def test_minimal_records_without_annotation(tmp_path):
     assert refusal(write(tmp_path / "q.json", [{"video": "a.mp4"}])).startswith("it has no labels, only the data")
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"project": {"pname": "P"}, "file": {"1": {"fname": "a.mp4"}}, "metadata": {}},  # VGG Image Annotator
+        {"version": "1.3", "database": {"a": {"annotations": [{"segment": [1, 2], "label": "run"}]}}},  # ActivityNet
+        {"detail": "Authentication credentials were not provided."},
+        {},
+    ],
+)
+def test_json_of_other_tools(tmp_path, document):
+    assert refusal(write(tmp_path / "p.json", document)) == (
+        "it is of another tool, or an answer without labels; "
+        "write its labels to a table, with the columns video,start,end,labels or video,labels"
+    )
+
+
+def test_xml_of_other_tools(tmp_path):
+    path = tmp_path / "cvat.xml"
+    path.write_text('<annotations><image name="a.mp4"><tag label="cat"/></image></annotations>', "utf-8")
+    said = refusal(path)
+    assert said.startswith("it has no path, as Colabeler's XML has; write its labels to a table")
+
+
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 

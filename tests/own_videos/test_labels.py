@@ -64,6 +64,11 @@ def test_csv_of_parts(tmp_path):
             "row 3: x/a.mp4 and y/a.mp4 have the same file name; give",
         ),
         ("video,labels\na.mp4,c\x07t\n", r"row 2: .* is not a class name"),
+        (
+            "video,labels\nhttps://a.org/watch?v=1,cat\nhttps://a.org/watch?v=2,dog\n",
+            r"row 3: https://a\.org/watch\?v=1 and https://a\.org/watch\?v=2 have the same file name; give",
+        ),
+        ("video,labels\na.mp4,قط، كلب\n", "row 2: 'قط، كلب' is one class, or the 2 classes 'قط' and 'كلب'"),
     ],
 )
 def test_unusable_csv(tmp_path, text, said):
@@ -71,6 +76,11 @@ def test_unusable_csv(tmp_path, text, said):
     with pytest.raises(AlstmError, match=said) as caught:
         read_annotations(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_url_that_is_signed_anew_means_the_same_video(tmp_path):
+    text = "video,labels\nhttps://a.org/x.mp4?token=1,cat\nhttps://a.org/x.mp4?token=2,dog\n"
+    assert read_annotations(write(tmp_path / "l.csv", text)) == [Annotation("x.mp4", ("cat", "dog"))]
 
 
 def test_another_encoding_is_named(tmp_path):

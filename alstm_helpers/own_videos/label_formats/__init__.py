@@ -14,6 +14,7 @@ from alstm_helpers.files import read_text
 from alstm_helpers.own_videos.label_formats import colabeler, label_studio
 from alstm_helpers.own_videos.label_formats.annotation import (
     ENCODING_REMEDY,
+    TABLE_REMEDY,
     Document,
     Found,
     Place,
@@ -46,6 +47,8 @@ def read_json(path: Path, options: ReadOptions) -> Found:
             yield from colabeler.read_document(place, task)
         elif task.keys() & {"annotations", "completions"} or isinstance(task.get("data"), dict):
             yield from label_studio.read_task(place, task, options)
+        elif document is task:  # JSON-MIN is a list
+            raise AlstmError(path, "it is of another tool, or an answer without labels", TABLE_REMEDY)
         else:
             minimal.append((place, task))
     if minimal:

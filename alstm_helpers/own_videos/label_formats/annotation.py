@@ -12,6 +12,7 @@ from alstm_helpers.errors import AlstmError
 SEPARATOR = ";"  # between the labels in a cell
 LABELS = ("labels", "label", "class", "classes", "choice", "choices", "标签", "类别")  # columns of class names
 ENCODING_REMEDY = "save it as UTF-8 (in Excel: CSV UTF-8), or say what it is in, such as --encoding gbk"
+TABLE_REMEDY = "write its labels to a table, with the columns video,start,end,labels or video,labels"
 Document: TypeAlias = dict[str, Any]  # a JSON object, as json.loads gives it
 
 

@@ -9,6 +9,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_text
 from alstm_helpers.own_videos.label_formats.annotation import (
     ENCODING_REMEDY,
+    TABLE_REMEDY,
     Annotation,
     Document,
     Found,
@@ -63,7 +64,7 @@ def read_xml(path: Path, options: ReadOptions) -> Found:
     except (ParseError, DefusedXmlException, ValueError) as error:
         raise AlstmError(path, f"not readable as XML ({error})", "export it again") from None
     if root.find("path") is None:
-        raise AlstmError(path, "it has no path, as Colabeler's XML has", "export Colabeler's XML or JSON")
+        raise AlstmError(path, "it has no path, as Colabeler's XML has", TABLE_REMEDY)
     # Colabeler's own form; the same without items; and its export as Pascal VOC.
     found = (item for place in ("outputs/object/item", "outputs/object", "object") for item in root.findall(place))
     items = [{"name": item.findtext("name")} for item in found]

@@ -40,6 +40,14 @@ def video_path(text: str) -> str:
     return composed(posixpath.normpath(path.replace("\\", "/"))) if path else ""
 
 
+def video_source(text: str) -> str:
+    """Return what tells a video from others of the same name: its path, or the whole URL if that names no video file.
+
+    The query of a URL that does is often a signature, which changes from export to export.
+    """
+    return text.strip() if is_url(text) and not is_video(text) else video_path(text)
+
+
 def video_name(text: str) -> str:
     """Return the name of a file, without the eight digits that Label Studio puts before the names of uploads."""
     name = video_path(text).rpartition("/")[2]

@@ -31,7 +31,7 @@ _COLUMNS = {
     "end": ("end", "stop", "to", "结束"),
 }
 _DELIMITERS = (",", ";", "\t")
-_OTHER_SEPARATORS = re.compile("[;,|；，、]")  # what people write between labels
+_OTHER_SEPARATORS = re.compile("[;,|；，、؛،]")  # what people write between labels
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", re.ASCII)  # hours, minutes, seconds
 _TIMECODE = re.compile(r"(\d+):(\d+):(\d+):(\d+)", re.ASCII)  # hours, minutes, seconds, frames
 
