@@ -313,7 +313,7 @@ def _construct(document: str) -> tuple[yaml.Node | None, Any]:
 def _parse(document: str) -> tuple[_Values, dict[str, int]]:
     """Return the values, and the line of each dotted key."""
     root, loaded = _construct(document)
-    loaded = loaded or {}
+    loaded = {} if loaded is None else loaded
     if not isinstance(loaded, dict):
         raise yaml.YAMLError("the file is not a mapping of sections")
     values = {
@@ -329,7 +329,7 @@ def _parse(document: str) -> tuple[_Values, dict[str, int]]:
             raise yaml.YAMLError(f"{dotted} is in line {lines[dotted]} and again in line {line}")
         lines[dotted] = line
 
-    for section, content in getattr(root, "value", []):
+    for section, content in root.value if isinstance(root, yaml.MappingNode) else []:
         note(section.value, section)
         for key, _ in content.value if isinstance(content, yaml.MappingNode) else []:
             note(f"{section.value}.{key.value}", key)

@@ -72,8 +72,8 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = os.fspath(path)  # "No space left on device" does not say where
+        if isinstance(error, OSError) and error.filename in (None, name):
+            error.filename = os.fspath(path)  # "No space left on device" does not say where; others name what is gone
         raise
 
 

@@ -439,6 +439,7 @@ def test_an_override_can_mend_the_file(load):
         ("TRAIN: " + "[" * 3000, "recursion depth"),
         ("- 1\n", "not a mapping of sections"),
         ("just text", "not a mapping of sections"),
+        ("[]", "not a mapping of sections"),
     ],
 )
 def test_what_is_no_yaml_of_sections(refusal, text, reason):

@@ -115,6 +115,13 @@ def test_a_full_disk_leaves_the_old_file_and_is_named(old, monkeypatch, place):
     assert unchanged(old)
 
 
+def test_a_folder_in_the_place_of_the_file_is_named(tmp_path):
+    """Not the temporary file, which is gone."""
+    with pytest.raises(OSError) as caught, atomic_write(tmp_path):
+        pass
+    assert caught.value.filename == str(tmp_path)
+
+
 def test_an_error_that_names_another_file_keeps_its_name(old, tmp_path):
     with pytest.raises(FileNotFoundError) as caught, atomic_write(old):
         (tmp_path / "none").read_bytes()
