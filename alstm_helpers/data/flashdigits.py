@@ -36,10 +36,8 @@ CLASS_NAMES = tuple(f"{verb} {digit}" for verb in ("see", "hear") for digit in r
 MIN_SECONDS, MAX_SECONDS = 20, 60
 SAMPLE_RATE = 4000  # Hz; the highest keypad tone is 1477 Hz
 LOW_TONES, HIGH_TONES = (697, 770, 852, 941), (1209, 1336, 1477)  # Hz, rows and columns of the keypad (Q.23)
-KEYPAD = ("123", "456", "789", "*0#")
-_ROWS = {key: low for keys, low in zip(KEYPAD, LOW_TONES, strict=True) for key in keys}
-_COLUMNS = {key: high for keys in KEYPAD for key, high in zip(keys, HIGH_TONES, strict=True)}
-TONES = tuple((_ROWS[str(digit)], _COLUMNS[str(digit)]) for digit in range(10))
+# By digit: 0 is in the middle of the last row, and 1 to 9 fill the three rows above it.
+TONES = ((LOW_TONES[3], HIGH_TONES[1]), *((low, high) for low in LOW_TONES[:3] for high in HIGH_TONES))
 SPLITS = {"train": ("train%04d.tfrecord", "t"), "val": ("validate%04d.tfrecord", "v")}
 # The images are in the order in which 13 people wrote them, so a cut keeps whole writers out of training.
 TRAIN_IMAGES = 1400
@@ -160,7 +158,8 @@ def render(seed: int, split: str, index: int) -> Scene:
             lone[start : event.stop] = False
             low, high = TONES[label - 10]
             sound[start : event.stop] += _sine(low) + _sine(high)
-    sound[lone] += np.stack([_sine(int(tone)) for tone in tones[lone]]) if lone.any() else 0
+    for second in np.flatnonzero(lone):
+        sound[second] += _sine(int(tones[second]))
     noisy = frames + rng.integers(-PIXEL_NOISE, PIXEL_NOISE + 1, frames.shape)
     return Scene(np.clip(noisy, 0, 16).astype(np.uint8).reshape(seconds, 8, 8), sound, tuple(sorted(events)))
 
