@@ -24,6 +24,7 @@ from support import changed
 
 from alstm_helpers.config import save_config
 from alstm_helpers.data.flashdigits import CLASS_NAMES, render
+from alstm_helpers.digests import crc32c
 from alstm_helpers.files import claimed
 from alstm_helpers.model.build import build_model
 from alstm_helpers.model.weights import save_weights
@@ -57,6 +58,9 @@ def content(path: Path) -> object:
         lines = path.read_text(encoding="utf-8").splitlines() if path.suffix == ".jsonl" else [path.read_text("utf-8")]
         values = [json.loads(line) for line in lines]
         return [{key: each[key] for key in each.keys() - OTHER} if isinstance(each, dict) else each for each in values]
+    if path.suffix == ".crc32c":
+        lines = path.with_suffix("").read_bytes().splitlines()
+        return path.read_text("utf-8").split() == [f"{crc32c(line):08x}" for line in lines]
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
