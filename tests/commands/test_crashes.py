@@ -59,8 +59,8 @@ def content(path: Path) -> object:
         values = [json.loads(line) for line in lines]
         return [{key: each[key] for key in each.keys() - OTHER} if isinstance(each, dict) else each for each in values]
     if path.suffix == ".crc32c":
-        lines = path.with_suffix("").read_bytes().splitlines()
-        return path.read_text("utf-8").split() == [f"{crc32c(line):08x}" for line in lines]
+        sums = [f"{crc32c(line):08x}" for line in path.with_suffix("").read_bytes().splitlines()]
+        return path.read_text("utf-8").split() == sums
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
