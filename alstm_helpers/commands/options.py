@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # click calls a command with the flags it declares
 Item = TypeVar("Item")
+_MOST_WORKERS = 1024
 
 # Flags are spelt with underscores, as in the source document; dashes are accepted too.
 CONTEXT = {
@@ -35,6 +37,19 @@ class DashedGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name.replace("_", "-"))
+
+
+class AboveZero(click.FloatRange):
+    """A number above 0, at most ``most``; NaN, which is not below any limit, is refused, too."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__(min=0, min_open=True, max=most)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 @dataclass(frozen=True)
@@ -103,13 +118,13 @@ def configure(given: Given, flags: Mapping[str, object] | None = None) -> Config
 
 
 def _require_workers(context: click.Context, parameter: click.Parameter, count: int) -> int:
-    if count < 1 and count != -1:
-        raise AlstmError("--workers", f"{count} processes cannot work", "pass 1 or more")
+    if count != -1 and not 1 <= count <= _MOST_WORKERS:
+        raise AlstmError("--workers", f"{count} processes cannot work", f"pass 1 to {_MOST_WORKERS}")
     return count
 
 
 def workers_flag(default: int, help_text: str) -> Callable[[Command], Command]:
-    """Return ``--workers``: at least 1, or -1."""
+    """Return ``--workers``: from 1, or -1."""
     return click.option("--workers", default=default, show_default=True, callback=_require_workers, help=help_text)
 
 
@@ -117,7 +132,7 @@ def clip_seconds_flag(function: Command) -> Command:
     """Add ``--clip_seconds``."""
     return click.option(
         "--clip_seconds",
-        type=click.FloatRange(min=0, min_open=True),
+        type=AboveZero(1e7),  # four months; locks cannot wait for 300 years
         help="Time for one clip; it fails after that. [default: 1800, and one more per megabyte of its file]",
     )(function)
 

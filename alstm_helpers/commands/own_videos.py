@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from alstm_helpers.commands.options import (
+    AboveZero,
     DashedGroup,
     clip_seconds_flag,
     fail_after,
@@ -26,9 +27,7 @@ def labels() -> None:
 @labels.command("import")
 @click.argument("sources", nargs=-1, required=True, metavar="EXPORT...")
 @click.option("--out", required=True, metavar="DIR", help="Gets annotations.csv and labels.csv.")
-@click.option(
-    "--fps", type=click.FloatRange(min=0, min_open=True, max=1000), help="Frames per second of labels on a timeline."
-)
+@click.option("--fps", type=AboveZero(1000), help="Frames per second of labels on a timeline.")
 @click.option("--separator", help="Between the classes in a cell. [default: ;]")
 @click.option(
     "--label_columns",

@@ -546,8 +546,16 @@ def test_keep_going(alstm, tiny_data, elsewhere, flag):
     assert Path("pkl/good.pkl").exists() and not Path("pkl/bad.pkl").exists()
 
 
-def test_workers_below_one(alstm, tiny_data, elsewhere):
-    assert_one_line_error(alstm("convert", tiny_data / "tf", "pkl", "--workers=0"), "--workers: ")
+@pytest.mark.parametrize("count", ["0", "1000000"])
+def test_workers_that_cannot_be(alstm, tiny_data, elsewhere, count):
+    result = alstm("convert", tiny_data / "tf", "pkl", "--workers", count)
+    assert result.code == 1 and result.err == f"error: --workers: {count} processes cannot work; pass 1 to 1024\n"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0"])
+def test_seconds_that_cannot_be_waited(alstm, elsewhere, seconds):
+    result = alstm("features", "clips", "--backbone", "flashdigits", "--out", "f", "--clip_seconds", seconds)
+    assert result.code == 2 and "Invalid value for '--clip_seconds'" in result.err
 
 
 def test_flag_beats_override_beats_file(alstm, flags, elsewhere, monkeypatch):
