@@ -73,6 +73,6 @@ def _directions(raw: np.ndarray, dim: int) -> tuple[np.ndarray | None, np.ndarra
     if size == dim:
         return None, raw.std(axis=0)
     if seconds == 1:  # nothing varies
-        return np.eye(size, min(dim, size), dtype=np.float32), np.ones(1)
+        return np.eye(size, min(dim, size), dtype=np.float32), np.ones(min(dim, size))
     pca = PCA(min(dim, size, max(1, seconds - 1)), svd_solver="covariance_eigh").fit(raw)
     return pca.components_.T.astype(np.float32), np.sqrt(pca.explained_variance_)

@@ -21,8 +21,9 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.backbones import Backbone, picture_backbone
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import RawFolder
-from alstm_helpers.own_videos.features import FeatureOptions, extract_features
+from alstm_helpers.own_videos.features import FeatureOptions, _sample, extract_features
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
+from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.projection import Projection, fit_projection
@@ -213,6 +214,28 @@ def test_labels_of_other_videos(clips, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_configuration_to_begin_with(clips, tmp_path):
+    extract(clips, tmp_path / "out")
+    config = load_config(tmp_path / "out" / "own.yaml")
+    assert (config.MODEL.dataset, config.MODEL.drop_rate) == ("own videos", 0.5)
+    found = config.TRAIN
+    assert (found.weight_decay, found.warmup_iters, found.schedule, found.decay_epochs) == (0.0008, 10, "step", ())
+    assert (found.epoch, found.patience) == (40, 8)
+
+
+def test_many_clips_are_several_shards(clips, tmp_path, monkeypatch):
+    """None of an earlier run is left."""
+    out = tmp_path / "out"
+    monkeypatch.setattr("alstm_helpers.own_videos.feature_folder.CLIPS_PER_SHARD", 3)
+    extract(clips, out, labels=None)
+    shards = sorted((out / "tf" / "infer").iterdir())
+    assert [path.name for path in shards] == [f"infer{number:04d}.tfrecord" for number in range(3)]
+    assert [len(list(read_videos(path))) for path in shards] == [3, 3, 2]
+    monkeypatch.setattr("alstm_helpers.own_videos.feature_folder.CLIPS_PER_SHARD", 8)
+    extract(clips, out, labels=None)
+    assert sorted((out / "tf" / "infer").iterdir()) == read_filelist(out / "infer.list") == shards[:1]
+
+
 def test_own_settings_are_not_overwritten(clips, tmp_path):
     extract(clips, tmp_path / "out")
     (tmp_path / "out" / "own.yaml").write_text("MODEL: {num_classes: 7}\n", encoding="utf-8")
@@ -248,7 +271,9 @@ def test_a_larger_size_is_whitened_by_pca():
 @pytest.mark.parametrize("count, size", [(5, 20), (300, 6), (1, 6)])
 def test_too_little_for_the_size_is_filled_with_zeros(count, size):
     raw = np.random.default_rng(0).normal(size=(count, size)).astype(np.float32)
-    values = dequantize(fit_projection(raw, 10)(raw, 10))
+    projection = fit_projection(raw, 10)
+    projection.check(10)
+    values = dequantize(projection(raw, 10))
     assert values.shape == (count, 10) and np.isfinite(values).all()
     assert np.abs(values[:, min(count - 1, size) or 1 :]).max() < 0.01  # a zero is half a level off
 
@@ -257,12 +282,15 @@ def test_directions_that_hardly_vary_are_not_blown_up():
     """Fully whitened, they would be noise as loud as everything else."""
     raw = np.random.default_rng(0).normal(0, [10, 1e-3], (500, 2)).astype(np.float32)
     for dim in (2, 5):
+        scale = fit_projection(raw, dim).scale
+        assert scale.min() / scale.max() == pytest.approx(0.01)
         deviation = dequantize(fit_projection(raw, dim)(raw, dim)).std(0)
         assert sorted(deviation)[-1] == pytest.approx(0.5, abs=0.01) and sorted(deviation)[-2] < 0.02
 
 
 def test_a_constant_number_does_no_harm():
     raw = np.ones((50, 3), np.float32)
+    assert fit_projection(raw, 3).scale == pytest.approx([1e-6] * 3)
     assert np.abs(dequantize(fit_projection(raw, 3)(raw, 3))).max() < 0.01
     raw[:, 1] = np.linspace(-1, 1, 50)
     assert np.isfinite(dequantize(fit_projection(raw, 3)(raw * 1000, 3))).all()
@@ -372,6 +400,18 @@ def test_logmel_is_fitted_on_the_training_clips_alone(clips, tmp_path):
     assert values.std() == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize("at_most, seconds", [(1, [0]), (5, [0, 4]), (8, [0, 1, 2, 4]), (99, [0, 1, 2, 3, 4])])
+def test_a_sample_is_spread_over_each_training_clip(tmp_path, monkeypatch, at_most, seconds):
+    monkeypatch.setattr("alstm_helpers.own_videos.features.SAMPLE_SECONDS", at_most)
+    raw, jobs = RawFolder(tmp_path), []
+    for number, split in enumerate(("train", "val", "infer")):
+        jobs.append(Job(f"v{number}", Path("v.mp4"), 0.0, None, (), split))
+        numbers = np.arange(5, dtype=np.float32)[:, None] + 10 * number
+        raw.save(f"v{number}", {"rgb": numbers, "audio": -numbers})
+    found = _sample("rgb", jobs, raw)
+    assert found.ravel().tolist() == [*seconds, *(20 + second for second in seconds)]
+
+
 def test_the_projection_stays_when_clips_are_added(own, tmp_path):
     """A model may have been trained on it."""
     extract(own, tmp_path / "out", audio="logmel")
@@ -425,7 +465,7 @@ def test_numbers_that_are_none_are_the_error_of_their_clip(three, onnx_file, tmp
     assert re.search(r"v1\.mp4: for second 0 onnx:.* gives NaN, infinity or .*; leave the clip out", str(error))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e15])
 def test_one_number_that_is_none(three, monkeypatch, value):
     """Cast to a byte, NaN would be 0 without a word."""
 
