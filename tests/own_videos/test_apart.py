@@ -89,6 +89,14 @@ def test_a_clip_does_not_pay_for_an_earlier_one(tmp_path, pause):
     assert not any(isinstance(outcome, AlstmError) for outcome in found.values()) and len(found) == 3
 
 
+@pytest.mark.parametrize("cores, workers, clips, threads", [(3, -1, 1, 3), (1, 2, 2, 1)])
+def test_the_processes_share_the_cores(tmp_path, monkeypatch, cores, workers, clips, threads):
+    """None is without a thread."""
+    monkeypatch.setattr("alstm_helpers.own_videos.apart.usable_cores", lambda: cores)
+    names = ["a", "b"][:clips]
+    assert run(tmp_path, names, workers=workers) == {name: (name, threads) for name in names}
+
+
 def test_a_process_lives_on_from_clip_to_clip(tmp_path):
     """A network is loaded once per process."""
     run(tmp_path, ["a", "refuse", "b", "value", "c"])

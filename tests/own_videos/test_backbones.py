@@ -199,6 +199,22 @@ def test_weights_in_other_files_are_refused(onnx_file, tmp_path):
         picture_backbone(name)
 
 
+@pytest.mark.parametrize("side", [3, 4, 48, 49])
+def test_the_sides_that_are_taken(onnx_file, tmp_path, monkeypatch, side):
+    monkeypatch.setattr(backbones, "LARGEST_SIDE", 48)
+    name = onnx_file(tmp_path / "a.onnx", ["N", 3, side, side], [2, 3])
+    if 4 <= side <= 48:
+        assert picture_backbone(name).unit == side
+    else:
+        with pytest.raises(AlstmError, match=r"square pictures .*, S at most 48"):
+            picture_backbone(name)
+
+
+def test_as_many_numbers_as_are_allowed(onnx_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(backbones, "MOST_NUMBERS", 3)
+    assert picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3])).call(PICTURES).shape == (3, 3)
+
+
 def test_unknown_names():
     with pytest.raises(AlstmError, match="--backbone vgg: unknown backbone; choose flashdigits, inception_v3"):
         picture_backbone("vgg")
@@ -247,6 +263,17 @@ def test_weights_that_are_not_the_published_ones_are_refused(published, monkeypa
     with pytest.raises(AlstmError, match="its md5 differs"):
         picture_backbone("mobilenet_v2")
     assert not list((tmp_path / "cache").rglob("*.pdparams"))
+
+
+@pytest.mark.parametrize("shorter", [False, True])
+def test_weights_of_another_version_are_refused(monkeypatch, shorter):
+    net = paddle.vision.models.mobilenet_v2(num_classes=0)
+    arrays = {name: value.numpy() for name, value in net.state_dict().items()}
+    name, last = arrays.popitem()
+    arrays |= {name: last[:-1]} if shorter else {}
+    monkeypatch.setattr(backbones, "_published_arrays", lambda name: arrays)
+    with pytest.raises(AlstmError, match=r"mobilenet_v2: its weights lack .*; install the version of Paddle"):
+        picture_backbone("mobilenet_v2")
 
 
 def test_without_a_network_the_error_names_the_way_out(monkeypatch, tmp_path):

@@ -128,6 +128,17 @@ def test_a_variable_frame_rate(tmp_path):
     assert np.abs(np.array(found) - [30, 30, 150, 150, 210, 210]).max() <= 3
 
 
+def test_a_picture_that_begins_in_the_middle_of_a_second_is_that_of_the_second(tmp_path):
+    encode(tmp_path / "a.mp4", [(0.0, 30), (0.5, 90), (1.5, 150)], step=0.5)
+    assert levels(Clip(tmp_path / "a.mp4")) == pytest.approx([90, 150], abs=3)
+
+
+@pytest.mark.parametrize("seconds, notes", [(10.0, []), (10.2, ["one picture is shown from 0 to 10 s"])])
+def test_a_picture_may_stay_for_ten_seconds_without_a_note(tmp_path, seconds, notes):
+    encode(tmp_path / "still.mp4", [(0.0, 30), (seconds, 90)], step=0.5)
+    assert levels_and_notes(Clip(tmp_path / "still.mp4"))[1] == notes
+
+
 def test_sound_that_begins_later_is_in_its_own_second(tmp_path):
     encode(tmp_path / "late.mp4", [(i / 5, 99) for i in range(25)], step=0.2, start_sound=2.0, sound=tones([700, 900]))
     sound = read_sound(Clip(tmp_path / "late.mp4"), 5, RATE).samples
@@ -304,18 +315,23 @@ def test_an_index_that_leads_too_far(tmp_path, monkeypatch):
     assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
 
 
-@pytest.mark.parametrize("start, stop, expected", [(0.5, 1.0, 1), (4.0, 60.0, 2), (5.8, 6.0, 1), (1.5, 3.5, 2)])
+@pytest.mark.parametrize(
+    "start, stop, expected",
+    [(0.5, 1.0, 1), (1.5, 3.0, 1), (1.5, 3.5, 2), (4.0, 7.0, 2), (4.0, 7.1, 2), (4.0, 60.0, 2), (5.8, 6.0, 1)],
+)
 def test_parts_at_the_edges(tmp_path, start, stop, expected):
     write_video(tmp_path / "a.mp4", grey(LEVELS), None)
     found, notes = levels_and_notes(Clip(tmp_path / "a.mp4", start, stop))
     assert len(found) == expected
-    assert notes == (["the label ends at 60 s, the file at 6"] if stop == 60 else [])
+    assert notes == ([f"the label ends at {stop:g} s, the file at 6"] if stop > 7 else [])
 
 
-def test_a_part_beyond_the_end(tmp_path):
+@pytest.mark.parametrize("start", [6, 8])
+def test_a_part_beyond_the_end(tmp_path, start):
     write_video(tmp_path / "a.mp4", grey(LEVELS), None)
-    with pytest.raises(AlstmError, match=r"a\.mp4 \(8–9 s\): its pictures end after 6\.0 s; correct the times"):
-        levels(Clip(tmp_path / "a.mp4", 8, 9))
+    said = rf"a\.mp4 \({start}–9 s\): its pictures end after 6\.0 s; correct the times"
+    with pytest.raises(AlstmError, match=said):
+        levels(Clip(tmp_path / "a.mp4", start, 9))
 
 
 @pytest.mark.parametrize(

@@ -42,9 +42,8 @@ def test_high_dynamic_range(tmp_path, transfer, share, expected):
     assert next(iter(frames)).astype(int) == pytest.approx(np.full((16, 16, 3), expected), abs=3)
 
 
-@pytest.mark.parametrize("width, height", [(16384, 2), (2, 16384)])
-def test_a_picture_too_long_and_narrow(tmp_path, width, height):
-    path = tmp_path / "wide.nut"
+def one_picture(path, width, height):
+    """Write a video of one picture; return the clip."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("rawvideo", rate=1)
         assert isinstance(stream, av.VideoStream)
@@ -53,6 +52,17 @@ def test_a_picture_too_long_and_narrow(tmp_path, width, height):
         frame.pts, frame.time_base = 0, Fraction(1, 1)
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return Clip(path)
+
+
+@pytest.mark.parametrize("width, height", [(64, 2), (2, 64)])
+def test_a_picture_as_long_and_narrow_as_is_allowed(tmp_path, width, height):
+    assert len(list(read_frames(one_picture(tmp_path / "wide.nut", width, height), 16))) == 1
+
+
+@pytest.mark.parametrize("width, height", [(66, 2), (2, 66), (16384, 2), (2, 16384)])
+def test_a_picture_too_long_and_narrow(tmp_path, width, height):
+    clip = one_picture(tmp_path / "wide.nut", width, height)
     problem = f"a picture of {width} × {height} pixels is too long and narrow; pass a clip of an ordinary shape"
     with pytest.raises(AlstmError, match=problem):
-        list(read_frames(Clip(path), 299))
+        list(read_frames(clip, 299))

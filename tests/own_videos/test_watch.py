@@ -221,6 +221,15 @@ def test_what_the_network_cannot_label_keeps_no_other(trained, clips, tmp_path, 
     assert "c1.mp4: it cannot be used (RuntimeError: no)" in str(done.failed[0])
 
 
+def test_the_best_five_are_drawn_and_all_are_predicted(trained, clips, tmp_path):
+    [watched] = watch_files(trained[1], FLASH, [clips / "clips" / "c0.mp4"], tmp_path, WatchOptions(7)).watched
+    drawn = json.loads((tmp_path / "c0.json").read_text("utf-8"))
+    predicted = json.loads((tmp_path / "predictions.jsonl").read_text("utf-8"))
+    assert drawn["labels"] == watched.report["labels"][:5] and drawn["window"] == 9
+    assert [label["index"] for label in predicted["labels"]] == [each["index"] for each in watched.report["labels"]]
+    assert len(predicted["labels"]) == 7
+
+
 def test_a_network_that_is_missing_is_said_once(trained, clips, tmp_path):
     with pytest.raises(AlstmError, match=r"none\.onnx: no such file"):
         watch_files(trained[1], Extractor(f"onnx:{tmp_path}/none.onnx", "logmel"), [clips / "clips"], tmp_path)
