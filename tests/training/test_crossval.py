@@ -11,7 +11,9 @@ from support import changed
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.files import claimed
 from alstm_helpers.pickles import load_videos
+from alstm_helpers.training import crossval
 from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of
+from alstm_helpers.training.train import TrainOptions, train
 
 IDS = [f"{name}@{part}".encode() for name in "abcdefg" for part in range(3)]
 
@@ -60,6 +62,20 @@ def test_cross_validate(tiny_config, tmp_path):
     assert len(judged) == len(set(judged)) == 80
     assert cross_validate(config, tmp_path / "again", CrossValidation(folds=3)) == found
     assert [list(row) for row in found["folds"]] == [["gap", "hit_at_1", "num_videos"]] * 3
+
+
+def test_each_training_has_all_its_epochs_and_writes_no_more_than_is_judged(tiny_config, tmp_path, monkeypatch):
+    seen = []
+
+    def record(config, save_dir, options):
+        seen.append((config.TRAIN.patience, config.TRAIN.num_samples, options))
+        return train(config, save_dir, options)
+
+    monkeypatch.setattr(crossval, "train", record)
+    own = changed(tiny_config, TRAIN__epoch=1, TRAIN__patience=1, TRAIN__num_samples=7)
+    cross_validate(own, tmp_path, CrossValidation(folds=2, seed=3))
+    quiet = TrainOptions(log_interval=0, valid_interval=0, seed=3, visualdl=False)
+    assert seen == [(None, None, quiet)] * 2 and (own.TRAIN.patience, own.TRAIN.num_samples) == (1, 7)
 
 
 def test_two_at_once_are_refused_and_what_a_killed_one_left_goes(tiny_config, tmp_path):

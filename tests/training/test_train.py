@@ -103,6 +103,13 @@ def test_cosine_after_the_warm_up_covers_what_is_left():
     assert learning_rate_at(200, 100, settings) == pytest.approx(1e-3 * 0.02, rel=1e-9)
 
 
+@pytest.mark.parametrize("step, share", [(99, 1.0), (100, 1.0), (101, 0.02)])
+def test_cosine_where_the_warm_up_is_the_whole_training(step, share):
+    """There may be a step after those that TRAIN.num_samples lets expect."""
+    settings = section(epoch=1, schedule="cosine", warmup_iters=100)
+    assert learning_rate_at(step, 100, settings) == pytest.approx(1e-3 * share, rel=1e-9)
+
+
 # --- optimiser (by hand) ----------------------------------------------------------------------------------------
 
 NO_DECAY = ("fc_out1.bias", "fc_out2.bias", "fc_logit.bias")
@@ -467,6 +474,9 @@ def without_a_position(checkpoint):
         (without_means, r"fc_out1\.bias: the state of its optimiser is missing"),
         (with_another_shape, "this model has no such parameter"),
         (with_nan, r"fc_out1\.bias: it is not an array of finite numbers"),
+        (lambda found: found["weights"].update(x=np.ones(3, np.int64)), "x: it is not an array of finite numbers"),
+        (lambda found: found["optimizer"].update(x=3.0), "x: it is not an array of finite numbers"),
+        (lambda found: found["progress"].update(rows=[{"gap": []}]), r"rows\.0: not as this version"),
         (with_an_odd_position, r"epoch: not as this version of the package writes it \(Input should be a valid int"),
         (without_a_position, "seed: not as this version"),
         (lambda found: found.update(more={}), "not a checkpoint of this version"),
@@ -599,8 +609,8 @@ def test_a_resume_remembers_the_best(config, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [None, b"", b"damaged"])
 def test_a_resume_without_the_best_weights_is_refused(config, tmp_path, monkeypatch, content):
-    """They may remain the best: the training would end by naming a file that is not there."""
-    pretend_gaps(monkeypatch, [0.5, 0.4, 0.3])
+    """They may remain the best, even with a GAP of 0: the training would end by naming a file that is not there."""
+    pretend_gaps(monkeypatch, [0.0, 0.0, 0.0])
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path, TrainOptions(seed=5, visualdl=False), progress=Interrupt(2))
     weights = tmp_path / "AttentionLSTM_best.pdparams"
@@ -902,17 +912,20 @@ def test_topk_counts_in_both_kinds_of_rows(config, tmp_path, monkeypatch, topk):
     assert set(seen) == {topk}
 
 
-def test_the_attention_is_drawn_without_dropout(config, tmp_path, monkeypatch):
-    modes = []
+@pytest.mark.parametrize("batch_size, shown", [(8, 8), (9, 5)])
+def test_the_attention_of_eight_videos_at_most_is_drawn_without_dropout(
+    config, tmp_path, monkeypatch, batch_size, shown
+):
+    drawn = []
     original = AttentionLSTM.forward
 
     def forward(self, rgb, audio, lengths, return_attention=False):
-        modes.extend([self.training] if return_attention else [])
+        drawn.extend([(len(rgb), self.training)] if return_attention else [])
         return original(self, rgb, audio, lengths, return_attention)
 
     monkeypatch.setattr(AttentionLSTM, "forward", forward)
-    train(changed(config, TRAIN__epoch=1), tmp_path, TrainOptions(seed=5))
-    assert modes == [False]
+    train(changed(config, TRAIN__epoch=1, VALID__batch_size=batch_size), tmp_path, TrainOptions(seed=5))
+    assert drawn == [(shown, False)]
 
 
 @pytest.fixture
