@@ -158,13 +158,13 @@ def test_a_network_that_takes_a_fixed_number_at_once(onnx_file, tmp_path, size):
     assert np.array_equal(backbone.call(PICTURES), right)
 
 
-def test_a_network_that_only_says_that_it_takes_any_number(onnx_file, tmp_path):
+def test_a_network_that_only_says_that_it_takes_any_number(onnx_file, tmp_path, capfd):
     """Exporters write N and keep the 1 of their example in a reshape."""
     shape = numpy_helper.from_array(np.array([1, 3, 1024]), "shape")
     nodes = [node("Reshape", ["x", "shape"], ["flat"]), node("ReduceMean", ["flat"], ["y"], axes=[2], keepdims=0)]
     backbone = picture_backbone(onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], nodes=nodes, initializer=[shape]))
     right = picture_backbone(onnx_file(tmp_path / "b.onnx", ["N", 3, 32, 32], [2, 3])).call(PICTURES)
-    assert backbone.call(PICTURES) == pytest.approx(right, abs=1e-5)
+    assert backbone.call(PICTURES) == pytest.approx(right, abs=1e-5) and capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("dtype, digits", [(TensorProto.FLOAT16, 2e-3), (TensorProto.DOUBLE, 1e-5)])

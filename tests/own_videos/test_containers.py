@@ -109,6 +109,22 @@ def test_sound_of_an_unknown_codec(tmp_path):
         assert video.sound is None
 
 
+@pytest.mark.parametrize("sizes", [((64, 64), (48, 128)), ((48, 128), (64, 64))])
+def test_of_several_pictures_those_with_most_pixels_are_taken(tmp_path, sizes):
+    with av.open(str(tmp_path / "a.nut"), "w") as container:
+        streams = []
+        for width, height in sizes:
+            stream = container.add_stream("mpeg4", rate=1)
+            assert isinstance(stream, av.VideoStream)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            streams.append(stream)
+        for stream in streams:
+            frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    with open_video(tmp_path / "a.nut") as video:
+        assert (video.pictures.width, video.pictures.height) == (48, 128)
+
+
 def test_every_format_is_known_to_ffmpeg():
     known = {part for name in av.formats_available for part in name.split(",")}
     assert set(containers.FORMATS) - known == set()

@@ -22,7 +22,7 @@ from alstm_helpers.own_videos.backbones import Backbone, picture_backbone
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import RawFolder
 from alstm_helpers.own_videos.features import FeatureOptions, _sample, extract_features
-from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
+from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_mp4, write_video
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.own_videos.media import Clip
@@ -479,6 +479,20 @@ def test_one_number_that_is_none(three, monkeypatch, value):
         Extractor("flashdigits", "logmel").raw(Clip(three / "v0.mp4"))
 
 
+def test_thirty_two_pictures_go_through_the_network_at_once(tmp_path, monkeypatch):
+    """So memory does not grow with the length of a clip."""
+    sizes = []
+
+    def call(frames):
+        sizes.append(len(frames))
+        return np.zeros((len(frames), 1024), np.float32)
+
+    monkeypatch.setattr("alstm_helpers.own_videos.extractor.picture_backbone", lambda name: Backbone(16, call))
+    write_video(tmp_path / "a.mp4", np.full((70, 64, 64, 3), 90, np.uint8), None, Encoding(fps=1))
+    raw = Extractor("resnet50", "flashdigits").raw(Clip(tmp_path / "a.mp4"))
+    assert sizes == [32, 32, 6] and len(raw.streams["rgb"]) == 70
+
+
 def test_a_network_is_known_by_its_content(three, onnx_file, tmp_path, monkeypatch):
     """Neither its path, nor the folder that it is named from, say which network it is."""
     monkeypatch.chdir(tmp_path)
@@ -608,6 +622,15 @@ def test_new_videos_like_those_of_a_trained_model(own, tmp_path):
     assert (tmp_path / "like" / "projection.pkl").read_bytes() == (tmp_path / "old" / "projection.pkl").read_bytes()
     alone = extract_features([tmp_path / "new"], tmp_path / "alone", FeatureOptions(audio="logmel"), workers=0)
     assert alone.notes == ["audio: scaled by these clips; for a trained model pass --like its features"]
+
+
+def test_a_rerun_like_another_folder_has_the_projection_of_that_one(own, tmp_path):
+    extract(own, tmp_path / "old", audio="logmel")
+    extract(own, tmp_path / "out", audio="logmel", val_share=0.7)
+    old, new = ((tmp_path / name / "projection.pkl") for name in ("old", "out"))
+    assert old.read_bytes() != new.read_bytes()
+    extract(own, tmp_path / "out", like=tmp_path / "old", val_share=0.7)
+    assert old.read_bytes() == new.read_bytes()
 
 
 def test_a_projection_of_unlabelled_clips_is_not_kept_for_training(clips, tmp_path):
