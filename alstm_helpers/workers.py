@@ -12,6 +12,8 @@ from typing import Any
 
 from joblib import Parallel, parallel_config
 
+from alstm_helpers.runtime import usable_cores
+
 _INTERVAL = 0.1  # seconds between two looks at the parent
 
 
@@ -33,14 +35,16 @@ def end_with(parent: int) -> None:
     threading.Thread(target=watch, name="end with the parent", daemon=True).start()
 
 
-def processes(count: int) -> AbstractContextManager[object]:
+def processes(count: int, jobs: int) -> AbstractContextManager[object]:
     """Let joblib's Parallel run its jobs in processes that end with this one.
 
     Args:
-        count: of them; -1 for one per core.
+        count: of processes; -1 for one per core. No more are started than there are jobs.
+        jobs: number of jobs.
     """
+    needed = max(1, min(usable_cores() if count < 0 else count, jobs))
     where: AbstractContextManager[object] = parallel_config(
-        backend="loky", n_jobs=count, initializer=end_with, initargs=(os.getpid(),)
+        backend="loky", n_jobs=needed, initializer=end_with, initargs=(os.getpid(),)
     )
     return where
 

@@ -9,6 +9,9 @@ import sys
 import time
 
 import pytest
+from joblib.parallel import get_active_backend
+
+from alstm_helpers.workers import processes
 
 pytestmark = pytest.mark.posix
 WORK = """
@@ -16,7 +19,7 @@ import time
 from contextlib import closing
 from joblib import delayed
 from alstm_helpers.workers import processes, results
-with closing(results([delayed(time.sleep)(seconds) for seconds in (0, 600, 600)], processes(2))) as done:
+with closing(results([delayed(time.sleep)(seconds) for seconds in (0, 600, 600)], processes(2, 3))) as done:
     next(done)
     print("go", flush=True)
     next(done)
@@ -40,3 +43,10 @@ def test_no_process_outlives_the_one_that_started_it(number):
         return
     os.killpg(run.pid, signal.SIGKILL)
     pytest.fail("processes are left")
+
+
+@pytest.mark.parametrize(("count", "jobs", "expected"), [(1000, 2, 2), (2, 1000, 2), (-1, 3, 3), (-1, 9, 4), (5, 0, 1)])
+def test_no_more_processes_than_jobs(monkeypatch, count, jobs, expected):
+    monkeypatch.setattr("alstm_helpers.workers.usable_cores", lambda: 4)
+    with processes(count, jobs):
+        assert get_active_backend()[1] == expected

@@ -23,7 +23,6 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, write_json
 from alstm_helpers.paths import course_files
-from alstm_helpers.runtime import usable_cores
 from alstm_helpers.workers import processes, results
 
 LONGEST_CELL = 60  # seconds that a cell may take, in the profile tiny
@@ -168,9 +167,9 @@ def _run_all(notebooks: Sequence[Path], run: CourseRun) -> Generator[Outcome, No
     """Run the notebooks; yield each outcome as soon as it is there."""
     together = [path for path in notebooks if path.stem in TOGETHER]
     alone = [path for path in notebooks if path.stem not in TOGETHER]
-    for group, workers in ((together, min(usable_cores(), len(together))), (alone, 1)):
+    for group, workers in ((together, -1), (alone, 1)):
         jobs = [delayed(run_notebook)(path, run) for path in group]
-        yield from results(jobs, processes(max(1, workers)))
+        yield from results(jobs, processes(workers, len(jobs)))
 
 
 def _result(outcome: Outcome, report: Callable[[str], None]) -> NotebookResult:

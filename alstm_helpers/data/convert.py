@@ -146,7 +146,7 @@ def _convert_all(todo: Mapping[Path, Path], options: ConvertOptions) -> Generato
     if not jobs:
         return
     scheduler = options.scheduler
-    backend = _dask(scheduler) if scheduler else processes(options.workers)
+    backend = _dask(scheduler) if scheduler else processes(options.workers, len(jobs))
     try:
         yield from results(jobs, backend)
     except AlstmError:

@@ -299,7 +299,8 @@ def make_data(
             todo = _missing(root, settings)
             write_classes(root / "labels.csv", {name: index for index, name in enumerate(CLASS_NAMES)})
             jobs = [delayed(_make_shard)(shard, settings.seed) for shard in todo]
-            with closing(results(jobs, processes(workers))) as made:  # an error here must end the workers at once
+            # Closed, so that an error here ends the workers at once.
+            with closing(results(jobs, processes(workers, len(jobs)))) as made:
                 for _ in progress(made, total=len(jobs), desc="making"):
                     pass
     return MadeData(len(todo), 2 * settings.shards - len(todo), settings.train + settings.val)
