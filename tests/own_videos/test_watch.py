@@ -228,6 +228,7 @@ def test_the_best_five_are_drawn_and_all_are_predicted(trained, clips, tmp_path)
     assert drawn["labels"] == watched.report["labels"][:5] and drawn["window"] == 9
     assert [label["index"] for label in predicted["labels"]] == [each["index"] for each in watched.report["labels"]]
     assert len(predicted["labels"]) == 7
+    assert len(watch(trained[1], FLASH, Clip(watched.path))["labels"]) == WatchOptions().top_k == 5
 
 
 def test_a_network_that_is_missing_is_said_once(trained, clips, tmp_path):

@@ -6,8 +6,9 @@ import json
 
 import numpy as np
 import pytest
-from support import changed
+from support import changed, default_of
 
+from alstm_helpers.commands import training as commands
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.files import claimed
 from alstm_helpers.pickles import load_videos
@@ -41,6 +42,10 @@ def test_impossible_numbers_of_folds(folds):
 def test_a_group_that_finds_nothing():
     with pytest.raises(AlstmError, match=r"video a@0: --group \^x finds nothing in it"):
         folds_of(IDS, 2, seed=0, group="^x")
+
+
+def test_five_folds_unless_told_otherwise():
+    assert CrossValidation().folds == default_of(commands.crossval, "--folds") == 5
 
 
 def test_cross_validate(tiny_config, tmp_path):

@@ -297,6 +297,14 @@ def test_serve_says_what_is_wrong(tmp_path):
             serve(tmp_path, port)
 
 
+def test_the_port_that_is_taken_unless_told_otherwise(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("alstm_helpers.training.curves.start_server", lambda *args, **more: asked.append((args, more)))
+    serve(tmp_path)
+    [((arguments, port), more)] = asked
+    assert port == int(arguments[arguments.index("--port") + 1]) == 8040 and more == {"wait_seconds": 30}
+
+
 def test_a_server_that_is_too_slow_is_stopped(tmp_path, monkeypatch):
     started = []
 

@@ -22,6 +22,7 @@ from support import (
     a_video,
     best,
     changed,
+    default_of,
     ids_of,
     latest,
     pretend_gaps,
@@ -30,6 +31,7 @@ from support import (
     write_shards,
 )
 
+from alstm_helpers.commands import training as commands
 from alstm_helpers.config import TrainSection, load_config
 from alstm_helpers.data.dataset import shuffled_batches
 from alstm_helpers.data.filelists import read_filelist
@@ -172,6 +174,11 @@ def whole(config, tmp_path_factory):
     """Return the folder and the result of a training that was never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
     return folder, train(config, folder, TrainOptions(seed=5, log_interval=2, visualdl=False))
+
+
+@pytest.mark.parametrize("name, value", [("log_interval", 10), ("valid_interval", 1), ("save_interval", 1000)])
+def test_the_command_has_the_defaults_of_the_function(name, value):
+    assert getattr(TrainOptions(), name) == default_of(commands.train, f"--{name}") == value
 
 
 def test_files_of_a_training(whole, config):
