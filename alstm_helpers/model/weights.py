@@ -91,8 +91,8 @@ def apply_weights(
         the parameters that kept their own values.
 
     Raises:
-        AlstmError: an array is missing or does not fit and ``keep_what_fits`` is False; or none fits; or the two
-            names of an LSTM's array hold different values.
+        AlstmError: an array is missing or does not fit and ``keep_what_fits`` is False; or none fits; or one holds NaN
+            or infinity; or the two names of an LSTM's array hold different values.
     """
     parameters: dict[str, Tensor] = dict(net.named_parameters())
     _check_second_names(net, arrays, where)
@@ -106,14 +106,23 @@ def apply_weights(
             chosen[name] = _with_classes(parameters[name].numpy(), arrays.get(name), keep_classes, f"{where}, {name}")
     if not chosen:
         raise AlstmError(where, "no array fits this model", _REMEDY)
-    return _set(parameters, chosen)
+    return _set(parameters, {name: _finite(array, f"{where}, {name}") for name, array in chosen.items()})
 
 
 def _set(parameters: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> list[str]:
     """Set the parameters that have an array; return the names of the others."""
     for name, array in arrays.items():
-        parameters[name].set_value(array.astype(np.float32, copy=False))
+        parameters[name].set_value(array)
     return [name for name in parameters if name not in arrays]
+
+
+def _finite(array: np.ndarray, where: str) -> np.ndarray:
+    """Return an array as float32. A ReLU hides NaN, so the scores would not tell."""
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        raise AlstmError(where, "it holds NaN or infinity", "use other weights than those of a training that diverged")
+    return array
 
 
 def _problems(parameters: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> dict[str, str]:

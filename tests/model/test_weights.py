@@ -153,6 +153,19 @@ def test_a_wrong_type_is_named_or_converted(saved):
         assert same(state_of(net), saved[1])
 
 
+@pytest.mark.parametrize(("dtype", "value"), [("f4", np.nan), ("f2", -np.inf), ("f8", 1e300)])
+def test_an_array_with_nan_or_infinity_is_named(saved, dtype, value):
+    """A ReLU and a maximum hide it: the scores would be finite, and wrong."""
+    _, arrays = saved
+    arrays["fc_feature0.weight"] = arrays["fc_feature0.weight"].astype(dtype)
+    arrays["fc_feature0.weight"][1, 1] = value
+    for keep in (False, True):
+        with pytest.raises(
+            AlstmError, match=r"a file, fc_feature0\.weight: it holds NaN or infinity; use other weights"
+        ):
+            apply_weights(a_net(), arrays, "a file", keep_what_fits=keep)
+
+
 def test_keep_what_fits_for_fine_tuning(saved):
     path, arrays = saved
     net = a_net(seed=2, num_classes=8)
