@@ -169,7 +169,7 @@ def test_rotation_flags_are_followed(tmp_path, quarter):
     found = next(iter(read_frames(Clip(tmp_path / "b.mp4"), 48)))
     edges = {"right": found[:, -6:], "bottom": found[-6:], "left": found[:, :6], "top": found[:6]}
     brightest = max(edges, key=lambda edge: edges[edge].mean())
-    assert brightest == {1: "right", 2: "bottom", 3: "left"}[quarter]
+    assert brightest == {1: "right", 2: "bottom", 3: "left"}[quarter] and found.shape == (48, 48, 3)
 
 
 def test_no_sound_is_silence_with_a_note(tmp_path):

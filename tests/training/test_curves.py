@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,12 @@ def test_numbers(tmp_path):
     curves.add("train", 13, {"learning_rate": 0.5})
     curves.close()
     assert read(tmp_path) == {"valid/gap": {12: 0.25}, "valid/loss": {12: 3}, "train/learning_rate": {13: 0.5}}
+
+
+def test_warnings_are_shown_as_before(tmp_path):
+    before = list(warnings.filters)
+    Curves(tmp_path).close()
+    assert warnings.filters == before
 
 
 def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
