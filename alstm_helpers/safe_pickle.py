@@ -52,7 +52,10 @@ def load_plain_unchecked(path: str | os.PathLike[str], remedy: str) -> tuple[Any
     """
     path = require_file(path, remedy)
     try:
-        pieces = Pieces(content := _content(path), path, remedy)
+        content = _content(path)
+        if not content:
+            raise AlstmError(path, "it is empty", remedy)
+        pieces = Pieces(content, path, remedy)
         source = _Source(content, pieces)
         value = _finished(_Interpreter(source).load(), {})
         pieces.check_end(source.position)

@@ -175,7 +175,7 @@ def test_truncation_is_found_everywhere(tmp_path, videos):
     whole = path.read_bytes()
     for size in [*range(200), *range(200, len(whole), 97), len(whole) - 1]:
         path.write_bytes(whole[:size])
-        assert re.search("not a readable pickle|it is damaged: the digests at its end", refusal(path))
+        assert re.search("not a readable pickle|it is empty|it is damaged: the digests at its end", refusal(path))
 
 
 def test_damage_never_ends_in_another_kind_of_error(tmp_path, videos):
@@ -194,7 +194,7 @@ def test_damage_never_ends_in_another_kind_of_error(tmp_path, videos):
             assert str(path) in str(error)
 
 
-@pytest.mark.parametrize("text", ["", "no such thing", "<html>"])
+@pytest.mark.parametrize("text", ["no such thing", "<html>"])
 def test_files_that_are_no_pickles(tmp_path, text):
     path = tmp_path / "a.pkl"
     path.write_text(text, encoding="utf-8")

@@ -54,6 +54,11 @@ def test_small_arrays(tmp_path, shape):
         assert value[0].shape == shape and value[0].sum() == np.ones(shape).sum()
 
 
+def test_an_empty_file_is_called_so(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"")
+    assert refusal(tmp_path / "a.pkl") == f"{tmp_path / 'a.pkl'}: it is empty; mend it"
+
+
 # --- no code ----------------------------------------------------------------------------------------------------
 
 

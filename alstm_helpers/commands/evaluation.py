@@ -18,7 +18,6 @@ from alstm_helpers.commands.options import (
     configure,
     fail_after,
     filelist_flag,
-    interval_flag,
     line,
     log_batches_flag,
     logged,
@@ -46,7 +45,13 @@ if TYPE_CHECKING:
 @log_batches_flag
 @save_dir_flag("data/evaluate_results", "Where metrics.json goes.")
 @click.option("--out", metavar="FILE", help="Another place for metrics.json; the other files go beside it.")
-@interval_flag("--resamples", 200, "Resampled splits for the intervals; 0 for none.")
+@click.option(
+    "--resamples",
+    type=click.IntRange(0, 100_000),
+    default=200,
+    show_default=True,
+    help="Resampled splits for the intervals; 0 for none.",
+)
 def evaluate(
     given: Given,
     weights: str | None,

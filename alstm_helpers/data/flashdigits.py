@@ -46,6 +46,9 @@ SINGLE_TONE_SHARE = 0.4  # share of seconds with one tone of a key but not the o
 RECIPE = 1  # raised whenever the same seed would give different bytes
 
 
+_MOST = 10_000_000  # videos
+
+
 @dataclass(frozen=True)
 class Settings:
     """The size and the seed of the data set.
@@ -65,10 +68,10 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("train", 1), ("val", 1), ("shards", 1), ("seed", 0)):
+        for name, least, most in (("train", 1, _MOST), ("val", 1, _MOST), ("shards", 1, _MOST), ("seed", 0, 2**63)):
             count = getattr(self, name)
-            if count < least:
-                raise AlstmError(f"--{name}", f"{count} is too small", f"pass {least} or more")
+            if not least <= count <= most:
+                raise AlstmError(f"--{name}", f"{count} is out of range", f"pass {least} to {most}")
         most = min(self.train, self.val)
         if self.shards > most:
             raise AlstmError("--shards", f"{self.shards} shards cannot be filled", f"pass {most} or fewer")

@@ -91,8 +91,8 @@ def apply_weights(
         the parameters that kept their own values.
 
     Raises:
-        AlstmError: an array is missing or does not fit and ``keep_what_fits`` is False; or none fits; or one holds NaN
-            or infinity; or the two names of an LSTM's array hold different values.
+        AlstmError: an array is missing or does not fit and ``keep_what_fits`` is False; or none fits; or one holds
+            other numbers than finite floats; or the two names of an LSTM's array hold different values.
     """
     parameters: dict[str, Tensor] = dict(net.named_parameters())
     _check_second_names(net, arrays, where)
@@ -118,6 +118,8 @@ def _set(parameters: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]) -> 
 
 def _finite(array: np.ndarray, where: str) -> np.ndarray:
     """Return an array as float32. A ReLU hides NaN, so the scores would not tell."""
+    if array.dtype.kind != "f":  # Paddle, for one, stores bfloat16 as uint16
+        raise AlstmError(where, f"it holds {array.dtype}, not floating-point numbers", "save the weights as float32")
     with np.errstate(over="ignore"):
         array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():

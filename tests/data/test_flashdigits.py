@@ -151,10 +151,13 @@ def test_an_older_recipe_and_damaged_settings_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("changed", "where"),
-    [({"train": 0}, "--train"), ({"val": -1}, "--val"), ({"shards": 0}, "--shards"), ({"seed": -1}, "--seed")],
+    [
+        *(({"train": 0}, "--train"), ({"val": -1}, "--val"), ({"shards": 0}, "--shards"), ({"seed": -1}, "--seed")),
+        *(({"train": 10**7 + 1}, "--train"), ({"val": 10**20}, "--val"), ({"seed": 2**63 + 1}, "--seed")),
+    ],
 )
 def test_numbers_out_of_range(tmp_path, changed, where):
-    with pytest.raises(AlstmError, match=rf"{where}: .* is too small"):
+    with pytest.raises(AlstmError, match=rf"{where}: .* is out of range; pass [01] to \d+"):
         small(tmp_path, **changed)
     assert not list(tmp_path.iterdir())
 

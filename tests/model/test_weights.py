@@ -228,7 +228,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, protocol):
 
 @pytest.mark.parametrize(
     "content, problem",
-    [(b"", "not a readable pickle"), (b"PK\x03\x04 no pickle", "not a readable pickle"), (pickle.dumps([1]), "a list")],
+    [(b"", "it is empty"), (b"PK\x03\x04 no pickle", "not a readable pickle"), (pickle.dumps([1]), "a list")],
 )
 def test_a_file_that_holds_no_weights_is_refused(tmp_path, content, problem):
     path = tmp_path / "odd.pdparams"
@@ -259,3 +259,12 @@ def test_an_array_under_many_names_is_kept_once(tmp_path):
     save_plain(tmp_path / "a.pdparams", {f"name {number}": array for number in range(300)})
     arrays = load_arrays(tmp_path / "a.pdparams")
     assert len(arrays) == 300 and len({id(each) for each in arrays.values()}) == 1
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint16", "bool"])
+def test_numbers_that_are_not_floating_point_are_refused(saved, tmp_path, dtype):
+    path, _ = saved
+    net = a_net(seed=1)
+    arrays = {name: array.astype(dtype) for name, array in load_arrays(path).items()}
+    with pytest.raises(AlstmError, match=f"it holds {dtype}, not floating-point numbers"):
+        apply_weights(net, arrays, "a.pdparams")
