@@ -513,3 +513,12 @@ def test_a_clip_of_two_classes_is_linked_to(tmp_path):
     (tmp_path / "clips" / "dog" / "1.mp4").symlink_to("../cat/1.mp4")
     (tmp_path / "clips" / "bird").symlink_to("dog")
     assert labels_in(tmp_path / "clips")[0] == {"1": ("bird", "cat", "dog"), "2": ("bird", "dog")}
+
+
+def test_two_columns_of_one_meaning_must_agree(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("video,path,labels\na.mp4,C:\\x\\a.mp4,cat\n,b.mp4,dog\n", encoding="utf-8")
+    assert [each.video for each in read_annotations(path)] == ["a.mp4", "b.mp4"]
+    path.write_text("video,file,labels\na.mp4,a.mp4,cat\na.mp4,b.mp4,dog\n", encoding="utf-8")
+    with pytest.raises(AlstmError, match=r"row 3: two columns name its video, 'a.mp4' and 'b.mp4'; keep one"):
+        read_annotations(path)

@@ -65,7 +65,7 @@ def read_table(path: Path, options: ReadOptions) -> Found:
         problem = f"the classes are in {' or '.join(names)}, or in both"
         raise AlstmError(path, problem, f"say which: --label_columns {names[0]}, or {','.join(names)}")
     for place, row in table.rows:
-        cells = {name: row[index].strip() for name, index in columns.items()}
+        cells = {name: _only(place, name, [row[index].strip() for index in at]) for name, at in columns.items()}
         if table.delimiter != ",":  # where the comma is no delimiter, it is Excel's decimal sign
             cells |= {name: cells[name].replace(",", ".") for name in ("start", "end") if name in cells}
         yield from _annotations(place, cells, [row[index].strip() for index in label_columns], options)
@@ -91,15 +91,24 @@ def _table(path: Path, options: ReadOptions) -> _Table:
     raise AlstmError(path, problem, f"begin it with video,{labels} or video,start,end,{labels}")
 
 
-def _find_columns(header: Sequence[str], options: ReadOptions) -> tuple[dict[str, int], list[int]]:
-    """Return where the columns are, by the first of their names in the header, and where those of labels are.
+def _find_columns(header: Sequence[str], options: ReadOptions) -> tuple[dict[str, list[int]], list[int]]:
+    """Return where the columns are that have one of the names, and where those of labels are.
 
     There is none of labels, or no column at all, if the table lacks what it needs.
     """
-    columns = {column: at[0] for column, names in _COLUMNS.items() if (at := _places(header, names))}
+    columns = {column: at for column, names in _COLUMNS.items() if (at := _places(header, names))}
     chosen = [name.lower() for name in options.columns]
     labels = _places(header, chosen) if chosen else _places(header, LABELS)
     return (columns if "video" in columns else {}), labels
+
+
+def _only(place: Place, name: str, cells: Sequence[str]) -> str:
+    """Return what the cells of columns with the same meaning say; a file may have its folder in one of them."""
+    said = {cell.replace("\\", "/").rpartition("/")[2]: cell for cell in reversed(cells) if cell}
+    if len(said) > 1:
+        *_, other, one = said.values()
+        raise place.error(f"two columns name its {name}, {one!r} and {other!r}", "keep one of these columns")
+    return next(iter(said.values()), "")
 
 
 def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
