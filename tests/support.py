@@ -16,6 +16,7 @@ import pytest
 
 from alstm_helpers.config import Config
 from alstm_helpers.deployment.predictor import Prediction
+from alstm_helpers.digests import crc32c
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
 
@@ -75,6 +76,12 @@ def default_of(command: click.Command, flag: str) -> object:
 
 def ids_of(shards: Sequence[Path]) -> list[bytes]:
     return [video.id for shard in shards for video in load_shard(shard)]
+
+
+def sums_fit(sums: Path) -> bool:
+    """Tell whether a ``.crc32c`` has the sums of the lines of the file beside it, in their order."""
+    lines = sums.with_suffix("").read_bytes().splitlines()
+    return sums.read_text("utf-8").split() == [f"{crc32c(line):08x}" for line in lines]
 
 
 def run_python(code: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

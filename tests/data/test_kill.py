@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from support import a_video
+from support import a_video, sums_fit
 
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.download import DownloadOptions, download
@@ -44,6 +44,8 @@ def results(folder: Path) -> dict[str, object]:
         if path.suffix == ".jsonl":
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             content = [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+        if path.suffix == ".crc32c":
+            content = sums_fit(path)
         found[str(path.relative_to(folder))] = content
     return found
 
