@@ -225,7 +225,7 @@ def test_scores_that_are_not_finite_are_refused(bad):
     metrics = YouTube8MMetrics(3, 2)
     metrics.update(np.ones((4, 3)), [[0]] * 4)
     before = metrics.result()
-    with pytest.raises(AlstmError, match=r"scores of video 5: not finite; .*NaN"):
+    with pytest.raises(AlstmError, match=r"scores of video 5: not finite; use other weights"):
         metrics.update(np.array([[0.1, 0.2, 0.3], [0.1, bad, 0.3]]), [[0], [1]])
     assert metrics.result() == before
 

@@ -15,10 +15,11 @@ from alstm_helpers.workers import processes
 
 pytestmark = pytest.mark.posix
 WORK = """
-import time
+import signal, time
 from contextlib import closing
 from joblib import delayed
 from alstm_helpers.workers import processes, results
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background may have inherited as ignored
 with closing(results([delayed(time.sleep)(seconds) for seconds in (0, 600, 600)], processes(2, 3))) as done:
     next(done)
     print("go", flush=True)
@@ -32,8 +33,13 @@ def test_no_process_outlives_the_one_that_started_it(number):
     run = subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert run.stdout and run.stdout.readline() == "go\n"
     os.kill(run.pid, number)
-    run.wait(timeout=60)
-    run.stdout.close()
+    try:
+        run.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)
+        raise
+    finally:
+        run.stdout.close()
     deadline = time.monotonic() + 60
     try:
         while time.monotonic() < deadline:

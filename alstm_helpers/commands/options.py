@@ -45,6 +45,7 @@ class AboveZero(click.FloatRange):
         super().__init__(min=0, min_open=True, max=most)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number that a text says."""
         number = float(super().convert(value, param, ctx))
         if number != number:  # NaN, which is not equal to anything
             self.fail(f"{value!r} is not a number.", param, ctx)

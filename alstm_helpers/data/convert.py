@@ -149,7 +149,7 @@ def _convert_all(todo: Mapping[Path, Path], options: ConvertOptions) -> Generato
     backend = _dask(scheduler) if scheduler else processes(options.workers, len(jobs))
     try:
         yield from results(jobs, backend)
-    except AlstmError:
+    except (AlstmError, ImportError):
         raise
     except Exception as error:
         if not scheduler and not isinstance(error, BrokenProcessPool):
