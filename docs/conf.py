@@ -34,7 +34,7 @@ napoleon_use_rtype = False
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:(class|exc)", r"(?!alstm_helpers\b).*"),
-    ("py:class", r"alstm_helpers(\.\w+)*\.(_\w+|Item)"),  # private, and a type variable
+    ("py:class", r"alstm_helpers(\.\w+)*\.(_\w+|Item|\w+T)"),  # private, and type variables
 ]
 
 
