@@ -249,19 +249,35 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
+def recorded(path: Path) -> dict[str, Any] | None:
+    """Return what :func:`write_sealed` wrote; None if it is missing or damaged, so that its work is done again."""
+    try:
+        return read_sealed(path, "")
+    except AlstmError:
+        return None
+
+
 def write_with_sum(path: str | os.PathLike[str], text: str) -> None:
     """Write a text in UTF-8, and its SHA-256 in ``<name>.sha256`` beside it, where :func:`read_text` looks for it.
 
     A crash leaves the old text or the new one, and sums that fit it.
     """
     path = Path(path)
-    new = _sum_line(path, text.encode())
-    if path.exists():
-        _write_text(_sums_of(path), _sum_line(path, path.read_bytes()) + new)
-    else:
-        _write_text(_sums_of(path), new)
-    _write_text(path, text)
-    _write_text(_sums_of(path), new)
+    before = _sum_line(path, path.read_bytes()) if path.exists() else ""
+    replace_with_sums(path, text, _sums_of(path), before, _sum_line(path, text.encode()))
+
+
+def replace_with_sums(path: Path, text: str, sums: Path, before: str, now: str) -> None:
+    """Write a text, and its sums to a file of their own, which at no moment lacks those of what is there.
+
+    Args:
+        path: of the text.
+        text: new content.
+        sums: of the file with the sums.
+        before, now: the sums of the old content and of the new one, in lines.
+    """
+    for target, content in ((sums, before + now), (path, text), (sums, now)):
+        _write_text(target, content)
 
 
 def _write_text(path: Path, text: str) -> None:

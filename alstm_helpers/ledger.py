@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from alstm_helpers.digests import crc32c
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, claimed
+from alstm_helpers.files import claimed, replace_with_sums
 
 LedgerRow: TypeAlias = dict[str, Any]  # as json.loads gives it
 
@@ -115,10 +115,7 @@ class Ledger:
             return
         text = self._settled_text()
         sums = _sums_of(text)
-        # A crash leaves the old rows or the new ones, and sums that fit them.
-        for path, content in ((self._sums_path, self._sums + sums), (self.path, text), (self._sums_path, sums)):
-            with atomic_write(path, "w") as file:
-                file.write(content)
+        replace_with_sums(self.path, text, self._sums_path, self._sums, sums)
         self._text, self._sums = text, sums
 
     def _settled_text(self) -> str:

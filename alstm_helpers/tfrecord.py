@@ -19,11 +19,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
+from alstm_helpers.digests import crc32c
 from alstm_helpers.errors import CorruptRecord, WrongShard, printable
 from alstm_helpers.files import atomic_write, require_file
 
@@ -59,7 +59,7 @@ class Video(NamedTuple):
 
 def masked_crc(data: bytes) -> int:
     """Return the CRC-32C of data, rotated and offset so that it stays useful where data contain checksums."""
-    crc = int(google_crc32c.value(data))
+    crc = crc32c(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -78,6 +78,22 @@ def ids_of(shards: Sequence[Path]) -> list[bytes]:
     return [video.id for shard in shards for video in load_shard(shard)]
 
 
+def labelled_clips(root: Path, count: int) -> None:
+    """Write FlashDigits videos as ``clips/cN.mp4``, their ``labels.csv``, and what is imported of it to ``labels/``."""
+    from alstm_helpers.data.flashdigits import CLASS_NAMES, render
+    from alstm_helpers.own_videos.flashdigits_clips import write_mp4
+    from alstm_helpers.own_videos.labels import import_labels
+
+    (root / "clips").mkdir(parents=True)
+    rows = ["video,labels"]
+    for index in range(count):
+        scene = render(0, "val", index)
+        write_mp4(root / "clips" / f"c{index}.mp4", scene)
+        rows.append(f"c{index}.mp4," + ";".join(CLASS_NAMES[event.label] for event in scene.events))
+    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    import_labels([root / "labels.csv"], root / "labels")
+
+
 def sums_fit(sums: Path) -> bool:
     """Tell whether a ``.crc32c`` has the sums of the lines of the file beside it, in their order."""
     lines = sums.with_suffix("").read_bytes().splitlines()

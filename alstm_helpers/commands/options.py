@@ -128,15 +128,6 @@ def workers_flag(default: int, help_text: str) -> Callable[[Command], Command]:
     return click.option("--workers", default=default, show_default=True, callback=_require_workers, help=help_text)
 
 
-def clip_seconds_flag(function: Command) -> Command:
-    """Add ``--clip_seconds``."""
-    return click.option(
-        "--clip_seconds",
-        type=AboveZero(1e7),  # four months; locks cannot wait for 300 years
-        help="Time for one clip; it fails after that. [default: 1800, and one more per megabyte of its file]",
-    )(function)
-
-
 def interval_flag(name: str, default: int, help_text: str) -> Callable[[Command], Command]:
     """Return a flag that counts steps, batches or epochs between events; 0 is never."""
     return click.option(name, type=click.IntRange(min=0), default=default, show_default=True, help=help_text)
@@ -170,6 +161,11 @@ group_flag = click.option(
 )
 val_share_flag = click.option(
     "--val_share", default=0.2, show_default=True, help="About this share goes to validation."
+)
+clip_seconds_flag = click.option(
+    "--clip_seconds",
+    type=AboveZero(1e7),  # four months; locks cannot wait for 300 years
+    help="Time for one clip; it fails after that. [default: 1800, and one more per megabyte of its file]",
 )
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 log_batches_flag = interval_flag("--log_interval", 1, "Batches between lines; 0 never.")

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from alstm_helpers.config import Config, load_config
 from alstm_helpers.data.lists import filelist_settings
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_sealed, write_sealed
+from alstm_helpers.files import recorded, write_sealed
 from alstm_helpers.paths import RunFolder, course_files
 
 
@@ -30,12 +29,7 @@ def load_recipe(name: str, data: Path, settings: Mapping[str, object], overrides
 
 def finished_settings(run: RunFolder) -> object:
     """Return the settings with which a training ran to its end in this folder; None if none did, or nobody can tell."""
-    if not run.best.exists():
-        return None
-    try:
-        return read_sealed(run.finished, "")
-    except AlstmError:
-        return None
+    return recorded(run.finished) if run.best.exists() else None
 
 
 def mark_finished(run: RunFolder, settings: Mapping[str, object]) -> None:

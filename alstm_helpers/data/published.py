@@ -13,7 +13,7 @@ import requests
 
 from alstm_helpers.data.transfer import Files, Remote, Retry, checksum
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, read_sealed, write_sealed
+from alstm_helpers.files import claimed, recorded, write_sealed
 
 PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
 _BY_HAND = "download it where there is a network, and pass the path of the file to --weights"
@@ -93,7 +93,7 @@ def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HA
     path, record = wanted.folder / wanted.name, wanted.folder / "fetched.json"
     with claimed(wanted.folder):
         if path.is_file():
-            known = _recorded(record)
+            known = (recorded(record) or {}).get("sha256")
             if known and checksum(path, "sha256") == known:  # else damaged since, or nobody can tell
                 wanted.check(known)
                 return path
@@ -106,14 +106,6 @@ def fetch_weights(address: str, *, md5: str | None = None, way_out: str = _BY_HA
             raise
         write_sealed(record, {"url": wanted.source, "sha256": found, "bytes": path.stat().st_size})
     return path
-
-
-def _recorded(record: Path) -> object:
-    """Return the SHA-256 that a file had when it was fetched; None if the record of it is missing or damaged."""
-    try:
-        return read_sealed(record, "").get("sha256")
-    except AlstmError:
-        return None
 
 
 def _fetch(wanted: _Address, md5: str | None, way_out: str, retry: Retry) -> None:

@@ -165,9 +165,9 @@ def restore_optimizer(net: AttentionLSTM, optimizer: Optimizer, arrays: Mapping[
         if name not in parameters or list(value.shape) != list(parameters[name].shape):
             raise AlstmError(f"{where}, {key}", "this model has no such parameter", "set MODEL.* as in the training")
         state[f"{parameters[name].name}_{accumulator}"] = paddle.to_tensor(value)
-    learnt = [name for name in parameters if any(key.startswith(f"{name}|") for key in arrays)]
-    trained = [name for name in parameters if name.startswith(LAST_LAYERS)]  # the others may have been frozen so far
-    for name in parameters if set(learnt) - set(trained) else trained:
+    updated = {key.partition("|")[0] for key in arrays}
+    last = [name for name in parameters if name.startswith(LAST_LAYERS)]  # the others may have been frozen so far
+    for name in parameters if updated - set(last) else last:
         if any(f"{name}|{accumulator}" not in arrays for accumulator in _ACCUMULATORS):
             raise AlstmError(f"{where}, {name}", "the state of its optimiser is missing", REMEDY)
     optimizer.set_state_dict(state)

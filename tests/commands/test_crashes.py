@@ -20,15 +20,12 @@ import pytest
 from crashes import Crashes, Ended, started
 from fileserver import Server
 from nbformat.v4 import new_code_cell, new_notebook
-from support import changed, sums_fit
+from support import changed, labelled_clips, sums_fit
 
 from alstm_helpers.config import save_config
-from alstm_helpers.data.flashdigits import CLASS_NAMES, render
 from alstm_helpers.files import claimed
 from alstm_helpers.model.build import build_model
 from alstm_helpers.model.weights import save_weights
-from alstm_helpers.own_videos.flashdigits_clips import write_mp4
-from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.runtime import seed_everything
 
 pytestmark = pytest.mark.posix
@@ -72,14 +69,7 @@ def world(tmp_path_factory, tiny_data, tiny_config) -> Iterator[World]:
     save_config(given / "config.yaml", config)
     seed_everything(0)
     save_weights(build_model(config), given / "weights.pdparams")
-    (given / "clips").mkdir()
-    rows = ["video,labels"]
-    for index in range(6):
-        scene = render(0, "val", index)
-        write_mp4(given / "clips" / f"c{index}.mp4", scene)
-        rows.append(f"c{index}.mp4," + ";".join(CLASS_NAMES[event.label] for event in scene.events))
-    (given / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    import_labels([given / "labels.csv"], given / "labels")
+    labelled_clips(given, 6)
     parameters = new_code_cell("PROFILE = DATA_DIR = OUT_DIR = ''", metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
     nbformat.write(new_notebook(cells=[parameters, new_code_cell(CELLS)], metadata=kernel), given / "01_own.ipynb")

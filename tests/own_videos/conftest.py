@@ -5,24 +5,14 @@ from __future__ import annotations
 import onnx
 import pytest
 from onnx import TensorProto, helper
-
-from alstm_helpers.data.flashdigits import CLASS_NAMES, render
-from alstm_helpers.own_videos.flashdigits_clips import write_mp4
-from alstm_helpers.own_videos.labels import import_labels
+from support import labelled_clips
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory):
     """Return a folder with eight FlashDigits videos as mp4 files, and their labels; read only."""
     root = tmp_path_factory.mktemp("own") / "eigene 视频"
-    (root / "clips").mkdir(parents=True)
-    rows = ["video,labels"]
-    for index in range(8):
-        scene = render(0, "val", index)
-        write_mp4(root / "clips" / f"c{index}.mp4", scene)
-        rows.append(f"c{index}.mp4," + ";".join(CLASS_NAMES[event.label] for event in scene.events))
-    (root / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    import_labels([root / "labels.csv"], root / "labels")
+    labelled_clips(root, 8)
     return root
 
 
