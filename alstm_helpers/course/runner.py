@@ -21,7 +21,7 @@ from alstm_helpers.course.lab import PROFILES, Lab
 from alstm_helpers.course.variants import VARIANTS
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
-from alstm_helpers.files import atomic_write, claimed, write_json
+from alstm_helpers.files import atomic_write, claimed, staging, write_json
 from alstm_helpers.paths import course_files
 from alstm_helpers.workers import processes, results
 
@@ -185,7 +185,8 @@ def run_notebook(notebook: Path, run: CourseRun) -> Outcome:
     executed = run.out / notebook.name
     expected = run.out_dir / "expected" / f"{notebook.stem}.json"
     expected.unlink(missing_ok=True)  # an earlier run's results must not count
-    problem = _execute(_source(notebook, run), executed, run)
+    with staging(run.work) as folder:
+        problem = _execute(_source(notebook, run), executed, run, folder / "kernel.json")
     if executed.exists():
         with atomic_write(executed.with_suffix(".html"), "w") as file:
             file.write(to_html(executed))
@@ -206,9 +207,13 @@ def _source(notebook: Path, run: CourseRun) -> Path:
     return source
 
 
-def _execute(source: Path, executed: Path, run: CourseRun) -> str:
-    """Run ``source`` through papermill into ``executed``; return what went wrong, or an empty string."""
+def _execute(source: Path, executed: Path, run: CourseRun, connection: Path) -> str:
+    """Run ``source`` through papermill into ``executed``; return what went wrong, or an empty string.
+
+    ``connection`` is where Jupyter keeps the kernel's ports; in its own place the file of a killed run would stay.
+    """
     import papermill
+    from traitlets.config import Config
 
     logging.getLogger("papermill").setLevel(logging.WARNING)  # one line per notebook is enough
     os.environ["ALSTM_PROGRESS"] = str(run.work / "progress.json")  # the learner's own file stays as it is
@@ -222,6 +227,7 @@ def _execute(source: Path, executed: Path, run: CourseRun) -> str:
             progress_bar=False,
             kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            config=Config(KernelManager={"connection_file": str(connection)}),
         )
     except papermill.PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}"
