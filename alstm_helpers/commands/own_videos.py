@@ -13,7 +13,6 @@ from alstm_helpers.commands.options import (
     fail_after,
     group_flag,
     line,
-    val_share_flag,
     workers_flag,
 )
 from alstm_helpers.progress import progress_bar
@@ -69,10 +68,15 @@ def labels_import(
 )
 @click.option("--backbone", help="For the frames, see above; not needed with --like.")
 @click.option("--audio", help="For the sound. [default: logmel; flashdigits with that backbone]")
-@val_share_flag
+@click.option(
+    "--val_share",
+    type=float,
+    help="About this share of each class goes to validation. [default: 0.2; clips of an earlier run keep their side]",
+)
 @group_flag
 @workers_flag(-1, "Processes; -1: one per core.")
 @clip_seconds_flag
+@click.option("--refit", is_flag=True, help="Scale the features of an earlier run anew, by the clips there are now.")
 def features(
     videos: tuple[str, ...],
     labels_folder: str | None,
@@ -80,10 +84,11 @@ def features(
     like: str | None,
     backbone: str | None,
     audio: str | None,
-    val_share: float,
+    val_share: float | None,
     group: str | None,
     workers: int,
     clip_seconds: float | None,
+    refit: bool,
 ) -> None:
     """Turn videos (files, or folders of them) into a data set that `alstm train` takes, or, without labels, predict.
 
@@ -97,12 +102,16 @@ def features(
         raise click.UsageError(
             "Missing option '--backbone': resnet50 for your own clips, flashdigits for those of the course."
         )
+    if refit and like:
+        raise click.UsageError("--refit and --like: only one can say how the features are scaled.")
     options = FeatureOptions(
-        labels_folder, like, backbone or "flashdigits", audio, val_share, group or ONE_VIDEO, clip_seconds
+        labels_folder, like, backbone or "flashdigits", audio, val_share, group or ONE_VIDEO, clip_seconds, refit
     )
     done = extract_features(videos, out, options, workers=workers, progress=progress_bar)
     for note in done.notes:
         line(note)
+    if done.classes:
+        line(done.class_counts())
     train = f"alstm train --config {Path(out, 'own.yaml')} --save_dir {Path(out, 'run')}"
     after = train if labels_folder else f"alstm predict --filelist {Path(out, 'infer.list')} --config … --weights …"
     line(f"{done.summary()} → {out}; next: {after}")

@@ -74,12 +74,23 @@ def train(
 @click.option("--pretrain", metavar="P", help="Weights to start each training from.")
 @group_flag
 def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, group: str | None) -> None:
-    """Judge every video by a network that has not seen it: for fewer than about a hundred videos."""
+    """Judge every video by a network that has not seen it, and by a linear baseline: for up to a few hundred videos.
+
+    Features that `alstm features` scaled are scaled anew in each fold, by the videos that train.
+    """
     config = configure(given)
     from alstm_helpers.data.lists import ONE_VIDEO
-    from alstm_helpers.training.crossval import CrossValidation, cross_validate
+    from alstm_helpers.metrics import METRICS
+    from alstm_helpers.own_videos.refit import remaker
+    from alstm_helpers.training.crossval import CrossValidation, cross_validate, verdict
 
-    options = CrossValidation(folds, config.TRAIN.seed, group or ONE_VIDEO, pretrain)
+    remake, note = remaker(config.TRAIN.filelist)
+    if note:
+        line(note)
+    options = CrossValidation(folds, config.TRAIN.seed, group or ONE_VIDEO, pretrain, remake)
     done = cross_validate(config, save_dir, options, report=line)
-    spread = f"{done['gap_mean']:.4f} ± {done['gap_std']:.4f} over the folds"
-    line(f"GAP {spread}, {done['pooled']['gap']:.4f} of all videos → {Path(save_dir, 'crossval.json')}")
+    for name, judged in (("network", done), ("linear baseline", done["baseline"])):
+        spread = f"{judged['gap_mean']:.4f} ± {judged['gap_std']:.4f} over the folds"
+        pooled = "  ".join(f"{metric.title} {judged['pooled'][metric.key]:.4f}" for metric in METRICS)
+        line(f"{name}: GAP {spread}; of all videos {pooled}")
+    line(f"{verdict(done['difference'])} → {Path(save_dir, 'crossval.json')}")

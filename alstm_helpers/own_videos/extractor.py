@@ -40,6 +40,7 @@ class Extractor:
         backbone, audio: names, see :mod:`alstm_helpers.own_videos.backbones`.
         projections: by stream; a finished backbone needs none.
         fitted_on: the split whose clips they were fitted on: ``train``, or ``infer`` where no clip has labels.
+        clips: how many clips those were; None where an earlier version fitted them.
         sha256: by stream, of the user's networks that made the features; only these will do.
     """
 
@@ -47,6 +48,7 @@ class Extractor:
     audio: str
     projections: Mapping[str, Projection] = field(default_factory=dict)
     fitted_on: str = "train"
+    clips: int | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -84,6 +86,11 @@ class Extractor:
         return mine == theirs
 
     @property
+    def is_whitened(self) -> bool:
+        """Whether an earlier version fitted a projection by PCA with whitening."""
+        return any(projection.matrix is not None for projection in self.projections.values())
+
+    @property
     def unfitted(self) -> list[str]:
         """Streams whose projection is still to be fitted."""
         parts = self.backbones().items()
@@ -100,10 +107,17 @@ class Extractor:
             raise AlstmError(self.names[stream], "the projection of its numbers is missing", remedy)
         return self
 
-    def fitted(self, sample: Callable[[str], np.ndarray]) -> Extractor:
-        """Return an extractor with the missing projections, fitted on ``sample(stream)``, float32 (N, D)."""
+    def fitted(self, sample: Callable[[str], np.ndarray], clips: int) -> Extractor:
+        """Return an extractor with the missing projections.
+
+        Args:
+            sample: returns the numbers of a stream to fit on, float32 (N, D).
+            clips: how many clips these are of.
+        """
         missing = {stream: fit_projection(sample(stream), STREAM_DIMS[stream]) for stream in self.unfitted}
-        return dataclasses.replace(self, projections={**self.projections, **missing})
+        if not missing:
+            return self
+        return dataclasses.replace(self, projections={**self.projections, **missing}, clips=clips)
 
     def raw(self, clip: Clip) -> RawFeatures:
         """Return the backbones' numbers for a clip; only a batch of its pictures is in memory at a time.
@@ -152,7 +166,7 @@ class Extractor:
         if self.projections:
             arrays = {stream: tuple(projection) for stream, projection in self.projections.items()}
             save_plain(folder / "projection.pkl", arrays)
-        about = {"backbone": self.backbone, "audio": self.audio, "fitted_on": self.fitted_on}
+        about = {"backbone": self.backbone, "audio": self.audio, "fitted_on": self.fitted_on, "clips": self.clips}
         sums = {"sha256": dict(self.sha256)} if self.sha256 else {}
         write_sealed(folder / "features.json", {**about, **sums})
 
@@ -177,8 +191,11 @@ class Extractor:
                 raise AlstmError(path, f"it names a backbone for {stream} that is unknown, {name!r}", REMEDY)
         if fitted_on not in ("train", "infer"):
             raise AlstmError(path, f"fitted_on is {fitted_on!r}, neither train nor infer", REMEDY)
+        clips = about.get("clips")
+        if clips is not None and (isinstance(clips, bool) or not isinstance(clips, int)):
+            raise AlstmError(path, f"clips is {clips!r}, not a number", REMEDY)
         backbone, audio = (_found(name, path.parent) for name in (backbone, audio))
-        return cls(backbone, audio, _load_projections(path.with_name("projection.pkl")), fitted_on, sha256)
+        return cls(backbone, audio, _load_projections(path.with_name("projection.pkl")), fitted_on, clips, sha256)
 
 
 def _found(name: str, folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from alstm_helpers.config import load_config
 from alstm_helpers.data.class_names import write_classes
 from alstm_helpers.data.filelists import write_filelist
+from alstm_helpers.data.lists import SIDES
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write
-from alstm_helpers.ledger import Ledger, LedgerRow
+from alstm_helpers.ledger import Ledger
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.paths import course_files
@@ -22,6 +25,7 @@ from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
 
 CLIPS_PER_SHARD = 500
+SAMPLE_SECONDS = 20_000  # that a projection is fitted on, at most
 SHARD_NAMES = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
 
 
@@ -51,6 +55,15 @@ class RawFolder:
             raise AlstmError(path, f"it does not hold {' and '.join(STREAM_DIMS)}", remedy)
         return streams
 
+    def sample(self, stream: str, ids: Sequence[str]) -> np.ndarray:
+        """Return seconds of clips to fit a projection on, evenly spaced, float32 (N, D)."""
+        per_clip = max(1, SAMPLE_SECONDS // len(ids))
+        parts = []
+        for video_id in ids:
+            values = self.load(video_id)[stream]
+            parts.append(values[np.linspace(0, len(values) - 1, min(per_clip, len(values))).astype(int)])
+        return np.concatenate(parts)
+
 
 class FeatureFolder:
     """A folder of features that can be trained on.
@@ -76,12 +89,16 @@ class FeatureFolder:
             return False
         return isinstance(row.get("notes"), list)
 
+    def sides(self) -> dict[str, str]:
+        """Return the side of each clip of an earlier run with labels by id."""
+        return {name: row["split"] for name, row in self.ledger.rows.items() if row.get("split") in SIDES}
+
     def notes(self, jobs: Sequence[Job]) -> list[str]:
         """Return what was odd about the files of clips."""
         return [f"{job.id}: {note}" for job in jobs for note in self.ledger.rows[job.id]["notes"]]
 
-    def write(self, jobs: Sequence[Job], extractor: Extractor, classes: Mapping[str, int] | None) -> None:
-        """Write the data set.
+    def write(self, jobs: Sequence[Job], extractor: Extractor, classes: Mapping[str, int] | None) -> list[str]:
+        """Write the data set; return notes on what the user has to change.
 
         Args:
             jobs: clips whose raw numbers are here.
@@ -93,14 +110,14 @@ class FeatureFolder:
         self._keep_only(jobs)
         if classes is None:
             write_filelist(self.path / "infer.list", sorted((self.path / "tf" / "infer").glob("*.tfrecord")))
-        else:
-            write_classes(self.path / "labels.csv", classes)
-            self._write_own_config(max(classes.values(), default=0) + 1)
+            return []
+        write_classes(self.path / "labels.csv", classes)
+        return self._write_own_config(max(classes.values(), default=0) + 1)
 
     def _keep_only(self, jobs: Sequence[Job]) -> None:
-        """Drop the rows of other clips; update labels and splits, which change without a new extraction."""
+        """Drop the rows of other clips; set labels and splits, which change without a new extraction."""
         rows = self.ledger.rows
-        self.ledger.rows = {job.id: {**rows[job.id], **labels_and_split(job)} for job in jobs}
+        self.ledger.rows = {job.id: {**rows[job.id], "labels": list(job.labels), "split": job.split} for job in jobs}
 
     def _write_shards(self, jobs: Sequence[Job], extractor: Extractor) -> None:
         """Write the clips of each split as TFRecords, and remove shards of an earlier run."""
@@ -116,23 +133,26 @@ class FeatureFolder:
             for path in set(folder.glob("*.tfrecord")) - written:
                 path.unlink()
 
-    def _write_own_config(self, num_classes: int) -> None:
-        """Write a configuration for few clips to begin with, unless there is one."""
+    def _write_own_config(self, num_classes: int) -> list[str]:
+        """Write a configuration for few clips to begin with, unless there is one; return a note if that has no room.
+
+        What six sets of real clips say of its values is in ``data/README.md``.
+        """
         path = self.path / "own.yaml"
         if path.exists():  # it may hold the user's own settings
-            return
+            with contextlib.suppress(AlstmError):  # whoever uses the file says what is wrong with it
+                if (room := load_config(path).MODEL.num_classes) < num_classes:
+                    return [f"{path} has room for {room} classes of {num_classes}: set MODEL.num_classes there"]
+            return []
         settings = yaml.safe_load((course_files() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
         settings["MODEL"] |= {"dataset": "own videos", "drop_rate": 0.5, "num_classes": num_classes}
+        settings["MODEL"] |= {"embedding_size": 128, "lstm_size": 128, "fc_sizes": [256, 128]}
         settings["TRAIN"] |= {"weight_decay": 0.0008, "warmup_iters": 10, "schedule": "step", "decay_epochs": []}
-        settings["TRAIN"] |= {"epoch": 40, "patience": 8, "filelist": "train.list"}
+        settings["TRAIN"] |= {"epoch": 40, "patience": 8, "learning_rate": 0.0005, "filelist": "train.list"}
         for section, name in (("VALID", "val"), ("TEST", "test"), ("INFER", "infer")):
             settings[section]["filelist"] = f"{name}.list"
         settings["INFER"]["class_names"] = "labels.csv"
         with atomic_write(path, "w") as file:
             file.write("# To begin with: few clips, small layers, stop when validation no longer improves.\n")
             yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
-
-
-def labels_and_split(job: Job) -> LedgerRow:
-    """Return the part of a clip's row in the manifest that comes from its labels."""
-    return {"labels": list(job.labels), "split": job.split}
+        return []

@@ -11,14 +11,12 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-
-import numpy as np
 
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.lists import ONE_VIDEO, write_lists
@@ -28,13 +26,14 @@ from alstm_helpers.ledger import LedgerRow
 from alstm_helpers.own_videos.apart import work_apart
 from alstm_helpers.own_videos.backbones import absolute
 from alstm_helpers.own_videos.extractor import Extractor
-from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder, labels_and_split
-from alstm_helpers.own_videos.jobs import Job, labelled_jobs, unlabelled_jobs
+from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder
+from alstm_helpers.own_videos.jobs import Division, Job, labelled_jobs, unlabelled_jobs
 from alstm_helpers.own_videos.labels import read_imported
 from alstm_helpers.own_videos.video_files import find_video_files
 from alstm_helpers.progress import ProgressBar, no_progress
 
-SAMPLE_SECONDS = 20_000  # that a projection is fitted on, at most
+SHOWN_CLASSES = 30
+MANY_MORE = 1.5  # times as many clips as the projections were fitted on are worth a note
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,19 @@ class FeatureOptions:
         like: an earlier output folder, whose backbones and projections are used: for a model that was trained on it.
         backbone, audio: see :mod:`alstm_helpers.own_videos.backbones`; the default for sound is ``logmel``, but
             ``flashdigits`` with the pictures of FlashDigits. They have no effect with ``like``.
-        val_share, group: see :func:`alstm_helpers.data.lists.side_of`; by default parts of one video stay together.
+        val_share, group: see :class:`alstm_helpers.own_videos.jobs.Division`.
         clip_seconds: that the work on one clip may take, see :func:`alstm_helpers.own_videos.apart.work_apart`.
+        refit: fit the projections of an earlier run anew; models that were trained on its features no longer fit.
     """
 
     labels: str | os.PathLike[str] | None = None
     like: str | os.PathLike[str] | None = None
     backbone: str = "flashdigits"
     audio: str | None = None
-    val_share: float = 0.2
+    val_share: float | None = None
     group: str = ONE_VIDEO
     clip_seconds: float | None = None
+    refit: bool = False
 
     def extractor(self) -> Extractor:
         """Return the extractor that is asked for.
@@ -66,7 +67,9 @@ class FeatureOptions:
         """
         audio = self.audio or ("flashdigits" if self.backbone == "flashdigits" else "logmel")
         named = Extractor(absolute(self.backbone), absolute(audio))
-        extractor = named if self.like is None else Extractor.load(self.like).complete()
+        extractor = named
+        if self.like is not None:  # its scale is not of the clips here
+            extractor = dataclasses.replace(Extractor.load(self.like).complete(), clips=None)
         if self.labels is None and not extractor.projections:
             extractor = dataclasses.replace(extractor, fitted_on="infer")
         return extractor
@@ -74,7 +77,10 @@ class FeatureOptions:
 
 @dataclass(frozen=True)
 class Extraction:
-    """What :func:`extract_features` did; ``failed`` holds the error of each clip without features."""
+    """What :func:`extract_features` did.
+
+    ``failed`` holds the error of each clip without features; ``classes`` by name how many clips it has on each side.
+    """
 
     extracted: int = 0
     skipped: int = 0
@@ -82,6 +88,14 @@ class Extraction:
     failed: list[AlstmError] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     splits: Counter[str] = field(default_factory=Counter)
+    classes: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def class_counts(self) -> str:
+        """Return how many clips each class has for training and for validation, those with fewest first."""
+        rows = sorted(self.classes.items(), key=lambda row: (row[1]["val"], row[1]["train"], row[0]))
+        shown = [f"{name} {count['train']} + {count['val']}" for name, count in rows[:SHOWN_CLASSES]]
+        more = [f"{len(rows) - len(shown)} more classes"] if len(rows) > len(shown) else []
+        return f"clips for training + validation: {', '.join([*shown, *more])}"
 
     def summary(self) -> str:
         """Return the last line of ``alstm features``."""
@@ -118,7 +132,7 @@ def extract_features(
     require("av")
     folder, files = FeatureFolder(Path(out)), find_video_files(videos)
     extractor = options.extractor()
-    jobs, notes, classes = _plan(files, options)
+    jobs, notes, classes = _plan(files, options, folder)
     extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
     with folder.ledger.claimed(folder.raw.path):
         extractor = _resumed(extractor, folder, options)
@@ -132,12 +146,19 @@ def extract_features(
         whole = [job for job in sorted(jobs) if job in done or job.id in new]
         splits = Counter(job.split for job in whole)
         _require_clips(folder, splits, failed, labelled=classes is not None)
-        notes += folder.notes(whole) + _scaling_notes(extractor, labelled=classes is not None)
-        extractor = extractor.fitted(lambda stream: _sample(stream, whole, folder.raw))
-        folder.write(whole, extractor, classes)
+        chosen = [job.id for job in whole if job.split != "val"]
+        notes += folder.notes(whole) + _scaling_notes(extractor, len(chosen), labelled=classes is not None)
+        extractor = extractor.fitted(partial(folder.raw.sample, ids=chosen), len(chosen))
+        notes += folder.write(whole, extractor, classes)
     if classes is not None:
         write_lists(out)
-    return Extraction(len(rows), len(done), sum(row["seconds"] for row in rows), failed, notes, splits)
+    seconds = sum(row["seconds"] for row in rows)
+    return Extraction(len(rows), len(done), seconds, failed, notes, splits, _by_class(whole, classes or {}))
+
+
+def _by_class(jobs: Sequence[Job], classes: Mapping[str, int]) -> dict[str, Counter[str]]:
+    """Return how many clips of each class are on each side."""
+    return {name: Counter(job.split for job in jobs if index in job.labels) for name, index in classes.items()}
 
 
 class _Plan(NamedTuple):
@@ -148,12 +169,13 @@ class _Plan(NamedTuple):
     classes: dict[str, int] | None
 
 
-def _plan(files: Sequence[Path], options: FeatureOptions) -> _Plan:
+def _plan(files: Sequence[Path], options: FeatureOptions, folder: FeatureFolder) -> _Plan:
     if options.labels is None:
         return _Plan(unlabelled_jobs(files), [], None)
     classes = read_classes(Path(options.labels, "labels.csv"))
     annotations = read_imported(options.labels)
-    return _Plan(*labelled_jobs(files, annotations, classes, options.val_share, options.group), classes)
+    division = Division(options.val_share, options.group, folder.sides())
+    return _Plan(*labelled_jobs(files, annotations, classes, division), classes)
 
 
 def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOptions) -> Extractor:
@@ -170,13 +192,13 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
         problem = f"it has features by {before.backbone} and {before.audio}" + ", of another content then" * same
         remedy = "put the earlier network back, or pass" if same else "pass the same --backbone and --audio, or"
         raise AlstmError(folder.path, problem, f"{remedy} another --out")
-    if options.like is None and before.fitted_on == extractor.fitted_on:
-        return dataclasses.replace(extractor, projections=before.projections).complete()
+    if options.like is None and not options.refit and before.fitted_on == extractor.fitted_on:
+        return dataclasses.replace(extractor, projections=before.projections, clips=before.clips).complete()
     return extractor
 
 
 def _extract_one(extractor: Extractor, raw: RawFolder, job: Job) -> LedgerRow:
-    """Write the raw numbers of one clip; return its row of the manifest.
+    """Write the raw numbers of one clip; return its row of the manifest, which has labels and a side once all are done.
 
     Raises:
         AlstmError: the clip cannot be read.
@@ -186,7 +208,7 @@ def _extract_one(extractor: Extractor, raw: RawFolder, job: Job) -> LedgerRow:
     raw.save(job.id, streams)
     file = printable(os.fsencode(job.path.name))
     found = {"video": job.id, "file": file, "seconds": len(streams["rgb"]), "bytes": about.st_size}
-    return {**found, "modified": about.st_mtime_ns, "notes": notes, **labels_and_split(job)}
+    return {**found, "modified": about.st_mtime_ns, "notes": notes}
 
 
 def _require_clips(
@@ -204,20 +226,14 @@ def _require_clips(
             raise AlstmError(folder.path, problem, remedy)
 
 
-def _scaling_notes(extractor: Extractor, *, labelled: bool) -> list[str]:
-    """Return a note for each projection that would be fitted on clips without labels."""
+def _scaling_notes(extractor: Extractor, clips: int, *, labelled: bool) -> list[str]:
+    """Return notes on projections that would be fitted on clips without labels, or were fitted on few clips."""
     if labelled:
+        anew = "--refit scales them anew; models that were trained on them then no longer fit"
+        if extractor.is_whitened:
+            return [f"the features are whitened, as earlier versions did, which hides what few clips show; {anew}"]
+        if extractor.clips is not None and clips >= MANY_MORE * extractor.clips:
+            return [f"the features are scaled by {extractor.clips} clips, and there are {clips} now; {anew}"]
         return []
     remedy = "for a trained model pass --like its features"
     return [f"{stream}: scaled by these clips; {remedy}" for stream in extractor.unfitted]
-
-
-def _sample(stream: str, jobs: Iterable[Job], raw: RawFolder) -> np.ndarray:
-    """Return seconds of the clips for training (or of clips without labels), evenly spaced, float32 (N, D)."""
-    chosen = [job.id for job in jobs if job.split != "val"]
-    per_clip = max(1, SAMPLE_SECONDS // len(chosen))
-    parts = []
-    for video_id in chosen:
-        values = raw.load(video_id)[stream]
-        parts.append(values[np.linspace(0, len(values) - 1, min(per_clip, len(values))).astype(int)])
-    return np.concatenate(parts)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from alstm_helpers.data.lists import ONE_VIDEO, check_share, compile_group, side_of
+from alstm_helpers.data.lists import ONE_VIDEO, check_share, compile_group, group_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.labels import Annotation
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.video_files import composed, videos_by_id
+from alstm_helpers.own_videos.sides import ALL, balanced_sides
+from alstm_helpers.own_videos.video_files import composed, id_of, videos_by_id
+
+VAL_SHARE = 0.2
 
 
 class Job(NamedTuple):
@@ -43,37 +50,92 @@ def unlabelled_jobs(videos: Iterable[Path]) -> list[Job]:
     return [Job(name, path, 0.0, None, (), "infer") for name, path in videos_by_id(videos).items()]
 
 
+@dataclass(frozen=True)
+class Division:
+    """How clips are divided into training and validation, see :mod:`alstm_helpers.own_videos.sides`.
+
+    Args:
+        val_share: of the clips for validation; by default ``VAL_SHARE``.
+        group: a regular expression; clips in whose ids it finds the same text stay together. By default the parts of a
+            video do. So do, in any case, the clips of files with the same content.
+        earlier: the sides of an earlier run by id, which clips keep unless a share or a group is given.
+    """
+
+    val_share: float | None = None
+    group: str = ONE_VIDEO
+    earlier: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> Mapping[str, str]:
+        """The sides that clips keep."""
+        return self.earlier if self.val_share is None and self.group == ONE_VIDEO else {}
+
+
 def labelled_jobs(
-    videos: Iterable[Path], annotations: Sequence[Annotation], classes: Mapping[str, int], val_share: float, group: str
+    videos: Iterable[Path], annotations: Sequence[Annotation], classes: Mapping[str, int], division: Division
 ) -> tuple[list[Job], list[str]]:
-    """Return one job per annotation whose video is among the videos, and notes on what is left out.
+    """Return one job per annotation whose video is among the videos, and notes on what is left out, or there twice.
 
     Args:
         videos: files.
         annotations: of these videos, or of more or fewer.
         classes: indices by name.
-        val_share, group: see :func:`alstm_helpers.data.lists.side_of`.
+        division: into training and validation.
 
     Raises:
         AlstmError: two clips have the same id, a class has no index, or no video has a label.
     """
     by_id = videos_by_id(videos)
-    check_share(val_share)
-    # The parts of a video are known by its id, whatever that looks like, unless an expression is given.
-    pattern = None if group == ONE_VIDEO else compile_group(group)
     ids, notes = _ids_of({each.video for each in annotations}, by_id)
     jobs: dict[str, Job] = {}
     for each in annotations:
         if each.video in ids:
             video = ids[each.video]
             name = _id_of_part(video, each)
-            side = side_of((name if pattern else video).encode(), val_share, pattern)
-            job = Job(name, by_id[video], each.start or 0.0, each.end, _indices(each, classes), side)
+            job = Job(name, by_id[video], each.start or 0.0, each.end, _indices(each, classes), "")
             if jobs.setdefault(name, job) is not job:
                 raise AlstmError(job.name, f"{jobs[name].name} has the same id, {name}", "rename one of the files")
     if not jobs:
         raise AlstmError("--labels", "none of the labelled videos was found", "name the folder with the videos")
-    return list(jobs.values()), notes
+    divided, twice = _divided(list(jobs.values()), division)
+    return divided, [*notes, *twice]
+
+
+def _divided(jobs: Sequence[Job], division: Division) -> tuple[list[Job], list[str]]:
+    """Return the jobs with their sides, and notes on files that are there twice."""
+    share = VAL_SHARE if division.val_share is None else division.val_share
+    check_share(share)
+    # The parts of a video are known by its file, whatever its id looks like, unless an expression is given.
+    pattern = None if division.group == ONE_VIDEO else compile_group(division.group)
+    first, notes = _same_content({job.path for job in jobs})
+    units = [id_of(first[job.path]).encode() if pattern is None else group_of(job.id.encode(), pattern) for job in jobs]
+    counts: dict[bytes, Counter[int]] = defaultdict(Counter)
+    given: dict[bytes, str] = {}
+    for unit, job in zip(units, jobs, strict=True):
+        counts[unit].update([ALL, *job.labels])
+        if job.id in division.kept:
+            given.setdefault(unit, division.kept[job.id])
+    sides = balanced_sides(counts, share, given)
+    return [job._replace(split=sides[unit]) for unit, job in zip(units, jobs, strict=True)], notes
+
+
+def _same_content(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[str]]:
+    """Return the first file of the same content for each file, and notes on those that are there twice.
+
+    Only files of the same size are read. What cannot be read, the work on it says.
+    """
+    first: dict[Path, Path] = {}
+    seen: dict[object, Path] = {}
+    sizes = {path: path.stat().st_size if path.is_file() else None for path in paths}
+    often = Counter(sizes.values())
+    for path, size in sorted(sizes.items()):
+        first[path] = path
+        if size and often[size] > 1:
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                first[path] = seen.setdefault(hashlib.file_digest(file, "sha256").digest(), path)
+    same = [f"{path.name} as {first[path].name}" for path in sorted(first) if first[path] != path]
+    kind = "files with the content of another, kept on its side"
+    return first, [f"{kind}: {len(same)}, such as {same[0]}"] if same else []
 
 
 def _id_of_part(video: str, part: Annotation) -> str:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 
 from alstm_helpers.config import Config
-from alstm_helpers.data.dataset import Batch, read_batches
+from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.filelists import read_filelist, write_filelist
 from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.evaluate import evaluate
+from alstm_helpers.evaluation.baseline import baseline_scores, pooled
+from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.files import claimed, write_json
-from alstm_helpers.metrics import METRICS, YouTube8MMetrics
-from alstm_helpers.pickles import load_shard, save_videos
+from alstm_helpers.metrics import METRICS, YouTube8MMetrics, require_labels
+from alstm_helpers.pickles import checked, load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.log import LineReport
 from alstm_helpers.training.train import TrainOptions, train
@@ -26,6 +30,10 @@ from alstm_helpers.training.train import TrainOptions, train
 # What crossval.json has for each fold: GAP, by which folds are compared, comes first.
 _OTHERS = [metric.key for metric in METRICS if metric.in_folds and metric.key != "gap"]
 FOLD_KEYS = ("gap", *_OTHERS, "num_videos")
+RESAMPLES = 1000  # for the interval of the difference
+
+# Makes the features of all videos as the videos of these numbers alone determine them; see ``own_videos.refit``.
+Remake: TypeAlias = Callable[[Sequence[Video], Sequence[int]], list[Video]]
 
 
 @dataclass(frozen=True)
@@ -35,18 +43,20 @@ class CrossValidation:
     Args:
         folds: number of folds.
         seed: of the division into folds and of each training.
-        group: see :func:`folds_of`.
+        group: see :func:`related`.
         pretrain: weights to start each training from.
+        remake: makes the features anew in each fold, where they depend on the videos that train; None leaves them.
     """
 
     folds: int = 5
     seed: int = 0
     group: str = ONE_VIDEO
     pretrain: str | os.PathLike[str] | None = None
+    remake: Remake | None = None
 
 
-class CrossValidated(TypedDict):
-    """The content of ``crossval.json``.
+class Judged(TypedDict):
+    """What a method reaches.
 
     ``folds`` has ``FOLD_KEYS`` for each fold; ``gap_mean`` and ``gap_std`` (sample standard deviation) are over
     the folds; ``pooled`` has the metrics of all videos together.
@@ -58,27 +68,76 @@ class CrossValidated(TypedDict):
     pooled: dict[str, float]
 
 
-def folds_of(ids: Sequence[bytes], folds: int, seed: int, group: str = ONE_VIDEO) -> list[np.ndarray]:
-    """Return the indices of the videos that judge each fold: each video once, related videos in the same fold.
+class Difference(TypedDict):
+    """The network's GAP of all videos less the baseline's, and its 95 % interval: lower and upper bound."""
+
+    gap: float
+    interval_95: list[float]
+
+
+class CrossValidated(Judged):
+    """The content of ``crossval.json``: what the network reaches, beside it the linear baseline, their difference."""
+
+    baseline: Judged
+    difference: Difference
+
+
+def related(videos: Sequence[Video], group: str = ONE_VIDEO) -> list[bytes]:
+    """Return a name for each video that related ones share: videos of the same bytes, and groups.
 
     Args:
-        ids: of the videos.
-        folds: number of folds.
-        seed: of the division.
+        videos: any.
         group: a regular expression; videos in whose ids it finds the same text are related.
 
     Raises:
-        AlstmError: there are fewer groups than folds, or ``group`` finds nothing in an id.
+        AlstmError: ``group`` finds nothing in an id.
     """
-    from sklearn.model_selection import GroupKFold
-
     pattern = compile_group(group)
-    groups = [group_of(video_id, pattern) for video_id in ids]
-    if not 2 <= folds <= len(set(groups)):
-        problem = f"{len(set(groups))} independent videos cannot be divided into {folds}"
-        raise AlstmError("--folds", problem, f"pass 2 to {len(set(groups))}")
-    splitter = GroupKFold(folds, shuffle=True, random_state=seed)
-    return [judged for _, judged in splitter.split(ids, groups=groups)]
+    names = [group_of(video.id, pattern) for video in videos]
+    first: dict[bytes, bytes] = {}  # links from names, and from digests of content, to names
+    for name, video in zip(names, videos, strict=True):
+        content = checked(video)
+        digest = hashlib.sha256(content.rgb.tobytes() + content.audio.tobytes()).digest()
+        mine, other = _last_of(first, name), _last_of(first, digest)
+        if mine != other:
+            first[other] = mine
+    return [_last_of(first, name) for name in names]
+
+
+def _last_of(links: Mapping[bytes, bytes], name: bytes) -> bytes:
+    while name in links:
+        name = links[name]
+    return name
+
+
+def folds_of(groups: Sequence[bytes], labels: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """Return the numbers of the videos that judge each fold: each video once, related videos in the same fold.
+
+    Each class is spread over the folds as evenly as the groups allow; a video with several labels counts as of the
+    rarest.
+
+    Args:
+        groups: one name per video, see :func:`related`.
+        labels: bool (N, C).
+        folds: number of folds.
+        seed: of the division.
+
+    Raises:
+        AlstmError: there are fewer groups than folds.
+    """
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    count = len(set(groups))
+    if not 2 <= folds <= count:
+        problem = f"{count} independent videos cannot be divided into {folds}"
+        raise AlstmError("--folds", problem, f"pass 2 to {count}")
+    rarity = np.where(labels, labels.sum(axis=0), len(labels) + 1)  # (N, C)
+    rarest = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])  # (N,)
+    even = np.bincount(rarest).max() >= folds  # otherwise scikit-learn refuses to stratify
+    splitter = (StratifiedGroupKFold if even else GroupKFold)(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")
+        return [judged for _, judged in splitter.split(groups, rarest, groups)]
 
 
 def cross_validate(
@@ -91,7 +150,8 @@ def cross_validate(
     """Train once per fold on the other folds, and judge every video by the network that has not seen it.
 
     Each network trains for all of ``TRAIN.epoch``, and its last weights are judged: choosing the best epoch by the
-    videos that judge would make the result look better than it is. So ``TRAIN.patience`` is ignored.
+    videos that judge would make the result look better than it is. So ``TRAIN.patience`` is ignored. The linear
+    baseline (:mod:`alstm_helpers.evaluation.baseline`) learns from, and is judged by, the same videos.
 
     Args:
         config: as for a training; the videos are those of its training and validation lists together.
@@ -113,24 +173,80 @@ def cross_validate(
 def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, report: LineReport) -> CrossValidated:
     """Cross-validate in the claimed folder."""
     videos = _all_videos(config)
-    folds = folds_of([video.id for video in videos], options.folds, options.seed, options.group)
-    pooled = YouTube8MMetrics(config.MODEL.num_classes, config.MODEL.topk)
-    rows = []
-    for number, judged in enumerate(folds, 1):
-        folder = save_dir / f"fold{number}"
-        own = _write_fold(config, folder, videos, set(judged.tolist()))
-        result = _judge(own, folder / "run", options, pooled)
-        rows.append({key: result[key] for key in FOLD_KEYS})
-        report(f"fold {number}/{options.folds}: GAP {result['gap']:.4f} on {result['num_videos']} videos")
-    gaps = [row["gap"] for row in rows]
-    found: CrossValidated = {
-        "folds": rows,
-        "gap_mean": float(np.mean(gaps)),
-        "gap_std": float(np.std(gaps, ddof=1)),
-        "pooled": pooled.result(),
-    }
+    groups, labels = related(videos, options.group), _multi_hot(videos, config.MODEL.num_classes)
+    network, baseline = _Pool(config), _Pool(config)
+    order = []
+    for number, judged in enumerate(folds_of(groups, labels, options.folds, options.seed), 1):
+        learn = np.setdiff1d(np.arange(len(videos)), judged)
+        remade = options.remake(videos, learn.tolist()) if options.remake else videos
+        own = _write_fold(config, save_dir / f"fold{number}", remade, set(judged.tolist()))
+        network.add(_judge(own, save_dir / f"fold{number}" / "run", options))
+
+        def divide(rows: np.ndarray, parts: int) -> list[np.ndarray]:
+            mine = [groups[row] for row in rows]
+            parts = min(parts, len(set(mine)))
+            return [rows[part] for part in folds_of(mine, labels[rows], parts, options.seed)] if parts > 1 else []
+
+        scores = baseline_scores(pooled(remade), labels, learn, judged, divide)
+        baseline.add([(scores, labels[judged])])
+        gaps = f"GAP {network.rows[-1]['gap']:.4f}, linear baseline {baseline.rows[-1]['gap']:.4f}"
+        report(f"fold {number}/{options.folds}: {gaps} on {len(judged)} videos")
+        order += judged.tolist()
+    difference = _difference(network.whole, baseline.whole, [groups[row] for row in order], options.seed)
+    found: CrossValidated = {**network.judged(), "baseline": baseline.judged(), "difference": difference}
     write_json(save_dir / "crossval.json", found)
     return found
+
+
+class _Pool:
+    """The metrics of a method: of each fold, and of all videos together."""
+
+    def __init__(self, config: Config) -> None:
+        self._empty = partial(YouTube8MMetrics, config.MODEL.num_classes, config.MODEL.topk)
+        self.whole = self._empty()
+        self.rows: list[dict[str, float]] = []
+
+    def add(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Add a fold: scores (B, C) and labels (B, C) of its videos in their order."""
+        fold = self._empty()
+        for scores, labels in batches:
+            fold.update(scores, labels)
+        self.whole.merge(fold)
+        result = fold.result()
+        self.rows.append({key: result[key] for key in FOLD_KEYS})
+
+    def judged(self) -> Judged:
+        """Return what the method reached."""
+        gaps = [row["gap"] for row in self.rows]
+        mean, deviation = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
+        return {"folds": self.rows, "gap_mean": mean, "gap_std": deviation, "pooled": self.whole.result()}
+
+
+def _difference(
+    network: YouTube8MMetrics, baseline: YouTube8MMetrics, groups: Sequence[bytes], seed: int
+) -> Difference:
+    """Return the difference of the GAPs, and its interval over other samples of groups: a paired bootstrap."""
+    _, member = np.unique(np.array(groups, dtype=object), return_inverse=True)
+    rows = [np.flatnonzero(member == group) for group in range(member.max() + 1)]
+    rng = np.random.default_rng(seed)
+    differences = []
+    for _ in range(RESAMPLES):
+        drawn = np.concatenate([rows[group] for group in rng.integers(0, len(rows), len(rows))])
+        differences.append(network.subset(drawn).gap() - baseline.subset(drawn).gap())
+    low, high = np.quantile(differences, (0.025, 0.975)).tolist()
+    return {"gap": network.gap() - baseline.gap(), "interval_95": [low, high]}
+
+
+def verdict(difference: Difference) -> str:
+    """Return in words whether the network was better than the linear baseline, and what to do if not."""
+    low, high = difference["interval_95"]
+    numbers = f"GAP {difference['gap']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+    if low > 0:
+        return f"the network is better than the linear baseline: {numbers}"
+    remedy = "label more clips, or try another --backbone or a lower TRAIN.learning_rate"
+    if high < 0:
+        return f"the linear baseline is better than the network: {numbers}; {remedy}"
+    return f"the network and the linear baseline cannot be told apart: {numbers}; to tell, label more clips"
 
 
 def _all_videos(config: Config) -> list[Video]:
@@ -167,13 +283,22 @@ def _write_split(folder: Path, split: str, videos: Sequence[Video]) -> str:
     return str(target.absolute())
 
 
-def _judge(config: Config, save_dir: Path, options: CrossValidation, pooled: YouTube8MMetrics) -> dict[str, float]:
-    """Train a network, and return the metrics of its validation list; add its videos to ``pooled``."""
+def _multi_hot(videos: Sequence[Video], num_classes: int) -> np.ndarray:
+    """Return the labels, bool (N, C).
+
+    Raises:
+        AlstmError: a label is not a class.
+    """
+    labels = np.zeros((len(videos), num_classes), dtype=bool)
+    for row, video in enumerate(videos):
+        require_labels(video.labels, num_classes, f"video {video.name}")
+        labels[row, list(video.labels)] = True
+    return labels
+
+
+def _judge(config: Config, save_dir: Path, options: CrossValidation) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Train a network, and return its scores (B, C) of its validation list with the labels (B, C), in their order."""
     quiet = TrainOptions(log_interval=0, valid_interval=0, seed=options.seed, pretrain=options.pretrain, visualdl=False)
     net = train(config, save_dir, quiet).net
-
-    def pool(batch: Batch, scores: np.ndarray) -> None:
-        pooled.update(scores, batch.labels, batch.ids)
-
     batches = read_batches(read_filelist(config.VALID.filelist), config.VALID.batch_size, config.MODEL.num_classes)
-    return evaluate(net, batches, top_k=config.MODEL.topk, observe=pool)
+    return [(scores, batch.labels) for batch, scores, _ in score_batches(net, batches)]

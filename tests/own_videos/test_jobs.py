@@ -10,7 +10,7 @@ import pytest
 
 from alstm_helpers.data.lists import ONE_VIDEO
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.jobs import labelled_jobs, unlabelled_jobs
+from alstm_helpers.own_videos.jobs import Division, labelled_jobs, unlabelled_jobs
 from alstm_helpers.own_videos.labels import Annotation
 
 CLASSES = {"cat": 0, "dog": 1}
@@ -21,7 +21,7 @@ def plan(videos, labelled, group=ONE_VIDEO):
     annotations = []
     for name, (*times, label) in labelled:
         annotations.append(Annotation(name, (label,), *times))
-    jobs, notes = labelled_jobs([Path("v", name) for name in videos], annotations, CLASSES, 0.5, group)
+    jobs, notes = labelled_jobs([Path("v", name) for name in videos], annotations, CLASSES, Division(0.5, group))
     return {(job.id, job.path.name): job.labels for job in jobs}, notes
 
 
@@ -79,9 +79,9 @@ def test_close_parts_have_ids_of_their_own():
 @pytest.mark.parametrize("name", ["a", "@user", "@", "@@", "a@b"])
 def test_parts_of_a_video_are_on_one_side_whatever_its_name(name):
     parts = [Annotation(f"{name}.mp4", ("cat",), start, start + 1.0) for start in map(float, range(30))]
-    jobs, _ = labelled_jobs([Path(f"{name}.mp4")], parts, CLASSES, 0.5, ONE_VIDEO)
+    jobs, _ = labelled_jobs([Path(f"{name}.mp4")], parts, CLASSES, Division(0.5))
     assert len({job.split for job in jobs}) == 1 and len({job.id for job in jobs}) == 30
-    jobs, _ = labelled_jobs([Path(f"{name}.mp4")], parts, CLASSES, 0.5, ".*")
+    jobs, _ = labelled_jobs([Path(f"{name}.mp4")], parts, CLASSES, Division(0.5, ".*"))
     assert len({job.split for job in jobs}) == 2
 
 

@@ -11,16 +11,29 @@ from support import changed, default_of
 from alstm_helpers.commands import training as commands
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.files import claimed
+from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.pickles import load_videos
+from alstm_helpers.tfrecord import Video
 from alstm_helpers.training import crossval
-from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of
+from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of, related, verdict
 from alstm_helpers.training.train import TrainOptions, train
 
 IDS = [f"{name}@{part}".encode() for name in "abcdefg" for part in range(3)]
 
 
+def videos_of(ids, pictures=None):
+    """Return videos of one second; each has pictures of its own unless told otherwise."""
+    codes = pictures or range(len(ids))
+    frames = [np.full((1, 1024), code, np.uint8) for code in codes]
+    return [Video(name, (0,), rgb, np.zeros((1, 128), np.uint8)) for name, rgb in zip(ids, frames, strict=True)]
+
+
+GROUPS = related(videos_of(IDS))
+NO_LABELS = np.zeros((len(IDS), 1), bool)
+
+
 def test_every_video_is_judged_once_and_its_parts_stay_together():
-    folds = folds_of(IDS, 3, seed=0)
+    folds = folds_of(GROUPS, NO_LABELS, 3, seed=0)
     assert sorted(np.concatenate(folds).tolist()) == list(range(len(IDS)))
     for judged in folds:
         names = {IDS[index][:1] for index in judged}
@@ -28,20 +41,46 @@ def test_every_video_is_judged_once_and_its_parts_stay_together():
 
 
 def test_the_folds_depend_on_the_seed_alone():
-    same = [folds_of(IDS, 3, seed=1) for _ in range(2)]
+    same = [folds_of(GROUPS, NO_LABELS, 3, seed=1) for _ in range(2)]
     assert all(np.array_equal(a, b) for a, b in zip(*same, strict=True))
-    assert any(not np.array_equal(a, b) for a, b in zip(same[0], folds_of(IDS, 3, seed=2), strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(same[0], folds_of(GROUPS, NO_LABELS, 3, 2), strict=True))
 
 
 @pytest.mark.parametrize("folds", [0, 1, 8])
 def test_impossible_numbers_of_folds(folds):
     with pytest.raises(AlstmError, match=r"--folds: 7 independent videos cannot be divided into .; pass 2 to 7"):
-        folds_of(IDS, folds, seed=0)
+        folds_of(GROUPS, NO_LABELS, folds, seed=0)
 
 
 def test_a_group_that_finds_nothing():
     with pytest.raises(AlstmError, match=r"video a@0: --group \^x finds nothing in it"):
-        folds_of(IDS, 2, seed=0, group="^x")
+        related(videos_of(IDS), "^x")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_class_is_spread_evenly_over_the_folds(seed):
+    """Of a class of n videos each fold judges n / 5, rounded up or down; the rarest label of a video counts."""
+    labels = np.zeros((57, 4), bool)
+    labels[:, 3] = True  # everywhere, so it says nothing
+    for index, count in enumerate((30, 20, 7)):
+        labels[[0, 30, 50][index] :][:count, index] = True
+    for judged in folds_of([b"%d" % row for row in range(57)], labels, 5, seed):
+        assert all(abs(labels[judged, index].sum() - count / 5) < 1 for index, count in enumerate((30, 20, 7)))
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_few_videos_of_many_classes_can_be_divided(count):
+    folds = folds_of([b"%d" % row for row in range(count)], np.eye(count, dtype=bool), count, seed=0)
+    assert sorted(map(len, folds)) == [1] * count
+
+
+def test_the_same_clip_under_two_names_is_in_one_fold():
+    """Through several names, and with the groups of an expression."""
+    found = related(videos_of([b"a1", b"b1", b"c1", b"c2", b"d1"], [1, 1, 1, 2, 3]), "^.")
+    assert len(set(found[:4])) == 1 and found[4] not in found[:4]
+    sounds = videos_of([b"a", b"b"], [0, 0])
+    other = sounds[1]._replace(audio=sounds[1].audio + 1)
+    assert len(set(related([sounds[0], other]))) == 2  # black pictures, but another sound
 
 
 def test_five_folds_unless_told_otherwise():
@@ -57,7 +96,12 @@ def test_cross_validate(tiny_config, tmp_path):
     assert sum(row["num_videos"] for row in found["folds"]) == found["pooled"]["num_videos"] == 80
     gaps = [row["gap"] for row in found["folds"]]
     assert found["gap_mean"] == pytest.approx(np.mean(gaps)) and found["gap_std"] == pytest.approx(np.std(gaps, ddof=1))
-    assert lines[0].startswith(f"fold 1/3: GAP {gaps[0]:.4f} on ")
+    linear = [row["gap"] for row in found["baseline"]["folds"]]
+    assert lines[0].startswith(f"fold 1/3: GAP {gaps[0]:.4f}, linear baseline {linear[0]:.4f} on ")
+    assert found["baseline"]["pooled"]["num_videos"] == 80
+    low, high = found["difference"]["interval_95"]
+    assert found["difference"]["gap"] == pytest.approx(found["pooled"]["gap"] - found["baseline"]["pooled"]["gap"])
+    assert low <= found["difference"]["gap"] <= high and low < high
     judged: list[bytes] = []
     for number in (1, 2, 3):
         train, val = ({video.id for video in load_videos(tmp_path / "折" / f"fold{number}" / "pkl" / split / "own.pkl")}
@@ -92,3 +136,48 @@ def test_two_at_once_are_refused_and_what_a_killed_one_left_goes(tiny_config, tm
         (tmp_path / left).write_text("half")
     cross_validate(config, tmp_path, CrossValidation(folds=2))
     assert [path for path in tmp_path.rglob(".*")] == []
+
+
+def test_features_are_made_anew_by_the_videos_that_train(tiny_config, tmp_path):
+    seen = []
+
+    def remake(videos, learn):
+        seen.append([videos[number].id for number in learn])
+        return [video._replace(audio=np.full_like(video.audio, len(seen))) for video in videos]
+
+    cross_validate(changed(tiny_config, TRAIN__epoch=1), tmp_path, CrossValidation(folds=2, remake=remake))
+    for number, learnt in enumerate(seen, 1):
+        for split in ("train", "val"):
+            for video in load_videos(tmp_path / f"fold{number}" / "pkl" / split / "own.pkl"):
+                assert (video.id in learnt) == (split == "train") and (video.audio == number).all()
+
+
+def test_the_interval_is_that_of_pairs_and_of_groups():
+    """Two methods with the same scores never differ; one that is right about half the groups more does."""
+    labels = np.eye(2, dtype=bool)[np.arange(40) % 2]
+    right, wrong = labels.astype(np.float32), (~labels).astype(np.float32)
+    half = np.where(np.arange(40)[:, None] < 20, right, wrong)
+    best, worse = YouTube8MMetrics(2, 2), YouTube8MMetrics(2, 2)
+    best.update(right, labels)
+    worse.update(half, labels)
+    names = [b"%d" % row for row in range(40)]
+    same = crossval._difference(worse, worse, names, 0)
+    assert same == {"gap": 0.0, "interval_95": [0.0, 0.0]}
+    better = crossval._difference(best, worse, names, 0)
+    grouped = crossval._difference(best, worse, [b"%d" % (row // 20) for row in range(40)], 0)
+    assert 0 < better["interval_95"][0] < better["gap"] < better["interval_95"][1]
+    assert grouped["interval_95"][0] == 0 < better["interval_95"][0]  # both groups drawn may be the one without doubt
+
+
+@pytest.mark.parametrize(
+    "interval, said",
+    [
+        ([0.01, 0.3], "the network is better than the linear baseline: GAP +0.1000, 95 % interval +0.0100 to +0.3000"),
+        ([-0.3, -0.1], "the linear baseline is better than the network: "),
+        ([-0.1, 0.3], "the network and the linear baseline cannot be told apart: "),
+        ([0.0, 0.3], "the network and the linear baseline cannot be told apart: "),
+    ],
+)
+def test_the_verdict_says_who_is_better(interval, said):
+    found = verdict({"gap": 0.1, "interval_95": interval})
+    assert found.startswith(said) and ("label more clips" in found) == (interval[0] <= 0)

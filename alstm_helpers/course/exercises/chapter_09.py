@@ -162,7 +162,7 @@ EXERCISES = [
         is_text("c", otherwise="put one of the letters a, b, c, d into answer"),
         hints=(
             "Each weight belongs to one input: number 17 of the 1024 must mean what it meant in training.",
-            "A PCA fitted on your clips rotates the numbers differently from YouTube-8M's.",
+            "Numbers that were scaled by your clips mean something else than YouTube-8M's.",
             "Only one of the four uses YouTube-8M's own PCA.",
         ),
         solution='answer = "c"',
@@ -171,7 +171,7 @@ EXERCISES = [
             (always("a"), "another network gives other numbers, which mean nothing to the weights"),
             (
                 always("b"),
-                "the network is right, but your PCA rotates its numbers differently from YouTube-8M's",
+                "the network is right, but its numbers, scaled by your clips, mean something else than YouTube-8M's",
             ),
             (always("d"), "it would run without an error, and predict nonsense: the same size is not the same meaning"),
         ),
