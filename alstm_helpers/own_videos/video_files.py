@@ -12,7 +12,7 @@ from alstm_helpers.errors import AlstmError, printable
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
-    *(".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv"),
+    *(".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv", ".gif"),
 )
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, ends of lines and paragraphs
 
@@ -36,8 +36,28 @@ def find_video_files(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
     return without_repeats(found)
 
 
+def videos_below(folder: Path) -> list[Path]:
+    """Return the videos below a folder by their suffixes, sorted.
+
+    What is hidden is none of them: macOS keeps ``._clip.mp4`` beside ``clip.mp4``, with no picture in it.
+
+    Raises:
+        AlstmError: a folder cannot be listed.
+    """
+    return files_below(folder, lambda path: is_video_name(path) and not _is_hidden(path.relative_to(folder)))
+
+
+def is_video_name(path: Path) -> bool:
+    """Tell whether a file has the suffix of a video."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def _videos_in(folder: Path) -> list[Path]:
-    found = files_below(folder, lambda path: path.suffix.lower() in SUFFIXES)
+    found = videos_below(folder)
     if not found:
         raise AlstmError(folder, "no video in this folder", f"put files here that end in {' '.join(SUFFIXES)}")
     return found

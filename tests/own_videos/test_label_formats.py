@@ -491,7 +491,7 @@ def test_xml_is_read_in_the_encoding_that_it_declares(tmp_path):
 def test_folders_of_clips(tmp_path):
     """The folder is the class; clips that lie beside the folders have none, and two of one name are refused."""
     folder = tmp_path / "clips"
-    for name in ("cat/1.mp4", "cat/2.MOV", "dog/3.mp4", "dog/notes.txt", "4.mp4"):
+    for name in ("cat/1.mp4", "cat/2.MOV", "dog/3.mp4", "dog/notes.txt", "4.mp4", "cat/._1.mp4", ".git/5.mp4"):
         write(folder / name, b"")
     assert labels_in(folder) == (
         {"1": ("cat",), "2": ("cat",), "3": ("dog",)},

@@ -91,3 +91,12 @@ def test_listing_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scandir)
     with pytest.raises(AlstmError, match=r"it cannot be listed \(Permission denied\); make it readable"):
         find_video_files([tmp_path])
+
+
+def test_hidden_files_and_folders_are_no_clips_and_a_gif_is_one(tmp_path):
+    for name in ("a.GIF", "._a.mp4", ".b.mp4", ".trash/c.mp4", "x/._d.mp4", "x/.y/e.mp4", "x/f.mp4"):
+        (tmp_path / ".hidden itself" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / ".hidden itself" / name).touch()
+    folder = tmp_path / ".hidden itself"
+    assert find_video_files([folder]) == [folder / "a.GIF", folder / "x" / "f.mp4"]
+    assert find_video_files([folder / ".b.mp4"]) == [folder / ".b.mp4"]

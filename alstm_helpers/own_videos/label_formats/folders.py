@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from alstm_helpers.data.filelists import files_below
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.label_formats.annotation import Annotation, Found, Note, Place
 from alstm_helpers.own_videos.label_formats.locations import is_writable
-from alstm_helpers.own_videos.video_files import SUFFIXES
+from alstm_helpers.own_videos.video_files import is_video_name, videos_below
 
 
 def read_folders(folder: Path) -> Found:
@@ -17,7 +16,8 @@ def read_folders(folder: Path) -> Found:
     Raises:
         AlstmError: there is no video, or one lies in a folder below that of a class.
     """
-    videos = {*files_below(folder, _is_video), *filter(_is_video, folder.glob("*/*"))}
+    linked = (path for path in folder.glob("[!.]*/[!.]*") if is_video_name(path))
+    videos = {*videos_below(folder), *linked}
     if not videos:
         remedy = "name the folder of the export, or one with a folder of clips for each class"
         raise AlstmError(folder, "neither an export nor a video in this folder", remedy)
@@ -33,7 +33,3 @@ def read_folders(folder: Path) -> Found:
             yield place, Annotation(str(file if file.name == path.name else path), (parts[0],))
         else:
             raise place.error("it lies too deep: is its class the upper folder or the lower one?", "use class/clip.mp4")
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
