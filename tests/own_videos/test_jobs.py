@@ -106,3 +106,29 @@ def test_two_names_that_would_be_one_id_are_refused():
     """On macOS, and after unzipping, the same name is composed or decomposed."""
     with pytest.raises(AlstmError, match="has the same name; give each video a name of its own"):
         unlabelled_jobs([Path("é.mp4"), Path(unicodedata.normalize("NFD", "é.mov"))])
+
+
+def test_files_of_the_same_content_are_on_one_side(tmp_path):
+    """Under other names, too; a file of the same size is not enough."""
+    content = {"a.mp4": b"xy", "b.mp4": b"xy", "c.mp4": b"yx", "d.mp4": b"", "e.mp4": b""}
+    for name, data in content.items():
+        (tmp_path / name).write_bytes(data)
+    annotations = [Annotation(name, ("cat",)) for name in content]
+    for share in (0.2, 0.5, 0.8):
+        jobs, notes = labelled_jobs([tmp_path / name for name in content], annotations, CLASSES, Division(share))
+        sides = {job.id: job.split for job in jobs}
+        assert sides["a"] == sides["b"] and set(sides.values()) == {"train", "val"}
+        assert notes == ["files with the content of another, kept on its side: 1, such as b.mp4 as a.mp4"]
+
+
+def test_each_class_is_on_both_sides():
+    names = [f"{number:02d}.mp4" for number in range(40)]
+    annotations = [Annotation(name, ("cat",) if number < 30 else ("dog",)) for number, name in enumerate(names)]
+    jobs, _ = labelled_jobs(map(Path, names), annotations, CLASSES, Division())
+    assert sorted(job.labels for job in jobs if job.split == "val") == [(0,)] * 6 + [(1,)] * 2
+    earlier = {job.id: job.split for job in jobs}
+    other = {name: "train" if side == "val" else "val" for name, side in earlier.items()}
+    kept, _ = labelled_jobs(map(Path, names), annotations, CLASSES, Division(earlier=other))
+    assert {job.id: job.split for job in kept} == other
+    for given in (Division(0.2, earlier=other), Division(group="^.*$", earlier=other)):
+        assert {job.id: job.split for job in labelled_jobs(map(Path, names), annotations, CLASSES, given)[0]} == earlier
