@@ -15,7 +15,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_sealed, require_file, write_sealed
 from alstm_helpers.own_videos.backbones import ONNX, Backbone, absolute, is_backbone, picture_backbone, sound_backbone
 from alstm_helpers.own_videos.media import Clip, Frames, read_frames, read_sound
-from alstm_helpers.own_videos.projection import Projection, fit_projection
+from alstm_helpers.own_videos.projection import CHANGING, Projection, fit_projection
 from alstm_helpers.own_videos.video_files import id_of
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, Video, quantize
@@ -111,10 +111,13 @@ class Extractor:
         """Return an extractor with the missing projections.
 
         Args:
-            sample: returns the numbers of a stream to fit on, float32 (N, D).
+            sample: returns the numbers of a stream to fit on, float32 (N, D), see ``RawFolder.sample``.
             clips: how many clips these are of.
         """
-        missing = {stream: fit_projection(sample(stream), STREAM_DIMS[stream]) for stream in self.unfitted}
+        missing = {
+            stream: fit_projection(sample(stream), STREAM_DIMS[stream], changes=stream in CHANGING)
+            for stream in self.unfitted
+        }
         if not missing:
             return self
         return dataclasses.replace(self, projections={**self.projections, **missing}, clips=clips)
@@ -137,8 +140,8 @@ class Extractor:
     def finish(self, streams: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return features, uint8 (T, 1024) and (T, 128), from the backbones' numbers."""
         for stream, projection in self.projections.items():
-            if streams[stream].shape[1] != len(projection.mean):
-                problem = f"it gives {streams[stream].shape[1]} numbers, its projection takes {len(projection.mean)}"
+            if streams[stream].shape[1] != projection.size:
+                problem = f"it gives {streams[stream].shape[1]} numbers, its projection takes {projection.size}"
                 raise AlstmError(self.names[stream], problem, REMEDY)
         return {
             stream: self.projections[stream](values, STREAM_DIMS[stream])

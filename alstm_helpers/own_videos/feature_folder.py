@@ -20,6 +20,7 @@ from alstm_helpers.files import atomic_write
 from alstm_helpers.ledger import Ledger
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import Job
+from alstm_helpers.own_videos.projection import CHANGING, with_changes
 from alstm_helpers.paths import course_files
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
@@ -56,11 +57,16 @@ class RawFolder:
         return streams
 
     def sample(self, stream: str, ids: Sequence[str]) -> np.ndarray:
-        """Return seconds of clips to fit a projection on, evenly spaced, float32 (N, D)."""
+        """Return seconds of clips to fit a projection on, evenly spaced, float32 (N, D).
+
+        Those of pictures come with their changes.
+        """
         per_clip = max(1, SAMPLE_SECONDS // len(ids))
         parts = []
         for video_id in ids:
             values = self.load(video_id)[stream]
+            if stream in CHANGING:
+                values = with_changes(values)
             parts.append(values[np.linspace(0, len(values) - 1, min(per_clip, len(values))).astype(int)])
         return np.concatenate(parts)
 

@@ -27,7 +27,7 @@ from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_mp4, writ
 from alstm_helpers.own_videos.jobs import VAL_SHARE
 from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.projection import Projection, fit_projection
+from alstm_helpers.own_videos.projection import Projection, fit_projection, with_changes
 from alstm_helpers.progress import no_progress
 from alstm_helpers.safe_pickle import save_plain
 from alstm_helpers.tfrecord import dequantize, read_videos
@@ -291,6 +291,29 @@ def test_of_more_numbers_those_that_vary_most_are_taken():
     assert np.abs(values - np.clip(right[:, [1, 3]], -1.99, 2)).max() < 0.01
 
 
+def test_how_much_a_second_differs_from_the_one_before():
+    raw = np.array([[1, 5], [4, 5], [2, 0]], np.float32)
+    assert with_changes(raw).tolist() == [[1, 5, 3, 0], [4, 5, 3, 0], [2, 0, 2, 5]]
+    assert with_changes(raw[:1]).tolist() == [[1, 5, 0, 0]] and with_changes(raw[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("size, dim, kept", [(6, 4, 3), (3, 4, 3), (2, 8, 2), (20, 8, 6)])
+def test_a_quarter_of_the_features_of_pictures_are_changes(size, dim, kept):
+    """Or more, where the numbers themselves leave room; a second has the same features at fitting and afterwards."""
+    clip = np.random.default_rng(0).normal(size=(300, size)).astype(np.float32) * np.arange(
+        1, size + 1, dtype=np.float32
+    )
+    projection = fit_projection(with_changes(clip), dim, changes=True)
+    projection.check(dim)
+    assert projection.size == size
+    chosen = np.arange(2 * size) if projection.chosen is None else projection.chosen
+    assert (chosen < size).sum() == kept and len(chosen) == min(dim, 2 * size)
+    assert set(chosen[:kept]) == set(range(size - kept, size))  # those that vary most
+    numbers = with_changes(clip)[:, chosen]
+    right = (numbers - numbers.mean(0)) / numbers.std(0) / 2
+    assert np.abs(dequantize(projection(clip, dim))[:, : len(chosen)] - np.clip(right, -1.99, 2)).max() < 0.01
+
+
 def test_an_earlier_versions_projection_whitens_as_it_did():
     """As scikit-learn's PCA does; the standard deviation is 0.5."""
     from sklearn.decomposition import PCA
@@ -357,13 +380,13 @@ def test_a_constant_number_does_no_harm():
 
 def test_an_extractor_is_saved_and_loaded(tmp_path):
     rng = np.random.default_rng(0)
-    arrays = [rng.normal(size=shape).astype(np.float32) for shape in ((7,), (7, 5), (5,))]
-    extractor = Extractor("flashdigits", "logmel", {"audio": Projection(*arrays)})
+    mean, matrix, scale = (rng.normal(size=shape).astype(np.float32) for shape in ((7,), (7, 5), (5,)))
+    extractor = Extractor("flashdigits", "logmel", {"audio": Projection(mean, matrix, scale)})
     extractor.save(tmp_path)
     found = Extractor.load(tmp_path)
     assert (found.backbone, found.audio, list(found.projections)) == ("flashdigits", "logmel", ["audio"])
-    *read, chosen = found.projections["audio"]
-    assert chosen is None and [array.tolist() for array in read if array is not None] == [a.tolist() for a in arrays]
+    read = found.projections["audio"]
+    assert repr(read) == repr(Projection(mean, matrix, scale)) and (read.chosen, read.changes) == (None, False)
     projection = fit_projection(rng.normal(size=(20, 7)).astype(np.float32), 5)
     Extractor("flashdigits", "logmel", {"audio": projection}, clips=4).save(tmp_path)
     found = Extractor.load(tmp_path)
@@ -419,6 +442,7 @@ MEAN, MATRIX, SCALE = np.zeros(3, np.float32), np.ones((3, 2), np.float32), np.o
         {"rgb": (MEAN, None, SCALE, np.array([0, 1, 2]))},
         {"rgb": (MEAN, None, SCALE, np.array([0.0, 1.0]))},
         {"rgb": (MEAN, MATRIX, SCALE, np.array([0, 1]))},
+        {"rgb": (MEAN, None, SCALE, np.array([0, 1]), True)},
     ],
 )
 def test_a_file_without_projections(tmp_path, projections):
@@ -478,8 +502,9 @@ def test_a_sample_is_spread_over_each_clip(tmp_path, monkeypatch, at_most, secon
     for number in range(3):
         numbers = np.arange(5, dtype=np.float32)[:, None] + 10 * number
         raw.save(f"v{number}", {"rgb": numbers, "audio": -numbers})
-    found = raw.sample("rgb", ["v0", "v2"])
-    assert found.ravel().tolist() == [*seconds, *(20 + second for second in seconds)]
+    found = raw.sample("audio", ["v0", "v2"])
+    assert found.ravel().tolist() == [-second for second in [*seconds, *(20 + second for second in seconds)]]
+    assert raw.sample("rgb", ["v0", "v2"]).T.tolist() == [[-number for number in found.ravel()], [1.0] * len(found)]
 
 
 def test_the_projection_stays_when_clips_are_added(own, tmp_path):
@@ -553,7 +578,7 @@ def _sides(out):
 
 
 def test_any_network_as_onnx_is_scaled(clips, onnx_file, tmp_path):
-    """Three numbers per picture become three of standard deviation 0.5, and 1021 zeros."""
+    """Three numbers per picture, and their changes, become six of standard deviation 0.5, and 1018 zeros."""
     network = onnx_file(tmp_path / "mean.onnx", ["N", 3, 32, 32], [2, 3])
     done = extract(clips, tmp_path / "out", backbone=network, workers=2)
     assert (
@@ -562,7 +587,7 @@ def test_any_network_as_onnx_is_scaled(clips, onnx_file, tmp_path):
     )
     train = [video for shard in (tmp_path / "out" / "tf" / "train").iterdir() for video in read_videos(shard)]
     values = dequantize(np.concatenate([video.rgb for video in train]))
-    assert np.abs(values[:, 3:]).max() < 0.01 and values[:, 0].std() == pytest.approx(0.5, abs=0.02)
+    assert np.abs(values[:, 6:]).max() < 0.01 and values[:, 0].std() == pytest.approx(0.5, abs=0.02)
     extractor = Extractor.load(tmp_path / "out")
     again, _ = extractor.video(Clip(clips / "clips" / f"{train[0].id.decode()}.mp4"))
     assert np.array_equal(again.rgb, train[0].rgb) and np.array_equal(again.audio, train[0].audio)
