@@ -49,7 +49,7 @@ ONNX = "onnx:"  # begins the name of a network of the user's
 LOG_MEL_RATE = 16_000  # samples per second that VGGish's front end takes
 PATCH = (96, 64)  # times and bands of its picture of a second
 DEFAULT_SIDE, LARGEST_SIDE = 224, 2048  # of pictures in pixels
-MOST_NUMBERS = 8192  # per second; the PCA of D numbers takes D² in memory
+MOST_NUMBERS = 8192  # per second; more is a map that was not pooled
 _TYPES = {  # of the input of an ONNX network
     **{"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64},
     "tensor(uint8)": np.uint8,

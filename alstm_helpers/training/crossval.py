@@ -175,19 +175,21 @@ def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, re
     videos = _all_videos(config)
     groups, labels = related(videos, options.group), _multi_hot(videos, config.MODEL.num_classes)
     network, baseline = _Pool(config), _Pool(config)
-    order = []
+
+    def divide(rows: np.ndarray, parts: int) -> list[np.ndarray]:
+        mine = [groups[row] for row in rows]
+        parts = min(parts, len(set(mine)))
+        return [rows[part] for part in folds_of(mine, labels[rows], parts, options.seed)] if parts > 1 else []
+
+    order, made = [], videos
+    inputs = None if options.remake else pooled(videos)  # the same in every fold
     for number, judged in enumerate(folds_of(groups, labels, options.folds, options.seed), 1):
         learn = np.setdiff1d(np.arange(len(videos)), judged)
-        remade = options.remake(videos, learn.tolist()) if options.remake else videos
-        own = _write_fold(config, save_dir / f"fold{number}", remade, set(judged.tolist()))
+        if options.remake:
+            made = options.remake(videos, learn.tolist())
+        own = _write_fold(config, save_dir / f"fold{number}", made, set(judged.tolist()))
         network.add(_judge(own, save_dir / f"fold{number}" / "run", options))
-
-        def divide(rows: np.ndarray, parts: int) -> list[np.ndarray]:
-            mine = [groups[row] for row in rows]
-            parts = min(parts, len(set(mine)))
-            return [rows[part] for part in folds_of(mine, labels[rows], parts, options.seed)] if parts > 1 else []
-
-        scores = baseline_scores(pooled(remade), labels, learn, judged, divide)
+        scores = baseline_scores(pooled(made) if inputs is None else inputs, labels, learn, judged, divide)
         baseline.add([(scores, labels[judged])])
         gaps = f"GAP {network.rows[-1]['gap']:.4f}, linear baseline {baseline.rows[-1]['gap']:.4f}"
         report(f"fold {number}/{options.folds}: {gaps} on {len(judged)} videos")
