@@ -15,6 +15,7 @@ from alstm_helpers.commands.options import (
     line,
     workers_flag,
 )
+from alstm_helpers.own_videos.presets import NORMALISATIONS, SOUNDS
 from alstm_helpers.progress import progress_bar
 
 
@@ -59,6 +60,22 @@ def labels_import(
     line(f"{len(done.annotations)} clips → {Path(out, 'annotations.csv')}; new classes: {new}")
 
 
+normalisation_flag = click.option(
+    "--normalisation", type=click.Choice([*NORMALISATIONS]), help="Of the pictures for onnx:PATH, if no JSON file says."
+)
+pooling_flag = click.option(
+    "--pooling", type=click.Choice(["mean", "first"]), help="Of its output, if that has a row for each token."
+)
+audio_like_flag = click.option(
+    "--audio_like", type=click.Choice([*SOUNDS]), help="The onnx:PATH for sound takes what this network takes."
+)
+
+
+def _pictures_as(normalisation: str | None, pooling: str | None) -> dict[str, object]:
+    """Return what flags say that a network for pictures takes."""
+    return {**NORMALISATIONS.get(normalisation or "", {}), **({"pooling": pooling} if pooling else {})}
+
+
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
 @click.option("--labels", "labels_folder", metavar="DIR", help="What `alstm labels import` wrote. [default: no labels]")
@@ -76,6 +93,9 @@ def labels_import(
 @group_flag
 @workers_flag(-1, "Processes; -1: one per core.")
 @clip_seconds_flag
+@normalisation_flag
+@pooling_flag
+@audio_like_flag
 @click.option("--refit", is_flag=True, help="Scale the features of an earlier run anew, by the clips there are now.")
 def features(
     videos: tuple[str, ...],
@@ -88,6 +108,9 @@ def features(
     group: str | None,
     workers: int,
     clip_seconds: float | None,
+    normalisation: str | None,
+    pooling: str | None,
+    audio_like: str | None,
     refit: bool,
 ) -> None:
     """Turn videos (files, or folders of them) into a data set that `alstm train` takes, or, without labels, predict.
@@ -104,8 +127,12 @@ def features(
         )
     if refit and like:
         raise click.UsageError("--refit and --like: only one can say how the features are scaled.")
+    takes = _pictures_as(normalisation, pooling), dict(SOUNDS[audio_like]) if audio_like else {}
+    if like and any(takes):
+        raise click.UsageError("--like says what networks take: leave out --normalisation, --pooling and --audio_like.")
+    backbone = backbone or "flashdigits"
     options = FeatureOptions(
-        labels_folder, like, backbone or "flashdigits", audio, val_share, group or ONE_VIDEO, clip_seconds, refit
+        labels_folder, like, backbone, audio, val_share, group or ONE_VIDEO, clip_seconds, refit, *takes
     )
     done = extract_features(videos, out, options, workers=workers, progress=progress_bar)
     for note in done.notes:

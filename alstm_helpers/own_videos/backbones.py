@@ -7,7 +7,7 @@ flashdigits    1024, finished                                    no: FlashDigits
 inception_v3   2048, from paddle.vision, before its last layer   no: YouTube-8M's own PCA is missing
 resnet50       2048, likewise                                    no
 mobilenet_v2   1280, likewise                                    no
-onnx:PATH      its first output, pooled: (N, D)                  only Inception-v3 followed by YouTube-8M's PCA
+onnx:PATH      as many as it gives                               only Inception-v3 followed by YouTube-8M's PCA
 ============== ================================================= ==============================================
 
 ============== =========================================================================================
@@ -15,94 +15,155 @@ sound          numbers per second
 ============== =========================================================================================
 flashdigits    128, finished
 logmel         128: mean and standard deviation of 64 log-mel bands over the second, by VGGish's front end
-onnx:PATH      from that front end's picture, 96 × 64; VGGish as ONNX gives 128
+onnx:PATH      from that front end's picture, 96 × 64, as VGGish, or from the samples, as YAMNet and PANNs
 ============== =========================================================================================
 
 VGGish's front end: S. Hershey et al., arXiv:1609.09430; 16 kHz, windows of 25 ms every 10 ms, periodic Hann, 64 bands
 from 125 to 7500 Hz on the HTK mel scale, log(mel + 0.01), 0.96 s per example.
 
-A network for pictures as ONNX takes (N, 3, S, S): floats normalised as ImageNet's, or uint8, the pixels as they are.
+What a network in an ONNX file takes says :mod:`alstm_helpers.own_videos.inputs`.
 
 To add a backbone, add an entry to ``_PICTURES`` or ``_SOUNDS``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from alstm_helpers.data.flashdigits import extract_audio, extract_rgb
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import require_file
-from alstm_helpers.onnx_file import read_onnx
 from alstm_helpers.own_videos.flashdigits_clips import FILE_LEVEL, READ_RATE, shrink
+from alstm_helpers.own_videos.inputs import (
+    DEFAULT_SIDE,
+    LARGEST_SIDE,
+    AnyInput,
+    PictureInput,
+    SoundInput,
+    input_beside,
+    parse_input,
+)
+from alstm_helpers.own_videos.onnx_network import OnnxNetwork
+from alstm_helpers.own_videos.pictures import Fit
+from alstm_helpers.own_videos.presets import IMAGENET, NORMALISATIONS, SOUNDS
 from alstm_helpers.tfrecord import dequantize
 
 ONNX = "onnx:"  # begins the name of a network of the user's
 LOG_MEL_RATE = 16_000  # samples per second that VGGish's front end takes
 PATCH = (96, 64)  # times and bands of its picture of a second
-DEFAULT_SIDE, LARGEST_SIDE = 224, 2048  # of pictures in pixels
-MOST_NUMBERS = 8192  # per second; more is a map that was not pooled
-_TYPES = {  # of the input of an ONNX network
-    **{"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64},
-    "tensor(uint8)": np.uint8,
-}
-_MEAN = np.array([0.485, 0.456, 0.406], np.float32)  # of ImageNet's pictures, as is the next
-_STANDARD_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
+_LAYOUTS = {"nchw": (1, slice(2, 4)), "nhwc": (3, slice(1, 3))}  # where the colours are, and the sides
+_IMAGENET = PictureInput.model_validate(IMAGENET)
 
 Network: TypeAlias = Callable[[np.ndarray], np.ndarray]
+UnitT = TypeVar("UnitT", Fit, int)
+Fields: TypeAlias = Mapping[str, object]
+NOTHING: Fields = {}
 
 
-class Backbone(NamedTuple):
+class Backbone(NamedTuple, Generic[UnitT]):
     """What makes the features of one stream.
 
     Args:
-        unit: the input of one second: the side of its square picture in pixels, or the number of its samples of sound.
-        call: (T, unit, unit, 3) uint8 or (T, unit) float32 → float32 (T, D).
+        unit: the input of one second: how its picture becomes a square, or the number of its samples of sound.
+        call: uint8 (T, S, S, 3), or float32 (T, unit) → float32 (T, D).
         finished: whether the numbers have the final size and scale, so that they need no projection.
         sha256: of the file that the user named, which says what network it is.
     """
 
-    unit: int
+    unit: UnitT
     call: Network
     finished: bool = False
     sha256: str | None = None
 
 
 @cache
-def picture_backbone(name: str) -> Backbone:
+def picture_backbone(name: str, takes: PictureInput | None = None) -> Backbone[Fit]:
     """Return a backbone for pictures, with its weights loaded.
 
+    Args:
+        name: see above.
+        takes: what a network in an ONNX file takes; None for what the file beside it says.
+
     Raises:
-        AlstmError: the name is unknown, the weights cannot be fetched, or the ONNX file does not take pictures.
+        AlstmError: the name is unknown, the weights cannot be fetched, the ONNX file does not take pictures, or nothing
+            says how they are normalised.
     """
     if name.startswith(ONNX):
-        return _onnx_pictures(name)
+        return _onnx_pictures(_path_of(name), takes or picture_input(name))
     if name not in _PICTURES:
         raise AlstmError(f"--backbone {name}", "unknown backbone", f"choose {', '.join(_PICTURES)} or onnx:PATH")
     return _PICTURES[name]()
 
 
 @cache
-def sound_backbone(name: str) -> Backbone:
-    """Return a backbone for sound; errors as for pictures."""
+def sound_backbone(name: str, takes: SoundInput | None = None) -> Backbone[int]:
+    """Return a backbone for sound; arguments and errors as for pictures."""
     if name.startswith(ONNX):
-        return _onnx_sound(name)
+        return _onnx_sound(_path_of(name), takes or sound_input(name))
     if name not in _SOUNDS:
         raise AlstmError(f"--audio {name}", "unknown backbone", f"choose {', '.join(_SOUNDS)} or onnx:PATH")
     return _SOUNDS[name]()
 
 
+def _path_of(name: str) -> Path:
+    """Return the path of the ONNX file, which exists.
+
+    Raises:
+        AlstmError: it does not.
+    """
+    remedy = "check the path after onnx:; if features.json names it, put it back there, or beside features.json"
+    return require_file(Path(name.removeprefix(ONNX)), remedy)
+
+
+def picture_input(name: str, given: Fields = NOTHING) -> PictureInput:
+    """Return what a network for pictures in an ONNX file takes.
+
+    Args:
+        name: of the backbone, ``onnx:PATH``.
+        given: fields that take the place of those in the file beside it.
+
+    Raises:
+        AlstmError: nothing says how pictures are normalised, and a guess would give numbers that look like features; or
+            what is said is impossible.
+    """
+    path = _path_of(name)
+    beside = input_beside(path, PictureInput)
+    takes = parse_input({**_fields(beside), **given}, PictureInput, path)
+    if beside or "scale" in given or OnnxNetwork(path, takes).dtype == np.uint8:
+        return takes
+    remedy = f"pass --normalisation, which is one of {', '.join(NORMALISATIONS)}, or write {path.stem}.json beside it"
+    raise AlstmError(path, "nothing says how the pictures that it takes are normalised", remedy)
+
+
+def sound_input(name: str, given: Fields = NOTHING) -> SoundInput:
+    """Return what a network for sound takes; VGGish's pictures if nothing is said. Arguments and errors as above."""
+    path = _path_of(name)
+    beside = input_beside(path, SoundInput)
+    return parse_input({**(_fields(beside) if beside else SOUNDS["vggish"]), **given}, SoundInput, path)
+
+
+def _fields(takes: AnyInput | None) -> dict[str, object]:
+    return takes.model_dump(exclude_unset=True) if takes else {}
+
+
 def is_backbone(stream: str, name: object) -> bool:
     """Tell whether ``picture_backbone`` (for ``rgb``) or ``sound_backbone`` (for ``audio``) knows a name."""
-    return isinstance(name, str) and (name.startswith(ONNX) or name in {"rgb": _PICTURES, "audio": _SOUNDS}[stream])
+    known = {*_PICTURES} if stream == "rgb" else {*_SOUNDS}
+    return isinstance(name, str) and (name.startswith(ONNX) or name in known)
+
+
+def is_onnx(name: str, given: Fields, flags: str) -> bool:
+    """Tell whether a backbone is a network in an ONNX file; refuse flags that would do nothing for another."""
+    if given and not name.startswith(ONNX):
+        raise AlstmError(name, "what it takes is known", f"leave out {flags}, for onnx:PATH only")
+    return name.startswith(ONNX)
 
 
 def absolute(name: str) -> str:
@@ -113,11 +174,11 @@ def absolute(name: str) -> str:
 # --- FlashDigits --------------------------------------------------------------------------------------------------
 
 
-def _flashdigits_pictures() -> Backbone:
-    return Backbone(64, lambda frames: dequantize(extract_rgb(shrink(frames))), finished=True)
+def _flashdigits_pictures() -> Backbone[Fit]:
+    return Backbone(Fit(64), lambda frames: dequantize(extract_rgb(shrink(frames))), finished=True)
 
 
-def _flashdigits_sound() -> Backbone:
+def _flashdigits_sound() -> Backbone[int]:
     return Backbone(READ_RATE, lambda sound: dequantize(extract_audio(sound * FILE_LEVEL)), finished=True)
 
 
@@ -139,7 +200,7 @@ _VISION_NETWORKS = {
 }
 
 
-def _vision_pictures(name: str) -> Backbone:
+def _vision_pictures(name: str) -> Backbone[Fit]:
     """Return a network of paddle.vision without its last layer, with its published weights."""
     from alstm_helpers.runtime import paddle
 
@@ -155,9 +216,11 @@ def _vision_pictures(name: str) -> Backbone:
 
     def call(frames: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            return np.asarray(net(paddle.to_tensor(_normalised(frames))).numpy()).reshape(len(frames), -1)
+            return np.asarray(net(paddle.to_tensor(_prepared(frames, takes=_IMAGENET))).numpy()).reshape(
+                len(frames), -1
+            )
 
-    return Backbone(_VISION_NETWORKS[name].side, call)
+    return Backbone(Fit(_VISION_NETWORKS[name].side), call)
 
 
 def _published_arrays(name: str) -> Mapping[str, np.ndarray]:
@@ -171,170 +234,127 @@ def _published_arrays(name: str) -> Mapping[str, np.ndarray]:
     return load_arrays(fetch_weights(url, md5=md5, way_out=way_out))
 
 
-def _normalised(frames: np.ndarray) -> np.ndarray:
-    """Return pictures as networks trained on ImageNet take them: uint8 (N, S, S, 3) → float32 (N, 3, S, S)."""
-    return _channels_first((frames.astype(np.float32) / 255 - _MEAN) / _STANDARD_DEVIATION)
-
-
-def _channels_first(frames: np.ndarray) -> np.ndarray:
-    """Return pictures (N, S, S, 3) as (N, 3, S, S)."""
-    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
-
-
 # --- ONNX ---------------------------------------------------------------------------------------------------------
 
 
-class OnnxInput(Protocol):
-    """The part of ``onnxruntime.NodeArg`` that is used here."""
-
-    name: str
-    type: str
-    shape: list[int | str | None]  # a dimension of any size has a name or None
-
-
-class OnnxSession(Protocol):
-    """The part of ``onnxruntime.InferenceSession`` that is used here."""
-
-    def get_inputs(self) -> Sequence[OnnxInput]: ...
-
-    def run(self, output_names: None, input_feed: Mapping[str, np.ndarray]) -> Sequence[object]: ...
+def _onnx_pictures(path: Path, takes: PictureInput) -> Backbone[Fit]:
+    network = OnnxNetwork(path, takes)
+    layout, side = _layout_and_side(network, takes)
+    as_bytes = network.dtype == np.uint8
+    if as_bytes and takes.is_normalised:
+        remedy = "leave out scale, mean and std, or export a network that takes float32"
+        raise AlstmError(network.path, "it takes the bytes themselves, which cannot be normalised", remedy)
+    prepare = partial(_prepared, takes=takes, layout=layout, as_bytes=as_bytes)
+    network.tried(prepare(np.zeros((2, side, side, 3), np.uint8)))
+    return Backbone(takes.fit(side), lambda frames: network(prepare(frames)), sha256=network.sha256)
 
 
-class OnnxNetwork:
-    """A network with one input in an ONNX file, run on the CPU.
-
-    Args:
-        name: ``onnx:PATH``.
-
-    Attributes:
-        path: of the file.
-        sha256: of the file.
-        dtype: of its input.
-        shape: of its input, with None where any size will do.
+def _layout_and_side(network: OnnxNetwork, takes: PictureInput) -> tuple[str, int]:
+    """Return the layout and the side of the pictures that a network takes.
 
     Raises:
-        AlstmError: the file is missing, is not ONNX, or takes other inputs.
+        AlstmError: it takes no square pictures, or others than ``takes`` says.
     """
-
-    def __init__(self, name: str) -> None:
-        remedy = "check the path after onnx:; if features.json names it, put it back there, or beside features.json"
-        self.path = require_file(Path(name.removeprefix(ONNX)), remedy)
-        content = read_onnx(self.path)
-        self.sha256 = hashlib.sha256(content).hexdigest()
-        self._session = _open_session(self.path, content)
-        inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise AlstmError(self.path, f"it takes {len(inputs)} inputs", "export a network with one")
-        if inputs[0].type not in _TYPES:
-            raise AlstmError(self.path, f"its input is a {inputs[0].type}", "export a network that takes float32")
-        self._input = inputs[0].name
-        self.dtype = np.dtype(_TYPES[inputs[0].type])
-        self.shape = [size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape]
-        self._batch = self.shape[0] if self.shape else None  # how many it takes at once, if not any number
-
-    def tried(self, shape: tuple[int, ...]) -> OnnxNetwork:
-        """Return this network once it has turned two black pictures, or seconds of silence, into numbers.
-
-        Args:
-            shape: of one input.
-
-        Raises:
-            AlstmError: it cannot, or its output is not (N, D).
-        """
-        try:
-            self(np.zeros((2, *shape), self.dtype))
-        except AlstmError:
-            if self._batch is not None:
-                raise
-            self._batch = 1  # some say that they take any number, and do not
-            self(np.zeros((2, *shape), self.dtype))
-        return self
-
-    def __call__(self, values: np.ndarray) -> np.ndarray:
-        """Return the first output, (N, …) → float32 (N, D).
-
-        Raises:
-            AlstmError: the network cannot take such an input, or its output is not (N, D).
-        """
-        size = self._batch or len(values)
-        return np.concatenate([self._run(values[first : first + size], size) for first in range(0, len(values), size)])
-
-    def _run(self, values: np.ndarray, size: int) -> np.ndarray:
-        """Return the numbers of at most ``size`` inputs, to which copies of the last are added up to that size."""
-        count = len(values)
-        values = np.concatenate([values, np.repeat(values[-1:], size - count, axis=0)]).astype(self.dtype)
-        try:
-            output = np.asarray(self._session.run(None, {self._input: values})[0])
-        except Exception as error:
-            problem = f"it cannot take an input of shape {values.shape} ({_short(error)})"
-            raise AlstmError(self.path, problem, "leave its first dimension open when you export it") from None
-        self._check(output, size)
-        return output.reshape(size, -1)[:count].astype(np.float32)
-
-    def _check(self, output: np.ndarray, size: int) -> None:
-        """Require one row of numbers per input."""
-        if output.dtype.kind not in "fiu":
-            raise AlstmError(self.path, "its first output is not numbers", "export the layer with the features")
-        per_input = [dimension for dimension in output.shape[1:] if dimension != 1]
-        if output.shape[:1] != (size,) or len(per_input) > 1:
-            problem = f"its output for a batch of {size} has the shape {output.shape}, not (N, D)"
-            raise AlstmError(
-                self.path, problem, "pool it: export the network with a mean over all dimensions but N and D"
-            )
-        if math.prod(per_input) > MOST_NUMBERS:
-            problem = f"its output has {per_input[0]} numbers per input, more than {MOST_NUMBERS}"
-            raise AlstmError(self.path, problem, "pool it before you flatten it, or export an earlier or later layer")
-
-
-def _open_session(path: Path, content: bytes) -> OnnxSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised, too
-    try:
-        session: OnnxSession = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise AlstmError(path, f"not readable as ONNX ({_short(error)})", "export it again") from None
-    return session
-
-
-def _short(error: Exception) -> str:
-    """Return an error of ONNX Runtime as one line of at most 200 characters."""
-    return " ".join(str(error).split())[:200]
-
-
-def _onnx_pictures(name: str) -> Backbone:
-    network = OnnxNetwork(name)
-    _, channels, *sides = network.shape if len(network.shape) == 4 else (None, None)
-    wanted = {side for side in sides if side} or {DEFAULT_SIDE}
-    if not sides or channels not in (3, None) or len(wanted) > 1 or not 3 < max(wanted) <= LARGEST_SIDE:
+    shape = network.shape if len(network.shape) == 4 else [0] * 4
+    certain = [layout for layout, (place, _) in _LAYOUTS.items() if shape[place] == 3]
+    layout = takes.layout or (certain[0] if len(certain) == 1 else "nchw")
+    place, sides = _LAYOUTS[layout]
+    wanted = {side for side in shape[sides] if side} or {takes.size or DEFAULT_SIDE}
+    if shape[place] not in (3, None) or 0 in shape or len(wanted) > 1 or not 3 < max(wanted) <= LARGEST_SIDE:
         problem = f"its input has the shape {network.shape}"
-        remedy = f"export a network that takes square pictures (N, 3, S, S), S at most {LARGEST_SIDE}"
+        remedy = f"export a network that takes square pictures (N, 3, S, S) or (N, S, S, 3), S at most {LARGEST_SIDE}"
         raise AlstmError(network.path, problem, remedy)
     side = wanted.pop()
-    network.tried((3, side, side))
-    prepare = _channels_first if network.dtype == np.uint8 else _normalised
-    return Backbone(side, lambda frames: network(prepare(frames)), sha256=network.sha256)
+    if takes.size not in (None, side):
+        problem = f"it takes pictures of {side} pixels, but its description says {takes.size}"
+        raise AlstmError(network.path, problem, "correct size there")
+    return layout, side
 
 
-def _onnx_sound(name: str) -> Backbone:
-    network = OnnxNetwork(name)
+def _prepared(frames: np.ndarray, *, takes: PictureInput, layout: str = "nchw", as_bytes: bool = False) -> np.ndarray:
+    """Return pictures, uint8 (N, S, S, 3), as a network takes them: float32, or the bytes as they are."""
+    values = frames
+    if not as_bytes:
+        mean, std = (np.array(each, np.float32) for each in (takes.mean, takes.std))
+        values = (frames * np.float32(takes.scale) - mean) / std
+    values = values[..., ::-1] if takes.colours == "bgr" else values
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2) if layout == "nchw" else values)
+
+
+def _onnx_sound(path: Path, takes: SoundInput) -> Backbone[int]:
+    network = OnnxNetwork(path, takes)
+    prepare = _patches if takes.takes == "logmel" else _waveforms
+    silence = prepare(np.zeros((2, takes.rate), np.float32), network, takes)
+    network.tried(silence)
+
+    def call(sound: np.ndarray) -> np.ndarray:
+        rows = network(prepare(sound, network, takes))
+        return rows if takes.takes == "logmel" else _by_second(rows, len(sound), takes, framed=len(network.shape) > 1)
+
+    return Backbone(takes.rate, call, sha256=network.sha256)
+
+
+def _patches(sound: np.ndarray, network: OnnxNetwork, takes: SoundInput) -> np.ndarray:
+    """Return VGGish's picture of each second in the shape that a network takes.
+
+    Raises:
+        AlstmError: it takes another shape.
+    """
     *channels, bands, width = network.shape[1:] if len(network.shape) in (3, 4) else (None, None)
     if (bands, width) != PATCH or channels not in ([], [1], [None]) or network.dtype == np.uint8:
         problem = f"its input is {network.dtype} of the shape {network.shape}"
-        remedy = (
-            "export a network that takes VGGish's log-mel pictures, float32 (N, 1, 96, 64), the last two sizes fixed"
-        )
-        raise AlstmError(network.path, problem, remedy)
-    shape = (*(1 for _ in channels), *PATCH)
-    network.tried(shape)
-    return Backbone(LOG_MEL_RATE, lambda sound: network(log_mel(sound).reshape(-1, *shape)), sha256=network.sha256)
+        remedy = "VGGish's log-mel pictures are float32 (N, 1, 96, 64), the last two sizes fixed"
+        raise AlstmError(network.path, problem, f"say by --audio_like what it takes, or export another; {remedy}")
+    return log_mel(sound).reshape(-1, *(1 for _ in channels), *PATCH)
+
+
+def _waveforms(sound: np.ndarray, network: OnnxNetwork, takes: SoundInput) -> np.ndarray:
+    """Return a clip's samples for a network: all of them in one row, or a frame of them around each hop, (R, 1, S).
+
+    Raises:
+        AlstmError: it takes another shape.
+    """
+    *middle, width = network.shape[1:] if len(network.shape) in (2, 3) else (0, 0)
+    samples = round(takes.frame * takes.rate)
+    if len(network.shape) == 1:
+        return sound.reshape(-1)
+    if middle not in ([], [1], [None]) or width not in (samples, None):
+        problem = f"its input has the shape {network.shape}"
+        raise AlstmError(network.path, problem, f"its frames are said to have {samples} samples: correct rate or frame")
+    starts = _centres(len(sound) / takes.hop, takes.hop) * takes.rate - samples / 2
+    padded = np.pad(sound.reshape(-1), samples)
+    places = starts.round().astype(int)[:, None] + samples + np.arange(samples)
+    return padded[places].reshape(-1, *(1 for _ in middle), samples)
+
+
+def _centres(count: float, hop: float) -> np.ndarray:
+    """Return the middles, in seconds, of as many hops as there are, begun ones included."""
+    return (np.arange(math.ceil(count - 1e-6)) + 0.5) * hop
+
+
+def _by_second(rows: np.ndarray, seconds: int, takes: SoundInput, *, framed: bool) -> np.ndarray:
+    """Return the mean of the rows in the middle of whose frames a second is, (R, D) → (T, D); or the nearest one.
+
+    Args:
+        rows: the output of a network.
+        seconds: T.
+        takes: where the frames lie.
+        framed: whether they were cut out here, around each hop; a network begins with the first sample.
+    """
+    centres = _centres(len(rows), takes.hop)
+    if not framed:
+        centres += (takes.frame - takes.hop) / 2
+    found = []
+    for second in range(seconds):
+        inside = (centres >= second) & (centres < second + 1)
+        found.append(rows[inside].mean(axis=0) if inside.any() else rows[np.abs(centres - second - 0.5).argmin()])
+    return np.stack(found)
 
 
 # --- VGGish's front end -------------------------------------------------------------------------------------------
 
 
-def _log_mel_summary() -> Backbone:
+def _log_mel_summary() -> Backbone[int]:
     return Backbone(LOG_MEL_RATE, lambda sound: _summary(log_mel(sound)))
 
 
@@ -367,8 +387,8 @@ def _summary(pictures: np.ndarray) -> np.ndarray:
     return np.concatenate([pictures.mean(axis=1), pictures.std(axis=1)], axis=1)
 
 
-_PICTURES: dict[str, Callable[[], Backbone]] = {
+_PICTURES: dict[str, Callable[[], Backbone[Fit]]] = {
     "flashdigits": _flashdigits_pictures,
     **{name: partial(_vision_pictures, name) for name in _VISION_NETWORKS},
 }
-_SOUNDS: dict[str, Callable[[], Backbone]] = {"flashdigits": _flashdigits_sound, "logmel": _log_mel_summary}
+_SOUNDS: dict[str, Callable[[], Backbone[int]]] = {"flashdigits": _flashdigits_sound, "logmel": _log_mel_summary}

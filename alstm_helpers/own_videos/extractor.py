@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,19 @@ import numpy as np
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_sealed, require_file, write_sealed
-from alstm_helpers.own_videos.backbones import ONNX, Backbone, absolute, is_backbone, picture_backbone, sound_backbone
-from alstm_helpers.own_videos.media import Clip, Frames, read_frames, read_sound
+from alstm_helpers.own_videos.backbones import (
+    ONNX,
+    Backbone,
+    absolute,
+    is_backbone,
+    picture_backbone,
+    sound_backbone,
+)
+from alstm_helpers.own_videos.inputs import EARLIER, EARLIER_SOUND, AnyInput, PictureInput, SoundInput, parse_input
+from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
+from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.projection import CHANGING, Projection, fit_projection
+from alstm_helpers.own_videos.thumbnails import Thumbnail, Thumbnails
 from alstm_helpers.own_videos.video_files import id_of
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, Video, quantize
@@ -26,10 +36,11 @@ REMEDY = "make the features again in an empty folder"
 
 
 class RawFeatures(NamedTuple):
-    """The backbones' numbers of a clip, float32 (T, D) by stream, and notes on what is odd about its file."""
+    """The backbones' numbers of a clip, float32 (T, D) by stream, notes on its file, and pictures to show it by."""
 
     streams: dict[str, np.ndarray]
     notes: list[str]
+    thumbnails: list[Thumbnail]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +53,7 @@ class Extractor:
         fitted_on: the split whose clips they were fitted on: ``train``, or ``infer`` where no clip has labels.
         clips: how many clips those were; None where an earlier version fitted them.
         sha256: by stream, of the user's networks that made the features; only these will do.
+        pictures, sound: what the user's networks take; None for those that say so themselves.
     """
 
     backbone: str
@@ -50,29 +62,37 @@ class Extractor:
     fitted_on: str = "train"
     clips: int | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
+    pictures: PictureInput | None = None
+    sound: SoundInput | None = None
 
     @property
     def names(self) -> dict[str, str]:
         """The names of the backbones by stream."""
         return {"rgb": self.backbone, "audio": self.audio}
 
-    def backbones(self) -> dict[str, Backbone]:
-        """Return the backbone of each stream; they are loaded on the first call.
+    @property
+    def inputs(self) -> dict[str, AnyInput]:
+        """What the user's networks take by stream."""
+        found = {"rgb": self.pictures, "audio": self.sound}
+        return {stream: takes for stream, takes in found.items() if takes}
+
+    def backbones(self) -> tuple[Backbone[Fit], Backbone[int]]:
+        """Return the backbones for pictures and for sound; they are loaded on the first call.
 
         Raises:
             AlstmError: one is unknown, cannot be loaded, or is another network than the one that made the features.
         """
-        found = {"rgb": picture_backbone(self.backbone), "audio": sound_backbone(self.audio)}
-        for stream, sha256 in self.sha256.items():
-            if found[stream].sha256 != sha256:
-                problem = f"not the network that made the features (its sha256 is not {sha256[:12]}…)"
+        rgb, audio = picture_backbone(self.backbone, self.pictures), sound_backbone(self.audio, self.sound)
+        for stream, found in (("rgb", rgb.sha256), ("audio", audio.sha256)):
+            if found != self.sha256.get(stream, found):
+                problem = f"not the network that made the features (its sha256 is not {self.sha256[stream][:12]}…)"
                 raise AlstmError(self.names[stream], problem, f"put that one back, or {REMEDY}")
-        return found
+        return rgb, audio
 
     def identified(self) -> Extractor:
         """Return an extractor that takes its networks only as they are now."""
-        sums = {stream: backbone.sha256 for stream, backbone in self.backbones().items()}
-        return dataclasses.replace(self, sha256={stream: sha256 for stream, sha256 in sums.items() if sha256})
+        sums = zip(STREAM_DIMS, (backbone.sha256 for backbone in self.backbones()), strict=True)
+        return dataclasses.replace(self, sha256={stream: sha256 for stream, sha256 in sums if sha256})
 
     def without_projections(self) -> Extractor:
         """Return an extractor for :meth:`raw` alone, which is small."""
@@ -80,6 +100,8 @@ class Extractor:
 
     def is_like(self, other: Extractor) -> bool:
         """Tell whether another one has the same backbones: networks of the user's by their content, if it is known."""
+        if not (_alike(self.pictures, other.pictures) and _alike(self.sound, other.sound)):
+            return False
         mine, theirs = ({**each.names, **each.sha256} for each in (self, other))
         if self.sha256.keys() != other.sha256.keys():  # one was saved when the content was not
             mine, theirs = ({stream: absolute(name) for stream, name in each.names.items()} for each in (self, other))
@@ -93,8 +115,8 @@ class Extractor:
     @property
     def unfitted(self) -> list[str]:
         """Streams whose projection is still to be fitted."""
-        parts = self.backbones().items()
-        return [stream for stream, part in parts if not part.finished and stream not in self.projections]
+        parts = zip(STREAM_DIMS, (backbone.finished for backbone in self.backbones()), strict=True)
+        return [stream for stream, finished in parts if not finished and stream not in self.projections]
 
     def complete(self) -> Extractor:
         """Return this extractor, which has every projection that it needs.
@@ -128,14 +150,14 @@ class Extractor:
         Raises:
             AlstmError: the clip cannot be read.
         """
-        pictures, sound = self.backbones()["rgb"], self.backbones()["audio"]
-        frames = read_frames(clip, pictures.unit)
-        rgb = np.concatenate([pictures.call(batch) for batch in _batches(frames)])
+        pictures, sound = self.backbones()
+        frames, small = read_frames(clip, pictures.unit), Thumbnails()
+        rgb = np.concatenate([pictures.call(batch) for batch in _batches(small.of(frames))])
         heard = read_sound(clip, len(rgb), sound.unit)
         streams = {"rgb": rgb, "audio": sound.call(heard.samples)}
         for stream, values in streams.items():
             _check_numbers(values, clip.name, self.names[stream])
-        return RawFeatures(streams, [*frames.notes, *heard.notes])
+        return RawFeatures(streams, [*frames.notes, *heard.notes], small.pictures)
 
     def finish(self, streams: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return features, uint8 (T, 1024) and (T, 128), from the backbones' numbers."""
@@ -171,7 +193,8 @@ class Extractor:
             save_plain(folder / "projection.pkl", arrays)
         about = {"backbone": self.backbone, "audio": self.audio, "fitted_on": self.fitted_on, "clips": self.clips}
         sums = {"sha256": dict(self.sha256)} if self.sha256 else {}
-        write_sealed(folder / "features.json", {**about, **sums})
+        takes = {stream: each.model_dump(mode="json", exclude_unset=True) for stream, each in self.inputs.items()}
+        write_sealed(folder / "features.json", {**about, **sums, **({"inputs": takes} if takes else {})})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Extractor:
@@ -187,7 +210,8 @@ class Extractor:
             sha256 = {
                 stream: str(about["sha256"][stream]) for stream in STREAM_DIMS if stream in about.get("sha256", ())
             }
-        except (KeyError, TypeError, AttributeError) as error:
+            inputs = dict(about.get("inputs", {}))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise AlstmError(path, f"not readable ({type(error).__name__}: {error})", REMEDY) from None
         for stream, name in (("rgb", backbone), ("audio", audio)):
             if not is_backbone(stream, name):
@@ -198,7 +222,19 @@ class Extractor:
         if clips is not None and (isinstance(clips, bool) or not isinstance(clips, int)):
             raise AlstmError(path, f"clips is {clips!r}, not a number", REMEDY)
         backbone, audio = (_found(name, path.parent) for name in (backbone, audio))
-        return cls(backbone, audio, _load_projections(path.with_name("projection.pkl")), fitted_on, clips, sha256)
+        projections = _load_projections(path.with_name("projection.pkl"))
+        pictures = parse_input(inputs.get("rgb", EARLIER), PictureInput, path) if backbone.startswith(ONNX) else None
+        sound = parse_input(inputs.get("audio", EARLIER_SOUND), SoundInput, path) if audio.startswith(ONNX) else None
+        return cls(backbone, audio, projections, fitted_on, clips, sha256, pictures, sound)
+
+
+def _alike(mine: AnyInput | None, theirs: AnyInput | None) -> bool:
+    """Tell whether two networks take the same; what an earlier version took it for was not kept."""
+    for one, other in ((mine, theirs), (theirs, mine)):
+        if one in (EARLIER, EARLIER_SOUND) and other is not None:
+            unsaid = not other.model_fields_set & {"scale", "mean", "std", "takes"}
+            return unsaid or other.model_copy(update={"output": 0}) == one
+    return mine == theirs
 
 
 def _found(name: str, folder: Path) -> str:
@@ -234,7 +270,7 @@ def _check_numbers(values: np.ndarray, clip: str, backbone: str) -> None:
         raise AlstmError(clip, problem, "leave the clip out, or export a network that has numbers for any input")
 
 
-def _batches(frames: Frames) -> Iterator[np.ndarray]:
+def _batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield the pictures together, uint8 (N, S, S, 3), N at most ``BATCH``."""
     batch: list[np.ndarray] = []
     for frame in frames:

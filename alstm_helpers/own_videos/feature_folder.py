@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -21,11 +22,13 @@ from alstm_helpers.ledger import Ledger
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.own_videos.projection import CHANGING, with_changes
+from alstm_helpers.own_videos.thumbnails import Thumbnail
 from alstm_helpers.paths import course_files
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
 
 CLIPS_PER_SHARD = 500
+_PICTURES = "thumbnails"
 SAMPLE_SECONDS = 20_000  # that a projection is fitted on, at most
 SHARD_NAMES = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
 
@@ -40,21 +43,30 @@ class RawFolder:
         """Return the file of a clip, named by a hash, as an id may hold what the name of a file may not."""
         return self.path / f"{hashlib.sha256(video_id.encode()).hexdigest()[:20]}.pkl"
 
-    def save(self, video_id: str, streams: Mapping[str, np.ndarray]) -> None:
-        """Write float32 (T, D) by stream."""
-        save_plain(self.file_of(video_id), dict(streams))
+    def save(self, video_id: str, streams: Mapping[str, np.ndarray], thumbnails: Sequence[Thumbnail] = ()) -> None:
+        """Write float32 (T, D) by stream, and pictures of the clip."""
+        pictures = [tuple(thumbnail) for thumbnail in thumbnails]
+        save_plain(self.file_of(video_id), {**streams, **({_PICTURES: pictures} if pictures else {})})
 
     def load(self, video_id: str) -> dict[str, np.ndarray]:
-        """Return what :meth:`save` wrote.
+        """Return the numbers that :meth:`save` wrote.
 
         Raises:
             AlstmError: the file is missing or damaged.
         """
+        found = self._load(video_id)
+        return {stream: found[stream] for stream in STREAM_DIMS}
+
+    def thumbnails(self, video_id: str) -> list[Thumbnail]:
+        """Return pictures of a clip, none if an earlier version read it; errors as for :meth:`load`."""
+        return [Thumbnail(*each) for each in self._load(video_id).get(_PICTURES, [])]
+
+    def _load(self, video_id: str) -> dict[str, Any]:
         path, remedy = self.file_of(video_id), "delete it, and run again"
-        streams = load_plain(path, remedy)
-        if not isinstance(streams, dict) or streams.keys() != STREAM_DIMS.keys():
+        found = load_plain(path, remedy)
+        if not isinstance(found, dict) or found.keys() - {_PICTURES} != STREAM_DIMS.keys():
             raise AlstmError(path, f"it does not hold {' and '.join(STREAM_DIMS)}", remedy)
-        return streams
+        return found
 
     def sample(self, stream: str, ids: Sequence[str]) -> np.ndarray:
         """Return seconds of clips to fit a projection on, evenly spaced, float32 (N, D).

@@ -24,7 +24,7 @@ from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.extras import require
 from alstm_helpers.ledger import LedgerRow
 from alstm_helpers.own_videos.apart import work_apart
-from alstm_helpers.own_videos.backbones import absolute
+from alstm_helpers.own_videos.backbones import Fields, absolute, is_onnx, picture_input, sound_input
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder
 from alstm_helpers.own_videos.jobs import Division, Job, labelled_jobs, unlabelled_jobs
@@ -48,6 +48,7 @@ class FeatureOptions:
         val_share, group: see :class:`alstm_helpers.own_videos.jobs.Division`.
         clip_seconds: that the work on one clip may take, see :func:`alstm_helpers.own_videos.apart.work_apart`.
         refit: fit the projections of an earlier run anew; models that were trained on its features no longer fit.
+        pictures, sound: fields of :mod:`alstm_helpers.own_videos.inputs`, instead of those in a file beside a network.
     """
 
     labels: str | os.PathLike[str] | None = None
@@ -58,6 +59,12 @@ class FeatureOptions:
     group: str = ONE_VIDEO
     clip_seconds: float | None = None
     refit: bool = False
+    pictures: Fields = field(default_factory=dict)
+    sound: Fields = field(default_factory=dict)
+
+    @property
+    def _usual_audio(self) -> str:
+        return "flashdigits" if self.backbone == "flashdigits" else "logmel"
 
     def extractor(self) -> Extractor:
         """Return the extractor that is asked for.
@@ -65,11 +72,15 @@ class FeatureOptions:
         Raises:
             AlstmError: ``like`` is not a folder of features.
         """
-        audio = self.audio or ("flashdigits" if self.backbone == "flashdigits" else "logmel")
-        named = Extractor(absolute(self.backbone), absolute(audio))
-        extractor = named
         if self.like is not None:  # its scale is not of the clips here
             extractor = dataclasses.replace(Extractor.load(self.like).complete(), clips=None)
+        else:
+            backbone, audio = absolute(self.backbone), absolute(self.audio or self._usual_audio)
+            extractor = Extractor(backbone, audio)
+            if is_onnx(backbone, self.pictures, "--normalisation and --pooling"):
+                extractor = dataclasses.replace(extractor, pictures=picture_input(backbone, self.pictures))
+            if is_onnx(audio, self.sound, "--audio_like"):
+                extractor = dataclasses.replace(extractor, sound=sound_input(audio, self.sound))
         if self.labels is None and not extractor.projections:
             extractor = dataclasses.replace(extractor, fitted_on="infer")
         return extractor
@@ -189,9 +200,11 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
     before = Extractor.load(folder.path)
     if not before.is_like(extractor):
         same = before.names == extractor.names
-        problem = f"it has features by {before.backbone} and {before.audio}" + ", of another content then" * same
+        other = ", of another content then" if before.inputs == extractor.inputs else ", given other inputs then"
+        problem = f"it has features by {before.backbone} and {before.audio}{other * same}"
         remedy = "put the earlier network back, or pass" if same else "pass the same --backbone and --audio, or"
         raise AlstmError(folder.path, problem, f"{remedy} another --out")
+    extractor = dataclasses.replace(extractor, pictures=before.pictures, sound=before.sound)
     if options.like is None and not options.refit and before.fitted_on == extractor.fitted_on:
         return dataclasses.replace(extractor, projections=before.projections, clips=before.clips).complete()
     return extractor
@@ -204,8 +217,8 @@ def _extract_one(extractor: Extractor, raw: RawFolder, job: Job) -> LedgerRow:
         AlstmError: the clip cannot be read.
     """
     about = job.path.stat()
-    streams, notes = extractor.raw(job.clip)
-    raw.save(job.id, streams)
+    streams, notes, thumbnails = extractor.raw(job.clip)
+    raw.save(job.id, streams, thumbnails)
     file = printable(os.fsencode(job.path.name))
     found = {"video": job.id, "file": file, "seconds": len(streams["rgb"]), "bytes": about.st_size}
     return {**found, "modified": about.st_mtime_ns, "notes": notes}

@@ -24,7 +24,7 @@ import numpy as np
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.containers import CONVERT, OpenVideo, open_video
 from alstm_helpers.own_videos.decoding import Decoder, Late
-from alstm_helpers.own_videos.pictures import Squares
+from alstm_helpers.own_videos.pictures import Fit, Squares
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, VideoFrame
@@ -68,18 +68,18 @@ class Frames:
 
     Args:
         clip: what to read.
-        size: side of the square pictures, in pixels.
+        fit: how the pictures become squares.
 
     Attributes:
         notes: one sentence for each oddity of the file, such as that it breaks off; complete after an iteration.
     """
 
-    def __init__(self, clip: Clip, size: int) -> None:
-        self.clip, self.size = clip, size
+    def __init__(self, clip: Clip, fit: Fit) -> None:
+        self.clip, self.fit = clip, fit
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield uint8 (size, size, 3) in red, green, blue: the picture shown in the middle of each second."""
+        """Yield uint8 (S, S, 3) in red, green, blue: the picture shown in the middle of each second."""
         for whole in (False, True):
             self.notes = []
             with contextlib.suppress(Late), open_video(self.clip.path) as video:
@@ -88,7 +88,7 @@ class Frames:
 
     def _seconds(self, video: OpenVideo, *, whole: bool) -> Generator[np.ndarray, None, None]:
         """Yield the picture of each second."""
-        squares, clip, count = Squares(video.pictures, self.size), self.clip, 0
+        squares, clip, count = Squares(video.pictures, self.fit), self.clip, 0
         with contextlib.closing(self._spans(video, whole=whole)) as spans:
             for frame, until in spans:
                 while until > clip.middle(count):
@@ -158,24 +158,24 @@ class Frames:
             self.notes.append(f"its pictures end at {end:.0f} s, its sound at {end_of_all:.0f}")
 
 
-def read_frames(clip: Clip, size: int) -> Frames:
-    """Return the picture shown in the middle of each second, its shorter side scaled to ``size``, cropped to a square.
+def read_frames(clip: Clip, fit: Fit | int) -> Frames:
+    """Return the picture shown in the middle of each second as a square.
 
     A picture is shown until the next one comes, so a variable frame rate needs no care. Rotation flags are followed,
     as players do. A second counts if its middle is in the clip; a clip has at least one second.
 
     Args:
         clip: what to read.
-        size: side of the square, in pixels.
+        fit: how pictures become squares; a number is the side to which the shorter one is scaled, and the longer cut.
 
     Returns:
-        An iterable of uint8 (size, size, 3) in red, green, blue. After the iteration its ``notes`` tell whether the
+        An iterable of uint8 (S, S, 3) in red, green, blue. After the iteration its ``notes`` tell whether the
         file is damaged, breaks off or is too long.
 
     Raises:
         AlstmError: on iteration, if the file cannot be opened or has no picture in the clip.
     """
-    return Frames(clip, size)
+    return Frames(clip, Fit(fit) if isinstance(fit, int) else fit)
 
 
 class Sound(NamedTuple):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -19,24 +20,59 @@ _FROM_BT2020 = np.array(  # red, green and blue of BT.2020 to those of BT.709 (I
 )
 _LONGEST = 32  # times that a picture may be longer than wide
 
+Filter: TypeAlias = Literal["area", "nearest", "bilinear", "bicubic", "lanczos"]
+# As FFmpeg calls them. Of a picture made smaller, bilinear, bicubic and lanczos differ from Pillow's by one at most.
+_INTERPOLATION: dict[Filter, str] = {
+    "area": "AREA",
+    "nearest": "POINT",
+    "bilinear": "BILINEAR",
+    "bicubic": "BICUBIC",
+    "lanczos": "LANCZOS",
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a picture becomes a square.
+
+    Args:
+        side: of the square, in pixels.
+        shorter: pixels to which the shorter side is scaled before the middle is cut out; None: ``side``.
+        squeeze: scale both sides to so many pixels.
+        filter: that it is scaled with; all but ``nearest`` take in every pixel of a large picture.
+    """
+
+    side: int
+    shorter: int | None = None
+    squeeze: bool = False
+    filter: Filter = "area"
+
+    def scaled(self, width: float, height: float) -> tuple[int, int]:
+        """Return the width and the height to which a picture is scaled before its middle is cut out."""
+        shorter = self.shorter or self.side
+        if self.squeeze:
+            return shorter, shorter
+        scale = shorter / min(width, height)
+        return max(self.side, round(width * scale)), max(self.side, round(height * scale))
+
 
 class Squares:
-    """The middles of pictures as squares.
+    """Pictures as squares.
 
     Args:
         stream: where the pictures come from.
-        size: side of the square, in pixels.
+        fit: how they become squares.
     """
 
-    def __init__(self, stream: VideoStream, size: int) -> None:
+    def __init__(self, stream: VideoStream, fit: Fit) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._aspect = float(stream.sample_aspect_ratio or 1)
-        self._size = size
+        self._fit = fit
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """Return a picture, uint8 (size, size, 3) in red, green, blue.
+        """Return a picture, uint8 (side, side, 3) in red, green, blue.
 
         Raises:
             ValueError: it is too long and narrow.
@@ -44,16 +80,15 @@ class Squares:
         width, height = frame.width * self._aspect, frame.height
         if not 1 / _LONGEST <= width / height <= _LONGEST:
             raise ValueError(f"a picture of {frame.width} × {frame.height} pixels is too long and narrow")
-        scale = self._size / min(width, height)
         scaled = self._reformatter.reformat(
             frame,
-            *(max(self._size, round(width * scale)), max(self._size, round(height * scale))),
+            *self._fit.scaled(width, height),
             format="rgb48le" if frame.color_trc in (_PQ, _HLG) else "rgb24",
-            interpolation="AREA",
+            interpolation=_INTERPOLATION[self._fit.filter],
         ).to_ndarray()
         image = _upright(_standard_range(scaled, frame.color_trc), frame)
-        top, left = (image.shape[0] - self._size) // 2, (image.shape[1] - self._size) // 2
-        return np.ascontiguousarray(image[top : top + self._size, left : left + self._size])
+        top, left = ((size - self._fit.side) // 2 for size in image.shape[:2])
+        return np.ascontiguousarray(image[top : top + self._fit.side, left : left + self._fit.side])
 
 
 def _standard_range(image: np.ndarray, transfer: int) -> np.ndarray:

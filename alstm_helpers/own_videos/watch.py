@@ -22,9 +22,9 @@ from alstm_helpers.extras import require
 from alstm_helpers.figures.parts import Timeline
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.own_videos.apart import attempt, work_apart
-from alstm_helpers.own_videos.extractor import Extractor
+from alstm_helpers.own_videos.extractor import Extractor, RawFeatures
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.seen import Seen, see
+from alstm_helpers.own_videos.thumbnails import film_strip
 from alstm_helpers.own_videos.video_files import find_video_files, id_of, videos_by_id
 from alstm_helpers.tfrecord import Video
 
@@ -138,19 +138,19 @@ class _Watcher:
 
     def outcomes(self, clips: Sequence[Clip]) -> Iterator[Watched | AlstmError]:
         """Yield what is found in each clip, or why nothing is."""
-        look = partial(see, self.extractor.without_projections())
+        look = self.extractor.without_projections().raw
         with closing(work_apart(look, clips, seconds=self.options.clip_seconds)) as read:
-            for clip, seen in read:
-                yield seen if isinstance(seen, AlstmError) else attempt(partial(self._watched, seen), clip)
+            for clip, raw in read:
+                yield raw if isinstance(raw, AlstmError) else attempt(partial(self._watched, raw), clip)
 
-    def _watched(self, seen: Seen, clip: Clip) -> Watched:
+    def _watched(self, raw: RawFeatures, clip: Clip) -> Watched:
         """Label a clip and draw its timeline."""
         from alstm_helpers.figures import plots
 
-        video = self.extractor.record(id_of(clip.path), (), seen.raw.streams)
-        report = _report(self.net, video, clip, seen.raw.notes, self.options)
+        video = self.extractor.record(id_of(clip.path), (), raw.streams)
+        report = _report(self.net, video, clip, raw.notes, self.options)
         drawn: WatchReport = {**report, "labels": report["labels"][:DRAWN_LABELS]}
-        figure = plots.timeline(drawn, seen.seconds, seen.pictures)
+        figure = plots.timeline(drawn, *film_strip(raw.thumbnails))
         return Watched(clip.path, report, write_report_with_figure(drawn, figure, self.save_dir, tight=True))
 
 

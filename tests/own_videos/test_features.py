@@ -27,6 +27,8 @@ from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_mp4, writ
 from alstm_helpers.own_videos.jobs import VAL_SHARE
 from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.own_videos.media import Clip
+from alstm_helpers.own_videos.pictures import Fit
+from alstm_helpers.own_videos.presets import IMAGENET, SOUNDS
 from alstm_helpers.own_videos.projection import Projection, fit_projection, with_changes
 from alstm_helpers.progress import no_progress
 from alstm_helpers.safe_pickle import save_plain
@@ -611,7 +613,7 @@ def test_numbers_that_are_none_are_the_error_of_their_clip(three, onnx_file, tmp
     """Such as the logarithm of a negative number, or a division by the norm of nothing."""
     nodes = [make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0), make_node("Log", ["m"], ["y"])]
     network = onnx_file(tmp_path / "n.onnx", ["N", 3, 32, 32], nodes=nodes)
-    done = infer(three, tmp_path / "out", backbone=network)
+    done = infer(three, tmp_path / "out", backbone=network, pictures=IMAGENET)
     assert done.extracted == 2
     [error] = done.failed
     assert re.search(r"v1\.mp4: for second 0 onnx:.* gives NaN, infinity or .*; leave the clip out", str(error))
@@ -626,7 +628,7 @@ def test_one_number_that_is_none(three, monkeypatch, value):
         numbers[2, 5] = value
         return numbers
 
-    monkeypatch.setattr("alstm_helpers.own_videos.extractor.sound_backbone", lambda name: Backbone(16_000, call))
+    monkeypatch.setattr("alstm_helpers.own_videos.extractor.sound_backbone", lambda *about: Backbone(16_000, call))
     with pytest.raises(AlstmError, match=r"v0\.mp4: for second 2 logmel gives NaN"):
         Extractor("flashdigits", "logmel").raw(Clip(three / "v0.mp4"))
 
@@ -639,7 +641,7 @@ def test_thirty_two_pictures_go_through_the_network_at_once(tmp_path, monkeypatc
         sizes.append(len(frames))
         return np.zeros((len(frames), 1024), np.float32)
 
-    monkeypatch.setattr("alstm_helpers.own_videos.extractor.picture_backbone", lambda name: Backbone(16, call))
+    monkeypatch.setattr("alstm_helpers.own_videos.extractor.picture_backbone", lambda *about: Backbone(Fit(16), call))
     write_video(tmp_path / "a.mp4", np.full((70, 64, 64, 3), 90, np.uint8), None, Encoding(fps=1))
     raw = Extractor("resnet50", "flashdigits").raw(Clip(tmp_path / "a.mp4"))
     assert sizes == [32, 32, 6] and len(raw.streams["rgb"]) == 70
@@ -650,24 +652,24 @@ def test_a_network_is_known_by_its_content(three, onnx_file, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     Path("nets").mkdir()
     network, other = (onnx_file(Path("nets", name), ["N", 3, 32, 32], [2, 3]) for name in ("a.onnx", "b.onnx"))
-    infer(three, "out", backbone=network)
+    infer(three, "out", backbone=network, pictures=IMAGENET)
     assert json.loads(Path("out/features.json").read_text())["backbone"] == f"onnx:{tmp_path / 'nets' / 'a.onnx'}"
-    assert infer(three, "out", backbone=other).skipped == 3  # a copy
-    assert infer(three, "out", backbone=network).skipped == 3
+    assert infer(three, "out", backbone=other, pictures=IMAGENET).skipped == 3  # a copy
+    assert infer(three, "out", backbone=network, pictures=IMAGENET).skipped == 3
     monkeypatch.chdir(tmp_path / "nets")
     assert infer(three, tmp_path / "more", like=tmp_path / "out").extracted == 3
     onnx_file(tmp_path / "nets" / "a.onnx", ["N", 3, 64, 64], [2, 3])
     picture_backbone.cache_clear()
     said = "it has features by onnx:.*a.onnx and logmel, of another content then; put the earlier network back, or"
     with pytest.raises(AlstmError, match=said):
-        infer(three, tmp_path / "out", backbone="onnx:a.onnx")
+        infer(three, tmp_path / "out", backbone="onnx:a.onnx", pictures=IMAGENET)
     with pytest.raises(AlstmError, match=r"a\.onnx: not the network that made .* \(its sha256 is not [0-9a-f]{12}…\)"):
         infer(three, tmp_path / "again", like=tmp_path / "out")
     assert not (tmp_path / "again").exists()
 
 
 def test_a_network_that_was_moved_is_found_beside_the_features(three, onnx_file, tmp_path):
-    infer(three, tmp_path / "out", backbone=onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3]))
+    infer(three, tmp_path / "out", backbone=onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3]), pictures=IMAGENET)
     (tmp_path / "a.onnx").rename(tmp_path / "out" / "a.onnx")
     picture_backbone.cache_clear()
     assert infer(three, tmp_path / "more", like=tmp_path / "out").extracted == 3
@@ -681,10 +683,43 @@ def test_features_without_the_content_of_their_network(three, onnx_file, tmp_pat
     """Earlier versions wrote the path as it was typed, and nothing else."""
     monkeypatch.chdir(tmp_path)
     network = onnx_file(Path("a.onnx"), ["N", 3, 32, 32], [2, 3])
-    infer(three, "out", backbone=network)
+    infer(three, "out", backbone=network, pictures=IMAGENET)
     Path("out/features.json").write_text(json.dumps({**ABOUT, "backbone": "onnx:a.onnx", "fitted_on": "infer"}))
-    assert infer(three, "out", backbone=network).skipped == 3
+    assert infer(three, "out", backbone=network, pictures=IMAGENET).skipped == 3
     assert len(json.loads(Path("out/features.json").read_text())["sha256"]["rgb"]) == 64
+
+
+def test_what_the_network_takes_is_kept(three, onnx_file, tmp_path):
+    """The same clip has the same features later, whatever lies beside the network then."""
+    network = onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3])
+    (tmp_path / "a.json").write_text('{"scale": 0.01, "mean": [1, 0, 0], "resize": 40}')
+    infer(three, tmp_path / "out", backbone=network)
+    kept = {"scale": 0.01, "mean": [1.0, 0.0, 0.0], "resize": 40}
+    assert json.loads((tmp_path / "out" / "features.json").read_text())["inputs"] == {"rgb": kept}
+    (tmp_path / "a.json").unlink()
+    assert infer(three, tmp_path / "more", like=tmp_path / "out").extracted == 3
+    raw, more = (RawFolder(tmp_path / name / "raw").load("v0")["rgb"] for name in ("out", "more"))
+    assert np.array_equal(raw, more) and raw[0] == pytest.approx([1, 2, 2], abs=0.03)
+    with pytest.raises(AlstmError, match="nothing says how the pictures that it takes are normalised"):
+        infer(three, tmp_path / "out", backbone=network)
+    with pytest.raises(AlstmError, match=r"it has features by .*, given other inputs then; "):
+        infer(three, tmp_path / "out", backbone=network, pictures=IMAGENET)
+
+
+def test_flags_for_a_network_that_needs_none(three, tmp_path):
+    with pytest.raises(AlstmError, match="flashdigits: what it takes is known; leave out --normalisation and"):
+        infer(three, tmp_path / "out", pictures=IMAGENET)
+    with pytest.raises(AlstmError, match="logmel: what it takes is known; leave out --audio_like, for onnx:PATH only"):
+        infer(three, tmp_path / "out", audio="logmel", sound=SOUNDS["yamnet"])
+
+
+def test_thumbnails_are_kept(three, tmp_path):
+    infer(three, tmp_path / "out")
+    raw = RawFolder(tmp_path / "out" / "raw")
+    assert [each.second for each in raw.thumbnails("v0")] == [0, 1, 2]
+    assert np.abs(raw.thumbnails("v0")[1].pixels().astype(int) - 200).max() < 5
+    raw.save("v0", raw.load("v0"))  # as earlier versions did
+    assert raw.thumbnails("v0") == []
 
 
 @pytest.mark.parametrize("spoil", ['"modified"', '"bytes"', '"notes"', '"video"'])

@@ -7,9 +7,11 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.media import Clip, read_frames
+from alstm_helpers.own_videos.pictures import Fit
 
 
 @pytest.mark.parametrize("transfer", [16, 18])
@@ -66,3 +68,43 @@ def test_a_picture_too_long_and_narrow(tmp_path, width, height):
     problem = f"a picture of {width} × {height} pixels is too long and narrow; pass a clip of an ordinary shape"
     with pytest.raises(AlstmError, match=problem):
         list(read_frames(clip, 299))
+
+
+@pytest.fixture(scope="module")
+def smooth(tmp_path_factory):
+    """Write a clip of one picture, 160 × 120, without loss; return the clip and the picture."""
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3)).astype(np.uint8)
+    picture = np.asarray(Image.fromarray(noise).resize((160, 120), Image.Resampling.BICUBIC))
+    path = tmp_path_factory.mktemp("fit") / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=1)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "bgr0"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="bgr0")))
+        container.mux(stream.encode(None))
+    return Clip(path), Image.fromarray(picture)
+
+
+@pytest.mark.parametrize("name, filter_", [("bilinear", 2), ("bicubic", 3), ("lanczos", 1)])
+@pytest.mark.parametrize(
+    "squeeze, shorter, size, left, top",
+    [
+        (False, 48, (64, 48), 12, 4),
+        (False, None, (53, 40), 6, 0),
+        (True, None, (40, 40), 0, 0),
+        (True, 48, (48, 48), 4, 4),
+    ],
+)
+def test_how_a_picture_becomes_a_square(smooth, name, filter_, squeeze, shorter, size, left, top):
+    """As Pillow scales it, with which transformers and torchvision prepare pictures."""
+    clip, picture = smooth
+    right = np.asarray(picture.resize(size, Image.Resampling(filter_)))[top : top + 40, left : left + 40]
+    [found] = read_frames(clip, Fit(40, shorter, squeeze, name))
+    assert np.abs(found.astype(int) - right).max() <= 2
+
+
+def test_the_nearest_pixel(smooth):
+    clip, picture = smooth
+    [found] = read_frames(clip, Fit(40, filter="nearest", squeeze=True))
+    pixels = {tuple(pixel) for pixel in np.asarray(picture).reshape(-1, 3)}
+    assert {tuple(pixel) for pixel in found.reshape(-1, 3)} <= pixels

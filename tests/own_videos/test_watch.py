@@ -19,9 +19,8 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.explain import explain
 from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
-from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
+from alstm_helpers.own_videos.flashdigits_clips import write_mp4
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.seen import see, thumbnails
 from alstm_helpers.own_videos.watch import WINDOW, WatchOptions, find_extractor, score_around, watch, watch_files
 from alstm_helpers.runtime import seed_everything
 from alstm_helpers.tfrecord import Video
@@ -67,15 +66,6 @@ def test_the_score_around_a_second_is_that_of_these_seconds_alone(tiny_config):
         alone = explain(net, Video(b"x", (), video.rgb[part], video.audio[part]), top_k=20)
         for label in alone["labels"]:
             assert scores[second, label["index"]] == pytest.approx(label["score"], abs=1e-5)
-
-
-def test_thumbnails_are_spread_over_the_clip(tmp_path):
-    frames = np.repeat(np.uint8(np.arange(40) * 6), 64 * 64 * 3).reshape(40, 64, 64, 3)
-    write_video(tmp_path / "a.mp4", frames, None)
-    seconds, pictures = thumbnails(Clip(tmp_path / "a.mp4"), 40, 32)
-    assert seconds[0] == 0 and seconds[-1] == 39 and len(seconds) == 12 and pictures.shape == (12, 32, 32, 3)
-    assert np.abs(pictures[:, 8:-8, 8:-8].mean((1, 2, 3)) - 6 * np.array(seconds)).max() < 4
-    assert thumbnails(Clip(tmp_path / "a.mp4", 0, 1), 1)[0] == [0]
 
 
 def test_which_extractor(tiny_config, tmp_path):
@@ -193,16 +183,18 @@ def test_a_folder_in_which_every_third_file_is_bad(alstm, trained, tmp_path):
 def test_a_clip_that_crashes_or_does_not_end_keeps_no_other(trained, clips, tmp_path, monkeypatch):
     """Whatever is in the file, it is read in another process than this one."""
 
-    def look(extractor, clip):
-        if clip.path.stem == "c1":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        if clip.path.stem == "c2":
-            time.sleep(1000)
-        return see(extractor, clip)
+    class Crashing(Extractor):
+        def raw(self, clip):
+            if clip.path.stem == "c1":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if clip.path.stem == "c2":
+                time.sleep(1000)
+            return super().raw(clip)
 
-    monkeypatch.setattr("alstm_helpers.own_videos.watch.see", look)
     files = [clips / "clips" / f"c{number}.mp4" for number in range(4)]
-    done = watch_files(trained[1], FLASH, files, tmp_path, WatchOptions(clip_seconds=15))
+    done = watch_files(
+        trained[1], Crashing(FLASH.backbone, FLASH.audio), files, tmp_path, WatchOptions(clip_seconds=15)
+    )
     assert [watched.path.stem for watched in done.watched] == ["c0", "c3"]
     crash, late = (str(error) for error in done.failed)
     assert "c1.mp4: the process that worked on it ended (SIGSEGV(-11))" in crash

@@ -1,0 +1,24 @@
+"""What well-known families of networks take: fields of :mod:`alstm_helpers.own_videos.inputs` by the name of a flag."""
+
+from __future__ import annotations
+
+BYTE = 1 / 255
+IMAGENET = {"scale": BYTE, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+CLIP = {  # of open_clip and of OpenAI's weights
+    "scale": BYTE,
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+}
+
+NORMALISATIONS: dict[str, dict[str, object]] = {
+    "imagenet": IMAGENET,
+    "clip": CLIP,
+    "0..1": {"scale": BYTE},
+    "-1..1": {"scale": BYTE, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
+    "0..255": {"scale": 1.0},
+}
+SOUNDS: dict[str, dict[str, object]] = {
+    "vggish": {"takes": "logmel"},
+    "yamnet": {"takes": "waveform", "rate": 16_000, "frame": 0.96, "hop": 0.48},
+    "panns": {"takes": "waveform", "rate": 32_000, "frame": 1.0, "hop": 1.0},
+}
