@@ -57,7 +57,7 @@ class PictureInput(_Input):
     size: _Side | None = None
     resize: _Side | None = None
     squeeze: bool = False
-    filter: Filter = "area"
+    filter: Literal["area", "nearest", "bilinear", "bicubic", "lanczos"] = "area"
     colours: Literal["rgb", "bgr"] = "rgb"
     scale: float = Field(BYTE, gt=0)
     mean: Annotated[Colours, Field(strict=False)] = (0.0, 0.0, 0.0)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
 
+from alstm_helpers.own_videos.yt8m_resize import tensorflow_bilinear
+
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
     from av.sidedata.sidedata import SideDataContainer
@@ -20,7 +22,7 @@ _FROM_BT2020 = np.array(  # red, green and blue of BT.2020 to those of BT.709 (I
 )
 _LONGEST = 32  # times that a picture may be longer than wide
 
-Filter: TypeAlias = Literal["area", "nearest", "bilinear", "bicubic", "lanczos"]
+Filter: TypeAlias = Literal["area", "nearest", "bilinear", "bicubic", "lanczos", "tensorflow1"]
 # As FFmpeg calls them. Of a picture made smaller, bilinear, bicubic and lanczos differ from Pillow's by one at most.
 _INTERPOLATION: dict[Filter, str] = {
     "area": "AREA",
@@ -39,7 +41,8 @@ class Fit:
         side: of the square, in pixels.
         shorter: pixels to which the shorter side is scaled before the middle is cut out; None: ``side``.
         squeeze: scale both sides to so many pixels.
-        filter: that it is scaled with; all but ``nearest`` take in every pixel of a large picture.
+        filter: that it is scaled with. ``area`` to ``lanczos`` take in every pixel of a large picture; ``tensorflow1``
+            is for whole pictures, and its squares are float32.
     """
 
     side: int
@@ -72,7 +75,7 @@ class Squares:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        """Return a picture, uint8 (side, side, 3) in red, green, blue.
+        """Return a picture, uint8 or, by TensorFlow 1's filter, float32 (side, side, 3) in red, green, blue.
 
         Raises:
             ValueError: it is too long and narrow.
@@ -80,15 +83,17 @@ class Squares:
         width, height = frame.width * self._aspect, frame.height
         if not 1 / _LONGEST <= width / height <= _LONGEST:
             raise ValueError(f"a picture of {frame.width} × {frame.height} pixels is too long and narrow")
-        scaled = self._reformatter.reformat(
-            frame,
-            *self._fit.scaled(width, height),
-            format="rgb48le" if frame.color_trc in (_PQ, _HLG) else "rgb24",
-            interpolation=_INTERPOLATION[self._fit.filter],
-        ).to_ndarray()
-        image = _upright(_standard_range(scaled, frame.color_trc), frame)
+        if self._fit.filter == "tensorflow1":
+            return tensorflow_bilinear(self._scaled(frame, (frame.width, frame.height), "AREA"), self._fit.side)
+        image = self._scaled(frame, self._fit.scaled(width, height), _INTERPOLATION[self._fit.filter])
         top, left = ((size - self._fit.side) // 2 for size in image.shape[:2])
         return np.ascontiguousarray(image[top : top + self._fit.side, left : left + self._fit.side])
+
+    def _scaled(self, frame: VideoFrame, size: tuple[int, int], interpolation: str) -> np.ndarray:
+        """Return a picture of some width and height, upright, in the colours of an ordinary screen."""
+        wide = "rgb48le" if frame.color_trc in (_PQ, _HLG) else "rgb24"
+        scaled = self._reformatter.reformat(frame, *size, format=wide, interpolation=interpolation).to_ndarray()
+        return _upright(_standard_range(scaled, frame.color_trc), frame)
 
 
 def _standard_range(image: np.ndarray, transfer: int) -> np.ndarray:

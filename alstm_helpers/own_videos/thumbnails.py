@@ -33,7 +33,7 @@ class Thumbnails:
         self._step = 1
 
     def of(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yield pictures, uint8 (S, S, 3), one per second, as they come."""
+        """Yield pictures, (S, S, 3) from 0 to 255, one per second, as they come."""
         for second, frame in enumerate(frames):
             if second % self._step == 0:
                 self.pictures.append(Thumbnail(second, _jpeg(frame)))
@@ -50,7 +50,7 @@ def film_strip(thumbnails: Sequence[Thumbnail]) -> tuple[list[int], np.ndarray]:
 def _jpeg(frame: np.ndarray) -> bytes:
     from PIL import Image
 
-    picture = Image.fromarray(frame)
+    picture = Image.fromarray(frame.astype(np.uint8))  # those of YouTube-8M's front end are fractions of levels
     picture.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=85)

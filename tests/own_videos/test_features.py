@@ -582,7 +582,7 @@ def _sides(out):
 def test_any_network_as_onnx_is_scaled(clips, onnx_file, tmp_path):
     """Three numbers per picture, and their changes, become six of standard deviation 0.5, and 1018 zeros."""
     network = onnx_file(tmp_path / "mean.onnx", ["N", 3, 32, 32], [2, 3])
-    done = extract(clips, tmp_path / "out", backbone=network, workers=2)
+    done = extract(clips, tmp_path / "out", backbone=network, pictures=IMAGENET, workers=2)
     assert (
         done.extracted == CLIPS
         and json.loads((tmp_path / "out" / "features.json").read_text("utf-8"))["audio"] == "logmel"
