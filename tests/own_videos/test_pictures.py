@@ -106,7 +106,7 @@ def test_how_a_picture_becomes_a_square(smooth, name, filter_, squeeze, shorter,
     for each in FILTERS.values():
         right = np.asarray(picture.resize(size, Image.Resampling(each)))[top : top + 40, left : left + 40]
         away[each] = np.abs(found.astype(int) - right).mean()
-    assert away[filter_] == min(away.values()) < 0.7
+    assert away[filter_] == min(away.values()) < 1
 
 
 def test_tensorflow_1s_squares(smooth):
