@@ -22,7 +22,7 @@ def alstm(debug: bool) -> None:
 
 for command in (
     *(data.make_data, data.download, data.convert, data.split, data.lists),
-    *(own_videos.labels, own_videos.features),
+    *(own_videos.labels, own_videos.features, own_videos.backbones),
     *(training.train, training.crossval),
     *(evaluation.evaluate, evaluation.predict, evaluation.explain),
     *(deployment.export, deployment.serve),

@@ -76,6 +76,39 @@ def _pictures_as(normalisation: str | None, pooling: str | None) -> dict[str, ob
     return {**NORMALISATIONS.get(normalisation or "", {}), **({"pooling": pooling} if pooling else {})}
 
 
+@click.group(cls=DashedGroup)
+def backbones() -> None:
+    """Try networks that turn pictures or sound into features."""
+
+
+@backbones.command()
+@click.argument("name", metavar="BACKBONE")
+@click.option("--sound", is_flag=True, help="It is for sound, not for pictures.")
+@normalisation_flag
+@pooling_flag
+@audio_like_flag
+def check(name: str, sound: bool, normalisation: str | None, pooling: str | None, audio_like: str | None) -> None:
+    """Show what a BACKBONE (a name, onnx:PATH or the path of an ONNX file) makes of three inputs, and how fast."""
+    from alstm_helpers.own_videos.backbones import ONNX
+    from alstm_helpers.own_videos.check import check_backbone
+
+    if (normalisation or pooling) if sound else audio_like:
+        raise click.UsageError("--normalisation and --pooling are for pictures, --audio_like is for --sound.")
+    given = dict(SOUNDS[audio_like]) if audio_like else _pictures_as(normalisation, pooling)
+    done = check_backbone(
+        f"{ONNX}{name}" if name.endswith(".onnx") and ":" not in name else name, sound=sound, given=given
+    )
+    if done.takes:
+        line(", ".join(f"{key} {value}" for key, value in done.takes.model_dump(exclude_none=True).items()))
+    if done.sha256:
+        line(f"sha256 {done.sha256}")
+    line(f"a second is {done.unit}")
+    line(f"{'input':<10}{'smallest':>12}{'largest':>12}{'ms':>10}")
+    for each in done.tried:
+        line(f"{each.what:<10}{each.smallest:>12.4g}{each.largest:>12.4g}{each.milliseconds:>10.3g}")
+    line(f"{done.numbers} numbers a second; they differ between the inputs by {done.apart:.3g} of their size")
+
+
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
 @click.option("--labels", "labels_folder", metavar="DIR", help="What `alstm labels import` wrote. [default: no labels]")

@@ -7,6 +7,8 @@ flashdigits    1024, finished                                    no: FlashDigits
 inception_v3   2048, from paddle.vision, before its last layer   no: YouTube-8M's own PCA is missing
 resnet50       2048, likewise                                    no
 mobilenet_v2   1280, likewise                                    no
+clip           512, quantised, from Hugging Face                 no
+dinov2         384, likewise                                     no
 onnx:PATH      as many as it gives                               only Inception-v3 followed by YouTube-8M's PCA
 ============== ================================================= ==============================================
 
@@ -30,6 +32,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import os
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -52,12 +55,13 @@ from alstm_helpers.own_videos.inputs import (
 )
 from alstm_helpers.own_videos.onnx_network import OnnxNetwork
 from alstm_helpers.own_videos.pictures import Fit
-from alstm_helpers.own_videos.presets import IMAGENET, NORMALISATIONS, SOUNDS
+from alstm_helpers.own_videos.presets import CLIP, IMAGENET, NORMALISATIONS, SOUNDS
 from alstm_helpers.tfrecord import dequantize
 
 ONNX = "onnx:"  # begins the name of a network of the user's
 LOG_MEL_RATE = 16_000  # samples per second that VGGish's front end takes
 PATCH = (96, 64)  # times and bands of its picture of a second
+_WAY_OUT = "run it once with network access (the weights stay in the cache), or use --backbone onnx:PATH"
 _LAYOUTS = {"nchw": (1, slice(2, 4)), "nhwc": (3, slice(1, 3))}  # where the colours are, and the sides
 _IMAGENET = PictureInput.model_validate(IMAGENET)
 
@@ -216,9 +220,8 @@ def _vision_pictures(name: str) -> Backbone[Fit]:
 
     def call(frames: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
-            return np.asarray(net(paddle.to_tensor(_prepared(frames, takes=_IMAGENET))).numpy()).reshape(
-                len(frames), -1
-            )
+            output = net(paddle.to_tensor(_prepared(frames, takes=_IMAGENET)))
+        return np.asarray(output.numpy()).reshape(len(frames), -1)
 
     return Backbone(Fit(_VISION_NETWORKS[name].side), call)
 
@@ -230,8 +233,55 @@ def _published_arrays(name: str) -> Mapping[str, np.ndarray]:
 
     network = _VISION_NETWORKS[name]
     url, md5 = importlib.import_module(f"paddle.vision.models.{network.module}").model_urls[network.key]
-    way_out = "run it once with network access (the weights stay in the cache), or use --backbone onnx:PATH"
-    return load_arrays(fetch_weights(url, md5=md5, way_out=way_out))
+    return load_arrays(fetch_weights(url, md5=md5, way_out=_WAY_OUT))
+
+
+# --- networks on Hugging Face -------------------------------------------------------------------------------------
+
+
+class _HubNetwork(NamedTuple):
+    """A file of a repository at a commit, the SHA-256 of its content, and what the network takes."""
+
+    repository: str
+    commit: str
+    file: str
+    sha256: str
+    takes: PictureInput
+
+    @property
+    def address(self) -> str:
+        """Where it is; ``HF_ENDPOINT`` names a mirror, as for Hugging Face's own tools."""
+        endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        return f"{endpoint.rstrip('/')}/{self.repository}/resolve/{self.commit}/{self.file}#sha256={self.sha256}"
+
+
+_HUB_NETWORKS = {
+    "clip": _HubNetwork(
+        "Xenova/clip-vit-base-patch32",
+        "d15189d7028b43f1d3e65039190477f6af591c2a",
+        "onnx/vision_model_quantized.onnx",
+        "583fd1110a514667812fee7d684952aaf82a99b959760c8d7dca7e0ab9839299",
+        PictureInput.model_validate({**CLIP, "size": 224, "filter": "bicubic", "output": "image_embeds"}),
+    ),
+    "dinov2": _HubNetwork(
+        "Xenova/dinov2-small",
+        "c2bb04a51fab207c420665f1946016107bffc701",
+        "onnx/model_quantized.onnx",
+        "3afdc8bc63b50558d6e5770f5b799bb82455c2311183a2de43803f343a29d917",
+        PictureInput.model_validate(
+            {**IMAGENET, "size": 224, "resize": 256, "filter": "bicubic", "output": "last_hidden_state"}
+            | {"pooling": "first"}
+        ),
+    ),
+}
+
+
+def _hub_pictures(name: str) -> Backbone[Fit]:
+    """Return a network with one file on Hugging Face, fetched once."""
+    from alstm_helpers.data.published import fetch_weights
+
+    network = _HUB_NETWORKS[name]
+    return _onnx_pictures(fetch_weights(network.address, way_out=_WAY_OUT), network.takes)
 
 
 # --- ONNX ---------------------------------------------------------------------------------------------------------
@@ -390,5 +440,6 @@ def _summary(pictures: np.ndarray) -> np.ndarray:
 _PICTURES: dict[str, Callable[[], Backbone[Fit]]] = {
     "flashdigits": _flashdigits_pictures,
     **{name: partial(_vision_pictures, name) for name in _VISION_NETWORKS},
+    **{name: partial(_hub_pictures, name) for name in _HUB_NETWORKS},
 }
 _SOUNDS: dict[str, Callable[[], Backbone[int]]] = {"flashdigits": _flashdigits_sound, "logmel": _log_mel_summary}

@@ -160,7 +160,7 @@ def extract_features(
         chosen = [job.id for job in whole if job.split != "val"]
         notes += folder.notes(whole) + _scaling_notes(extractor, len(chosen), labelled=classes is not None)
         extractor = extractor.fitted(partial(folder.raw.sample, ids=chosen), len(chosen))
-        notes += folder.write(whole, extractor, classes)
+        notes += _constant_notes(extractor) + folder.write(whole, extractor, classes)
     if classes is not None:
         write_lists(out)
     seconds = sum(row["seconds"] for row in rows)
@@ -237,6 +237,14 @@ def _require_clips(
             if failed:
                 problem, remedy = f"{problem}; {len(failed)} failed, the first: {failed[0]}", "mend that, and run again"
             raise AlstmError(folder.path, problem, remedy)
+
+
+def _constant_notes(extractor: Extractor) -> list[str]:
+    """Return a note if the pictures of all clips have the same numbers."""
+    if extractor.clips != 1 and "rgb" in extractor.projections and extractor.projections["rgb"].is_constant:
+        name = extractor.backbone
+        return [f"{name} gives the same numbers for all pictures, which tell nothing: alstm backbones check {name}"]
+    return []
 
 
 def _scaling_notes(extractor: Extractor, clips: int, *, labelled: bool) -> list[str]:

@@ -18,6 +18,7 @@ import numpy as np
 from alstm_helpers.tfrecord import quantize
 
 CHANGING = ("rgb",)  # streams whose features say how much their numbers change
+UNVARIED = 1.0  # scale of numbers of which none varied
 SPREAD = 0.5  # standard deviation of a projected number: a byte's range, ±2, covers four of them
 
 
@@ -42,6 +43,11 @@ class Projection(NamedTuple):
     def size(self) -> int:
         """How many numbers of a second it takes."""
         return len(self.mean) // 2 if self.changes else len(self.mean)
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether nothing varied in what it was fitted on, which was more than one second."""
+        return bool((self.scale == UNVARIED).all())
 
     def check(self, dim: int) -> None:
         """Require the shapes and types above.
@@ -105,7 +111,7 @@ def fit_projection(raw: np.ndarray, dim: int, *, changes: bool = False) -> Proje
     if changes:
         chosen = np.concatenate([chosen, len(own) + _most_varying(scale[len(own) :], dim - room)])
     kept = scale[chosen]
-    kept = np.maximum(kept, max(1e-6, 0.01 * float(kept.max()))) if kept.any() else np.ones_like(kept)
+    kept = np.maximum(kept, max(1e-6, 0.01 * float(kept.max()))) if kept.any() else np.full_like(kept, UNVARIED)
     taken = chosen if len(chosen) < len(scale) else None
     return Projection(raw.mean(axis=0).astype(np.float32), None, kept.astype(np.float32), taken, changes)
 

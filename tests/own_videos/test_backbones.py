@@ -479,3 +479,46 @@ def test_without_a_network_the_error_names_the_way_out(monkeypatch, tmp_path):
     with pytest.raises(AlstmError, match=r"run it once with network access .* or use --backbone onnx:PATH") as caught:
         picture_backbone("resnet50")
     assert "--weights" not in str(caught.value)
+
+
+# --- Hugging Face -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(server, onnx_file, tmp_path, monkeypatch):
+    """Serve a small network in the place of CLIP, by an address of this machine."""
+    onnx_file(tmp_path / "net.onnx", ["N", 3, 224, 224], [2, 3])
+    server.files = {"vision_model_quantized.onnx": (tmp_path / "net.onnx").read_bytes()}
+    sha256 = hashlib.sha256(server.files["vision_model_quantized.onnx"]).hexdigest()
+    network = backbones._HUB_NETWORKS["clip"]
+    takes = network.takes.model_copy(update={"output": "y"})
+    monkeypatch.setitem(backbones._HUB_NETWORKS, "clip", network._replace(sha256=sha256, takes=takes))
+    monkeypatch.setenv("HF_ENDPOINT", f"{server.url}/")
+    monkeypatch.setenv("ALSTM_CACHE", str(tmp_path / "cache"))
+    return server
+
+
+def test_a_network_of_a_hub(hub):
+    """It is fetched once, and gets what it takes."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+    backbone = picture_backbone("clip")
+    right = (frames.mean((1, 2)) / 255 - NORMALISATIONS["clip"]["mean"]) / NORMALISATIONS["clip"]["std"]
+    assert backbone.call(frames) == pytest.approx(right, abs=1e-3) and backbone.unit == Fit(224, 224, filter="bicubic")
+    picture_backbone.cache_clear()
+    picture_backbone("clip")
+    assert hub.gets == ["vision_model_quantized.onnx"]
+    assert hub.paths[-1].startswith("/Xenova/clip-vit-base-patch32/resolve/d15189d7")
+
+
+def test_another_content_on_the_hub_is_refused(hub, tmp_path):
+    hub.files["vision_model_quantized.onnx"] += b"?"
+    with pytest.raises(AlstmError, match=r"its SHA-256 is [0-9a-f]{64}, not the one after the #"):
+        picture_backbone("clip")
+    assert not list((tmp_path / "cache").rglob("*.onnx"))
+
+
+def test_without_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALSTM_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(AlstmError, match=r":9/Xenova/dinov2-small/resolve/.* no answer .*; run it once with"):
+        picture_backbone("dinov2")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from onnx import numpy_helper
 from onnx.helper import make_node
 
 from alstm_helpers.commands import own_videos as commands
@@ -711,6 +712,17 @@ def test_flags_for_a_network_that_needs_none(three, tmp_path):
         infer(three, tmp_path / "out", pictures=IMAGENET)
     with pytest.raises(AlstmError, match="logmel: what it takes is known; leave out --audio_like, for onnx:PATH only"):
         infer(three, tmp_path / "out", audio="logmel", sound=SOUNDS["yamnet"])
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_network_that_tells_nothing_is_noted(three, onnx_file, tmp_path, constant):
+    nodes = [make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0)]
+    nodes += [make_node("Mul", ["m", "zero"], ["y"]) if constant else make_node("Identity", ["m"], ["y"])]
+    zero = numpy_helper.from_array(np.zeros(1, np.float32), "zero")
+    network = onnx_file(tmp_path / "n.onnx", ["N", 3, 32, 32], nodes=nodes, initializer=[zero])
+    done = infer(three, tmp_path / "out", backbone=network, pictures=IMAGENET)
+    noted = [note for note in done.notes if "gives the same numbers for all pictures, which tell nothing" in note]
+    assert len(noted) == constant
 
 
 def test_thumbnails_are_kept(three, tmp_path):
