@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
 
 from alstm_helpers.own_videos.containers import OpenVideo
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FrameT = TypeVar("FrameT", bound="Frame")
 FrameT_co = TypeVar("FrameT_co", bound="Frame", covariant=True)
+Choice: TypeAlias = Callable[["Iterator[Packet]"], "Iterator[Packet]"]
 _TOLERANCE = 0.1  # seconds by which times may go backwards without a jump; FFmpeg's command allows as much
 _LEAD = 0.5  # seconds of sound that are decoded before the start, since each piece needs those before it
 _STEP_BACK = 2.0  # seconds that a seek goes back further, since sound may lie before the pictures that it belongs to
@@ -95,10 +96,13 @@ class Decoder(Generic[FrameT]):
         stream: one of its streams.
         start: in seconds of a player.
         whole: decode from the beginning of the file, wherever the start is.
+        choose: leaves out packets that are not needed; None for none.
     """
 
-    def __init__(self, video: OpenVideo, stream: Stream[FrameT], start: float, *, whole: bool) -> None:
-        self._video, self._stream, self._start = video, stream, start
+    def __init__(
+        self, video: OpenVideo, stream: Stream[FrameT], start: float, *, whole: bool, choose: Choice | None = None
+    ) -> None:
+        self._video, self._stream, self._start, self._choose = video, stream, start, choose
         self._whole = whole or start <= 1 or not video.has_times
         self._kind = stream.type  # read now: PyAV crashes when asked after the file is closed
         self.clock = Clock(video.zero, video.longest_step)
@@ -120,7 +124,8 @@ class Decoder(Generic[FrameT]):
             Late: there is none at ``start``; decode the whole file.
         """
         end: float | None = None
-        for packet in self._from_start():
+        packets = self._from_start()
+        for packet in self._choose(packets) if self._choose else packets:
             for frame in self._decode(packet):
                 time = frame.time if self._video.has_times and frame.time is not None else end or 0.0
                 if end is None and not self._whole and self._kind == "video" and time > self._start:

@@ -16,6 +16,7 @@ import contextlib
 import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,6 +25,7 @@ import numpy as np
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.containers import CONVERT, OpenVideo, open_video
 from alstm_helpers.own_videos.decoding import Decoder, Late
+from alstm_helpers.own_videos.gops import needed
 from alstm_helpers.own_videos.pictures import Fit, Squares
 
 if TYPE_CHECKING:
@@ -105,7 +107,10 @@ class Frames:
         video.pictures.thread_type = "AUTO"
         if not video.has_times and not video.pictures.codec_context.framerate:
             self.notes.append("its pictures carry neither times nor a rate: 25 a second are assumed")
-        decoder = Decoder(video, video.pictures, self.clip.start, whole=whole)
+        choose = partial(needed, stream=video.pictures, start=self.clip.start, stop=self.clip.limit)
+        decoder = Decoder(
+            video, video.pictures, self.clip.start, whole=whole, choose=choose if video.has_times else None
+        )
         shown, since, end = None, 0.0, 0.0
         longest = (0.0, 0.0, 0.0)  # how long a picture stays, since when, until when
         try:
