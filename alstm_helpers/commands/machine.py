@@ -33,7 +33,10 @@ def doctor(as_json: bool) -> None:
 @click.option("--tensorflow", metavar="PYTHON", help="A Python with TensorFlow 2: also measure tf2pkl's logic on it.")
 @click.option("--pytorch", metavar="PYTHON", help="A Python with PyTorch: also measure the small model on it.")
 @click.option(
-    "--only", multiple=True, metavar="PART", help="data, metrics, model, parts, full_size, server, or latency (4 min)."
+    "--only",
+    multiple=True,
+    metavar="PART",
+    help="data, metrics, model, parts, full_size, video, server, latency (4 min).",
 )
 def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tuple[str, ...]) -> None:
     """Measure this machine: conversion, reading, metrics, training steps, the server; about two minutes."""

@@ -2,7 +2,8 @@
 
 Every rate comes with the baseline to compare it with, measured in the same run: conversion with a plain write of the
 same bytes and, if a Python with TensorFlow is given, with tf2pkl's logic on the same shard; the full-size training step
-with PaddleVideo's padded one; the course-size step, if a Python with PyTorch is given, with the same network there.
+with PaddleVideo's padded one; the course-size step, if a Python with PyTorch is given, with the same network there;
+reading a video with decoding all of it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from alstm_helpers.machine.bench_data import bench_data, bench_metrics
 from alstm_helpers.machine.bench_deploy import bench_latency, bench_server
 from alstm_helpers.machine.bench_model import bench_full_size, bench_model, bench_parts
+from alstm_helpers.machine.bench_video import bench_video
 from alstm_helpers.machine.measure import Figure, Figures
 from alstm_helpers.progress import ProgressBar, no_progress
 from alstm_helpers.runtime import matmul_gflops, set_device
@@ -31,6 +33,7 @@ PARTS: dict[str, Callable[[Pythons], Figures]] = {
     "model": lambda pythons: bench_model(pythons.pytorch),
     "parts": lambda _: bench_parts(),
     "full_size": lambda _: bench_full_size(),
+    "video": lambda _: bench_video(),
     "server": lambda _: bench_server(),
     "latency": lambda _: bench_latency(),
 }

@@ -16,6 +16,7 @@ from support import unequal_videos
 from alstm_helpers.deployment.predictor import Prediction
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.machine import bench, bench_data, bench_deploy, bench_model
+from alstm_helpers.machine.bench_video import bench_video
 from alstm_helpers.machine.measure import Figure, run_tool
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import state_of
@@ -146,8 +147,8 @@ def test_every_part_but_the_long_one_is_run_once(monkeypatch):
         return parts
 
     figures = bench.run_bench("tf", "pt", progress=progress)
-    assert seen == [(6, "measuring")]
-    assert list(figures) == ["matmul", "data", "metrics", "model", "parts", "full_size", "server"]
+    assert seen == [(7, "measuring")]
+    assert list(figures) == ["matmul", "data", "metrics", "model", "parts", "full_size", "video", "server"]
     assert figures["data"] == Figure(1.23, "×", "Pythons(tensorflow='tf', pytorch='pt')")
     json.dumps(figures)
     assert list(bench.run_bench(only=["latency", "metrics"])) == ["matmul", "latency", "metrics"]
@@ -210,3 +211,10 @@ def test_the_server_under_load(monkeypatch):
     assert 0 < figures["serve_median"].value <= figures["serve_99"].value
     with pytest.raises(requests.HTTPError, match="400"):
         bench_deploy.measure_server(small_net(), [{"rgb": payloads[0]["rgb"]}])
+
+
+def test_reading_a_video():
+    figures = bench_video(2, (128, 72))
+    assert [figure.unit for figure in figures.values()] == ["s", "s", "×"]
+    here, whole, ratio = (figure.value for figure in figures.values())
+    assert here > 0 and ratio == pytest.approx(whole / here)
