@@ -17,7 +17,10 @@ Document: TypeAlias = dict[str, Any]  # a JSON object, as json.loads gives it
 
 
 class Annotation(NamedTuple):
-    """Labels of a video, or of its seconds ``start`` to ``end``; without a label it says that no class fits."""
+    """Labels of a video, or of its seconds ``start`` to ``end``; without a label it says that no class fits.
+
+    The video is called by the name of its file, after its folders where something is known of them: ``walk/01.mp4``.
+    """
 
     video: str
     labels: tuple[str, ...]
@@ -31,8 +34,13 @@ class Annotation(NamedTuple):
 
     @property
     def video_id(self) -> str:
-        """The id of its record: the stem, followed by the seconds if it is a part."""
-        return self.stem if self.start is None else f"{self.stem}@{seconds(self.start)}-{seconds(self.end)}"
+        """The id of its record where no other video has this name: the stem, followed by the seconds of a part."""
+        return self.stem + self.part
+
+    @property
+    def part(self) -> str:
+        """What follows the id of the video if this is a part of it."""
+        return "" if self.start is None else f"@{seconds(self.start)}-{seconds(self.end)}"
 
 
 def seconds(time: float | None) -> str:
