@@ -6,6 +6,7 @@ Input:
   in seconds where a label belongs to a part of the video; commas, semicolons or tabs between the cells;
 * Label Studio's exports JSON, JSON-MIN, CSV and TSV: choices, taxonomies, labels of regions, and of the timeline;
 * 精灵标注助手 (Colabeler): its JSON and its XML, one file per video;
+* CVAT's XML; projects and CSV of VIA's video annotator; PaddleVideo's JSON of actions, ActivityNet's, lists of paths;
 * a folder of such files, or of folders ``class/clip.mp4``.
 
 Output: ``annotations.csv``, in the first of these forms, and ``labels.csv`` (``index,name``). A class keeps its index:
