@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -175,7 +176,10 @@ class FeatureFolder:
         if path.exists():  # it may hold the user's own settings
             with contextlib.suppress(AlstmError):  # whoever uses the file says what is wrong with it
                 if (room := load_config(path).MODEL.num_classes) < num_classes:
-                    return [f"{path} has room for {room} classes of {num_classes}: set MODEL.num_classes there"]
+                    after = f"earlier models do not fit: train anew, or with --pretrain and TRAIN.keep_classes={room}"
+                    return [
+                        f"{path} has room for {room} classes of {num_classes}: set MODEL.num_classes there; {after}"
+                    ]
             return []
         settings = yaml.safe_load((course_files() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
         settings["MODEL"] |= {"dataset": "own videos", "drop_rate": 0.5, "num_classes": num_classes}
@@ -192,8 +196,8 @@ class FeatureFolder:
 
 
 def _is_another(location: object, video: Path) -> bool:
-    """Tell whether the file at the location of an earlier run is still there, and is not this video."""
+    """Tell whether the file at the location of an earlier run is still there, and is neither this video nor a copy."""
     known = Path(location) if isinstance(location, str) else Path()
     if not known.is_absolute() or not known.exists():
         return False  # an earlier version wrote its name alone, or it was moved
-    return not known.samefile(video)
+    return not (known.samefile(video) or filecmp.cmp(known, video, shallow=False))

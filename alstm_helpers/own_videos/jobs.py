@@ -114,7 +114,7 @@ def _divided(jobs: Sequence[Job], division: Division, ids: Mapping[Path, str]) -
     check_share(share)
     # The parts of a video are known by its file, whatever its id looks like, unless an expression is given.
     pattern = None if division.group == ONE_VIDEO else compile_group(division.group)
-    first, notes = _same_content({job.path for job in jobs})
+    first, notes = _same_content({job.path for job in jobs}, ids)
     units = [ids[first[job.path]].encode() if pattern is None else group_of(job.id.encode(), pattern) for job in jobs]
     counts: dict[bytes, Counter[int]] = defaultdict(Counter)
     given: dict[bytes, str] = {}
@@ -126,7 +126,7 @@ def _divided(jobs: Sequence[Job], division: Division, ids: Mapping[Path, str]) -
     return [job._replace(split=sides[unit]) for unit, job in zip(units, jobs, strict=True)], notes
 
 
-def _same_content(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[str]]:
+def _same_content(paths: Iterable[Path], ids: Mapping[Path, str]) -> tuple[dict[Path, Path], list[str]]:
     """Return the first file of the same content for each file, and notes on those that are there twice.
 
     Only files of the same size are read. What cannot be read, the work on it says.
@@ -140,7 +140,8 @@ def _same_content(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[str]]:
         if size and often[size] > 1:
             with contextlib.suppress(OSError), path.open("rb") as file:
                 first[path] = seen.setdefault(hashlib.file_digest(file, "sha256").digest(), path)
-    same = [f"{path.name} as {first[path].name}" for path in sorted(first) if first[path] != path]
+    names = {path: f"{ids[path]}{path.suffix}" for path in first}
+    same = [f"{names[path]} as {names[first[path]]}" for path in sorted(first) if first[path] != path]
     kind = "files with the content of another, kept on its side"
     return first, [f"{kind}: {len(same)}, such as {same[0]}"] if same else []
 
