@@ -320,6 +320,8 @@ def track(label, *shapes):
     return f'<track id="0" label="{label}" source="manual">{"".join(boxes)}</track>'
 
 
+SKELETON = """<track label="cat"><skeleton frame="0"><points outside="1"/><points outside="0"/></skeleton>
+<skeleton frame="20"><points outside="1"/><points outside="1"/></skeleton></track>"""
 ONE_FRAME = "a label of one frame: read as one of the whole video"
 
 
@@ -335,6 +337,7 @@ ONE_FRAME = "a label of one frame: read as one of the whole video"
          {"walk@1-1.6": ("run",), "walk": ("run",)}, [ONE_FRAME]),
         (['<image id="0" name="clips/b.mp4"><tag label="cat"/><box label="dog"/></image><image id="1" name="c.mp4"/>',
           track("run", 0, 98)], {"walk": ("run",), "b": ("cat", "dog"), "c": ()}, []),
+        ([SKELETON], {"walk@0-2": ("cat",)}, []),
         ([track("cat", 0, 98).replace("/></t", '><attribute name="age">3</attribute></box></t')],
          {"walk": ("cat",)}, ["attributes of labels: not read"]),
     ],

@@ -104,7 +104,7 @@ def _tracks(place: Place, root: Element, tasks: Mapping[str, _Task]) -> Iterator
         here = _place(place, "track", number, track)
         task, label = _task_of(here, track, tasks), track.get("label") or ""
         shapes = {
-            _number(here.at("frame"), shape.get("frame", "")): shape.get("outside") != "1"
+            _number(here.at("frame"), shape.get("frame", "")): _is_seen(shape)
             for shape in track
             if shape.get("frame") is not None
         }
@@ -117,6 +117,12 @@ def _tracks(place: Place, root: Element, tasks: Mapping[str, _Task]) -> Iterator
                 first = None
         if first is not None:
             yield here, label, (first, max(task.stop or 0, max(shapes) + task.step)), task
+
+
+def _is_seen(shape: Element) -> bool:
+    """Tell whether a shape is inside the picture; of a skeleton, any of its points."""
+    marks = [each.get("outside") for each in (shape, *shape) if each.get("outside") is not None]
+    return not marks or "0" in marks
 
 
 def _frames(place: Place, root: Element, tasks: Mapping[str, _Task]) -> Iterator[tuple[Place, str, Span, _Task]]:
