@@ -182,9 +182,10 @@ def _watch(
 
 
 def _show(found: Watched) -> None:
-    line(f"{found.path.name}  {best_five(found.report['labels'])}  → {found.picture}")
+    name = f"{found.report['video']}{found.path.suffix}"
+    line(f"{name}  {best_five(found.report['labels'])}  → {found.picture}")
     for note in found.report["notes"]:
-        line(f"{found.path.name}: {note}")
+        line(f"{name}: {note}")
 
 
 @click.command()

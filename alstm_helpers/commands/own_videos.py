@@ -33,7 +33,7 @@ def labels() -> None:
     "--label_columns",
     multiple=True,
     help="Columns of CSV and JSON-MIN that hold classes. [default: label, labels, class, classes, choice, choices, and"
-    " those with Label Studio's results]",
+    " those with Label Studio's results or VIA's choices]",
 )
 @click.option("--encoding", help="Of the files, such as gbk. [default: UTF-8, or what a byte-order mark says]")
 def labels_import(
@@ -44,7 +44,8 @@ def labels_import(
     label_columns: tuple[str, ...],
     encoding: str | None,
 ) -> None:
-    """Read tables, Label Studio's exports, Colabeler's JSON and XML, or folders of them or of class/clip.mp4.
+    """Read tables, exports of Label Studio, Colabeler, CVAT and VIA, PaddleVideo's JSON and lists, or folders of them
+    or of class/clip.mp4.
 
     annotations.csv is what these exports say together; labels.csv keeps the classes of earlier imports. What can be
     read in two ways is refused: `cat,dog` in a cell (--separator), plain text in Label Studio's JSON-MIN and CSV, which

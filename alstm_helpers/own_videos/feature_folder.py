@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.own_videos.projection import CHANGING, with_changes
 from alstm_helpers.own_videos.thumbnails import Thumbnail
+from alstm_helpers.own_videos.video_files import location_of
 from alstm_helpers.paths import course_files
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
@@ -102,6 +104,8 @@ class FeatureFolder:
             about = job.path.stat()
             if (row.get("bytes"), row.get("modified")) != (about.st_size, about.st_mtime_ns):
                 return False
+            if _is_another(row.get("file"), job.path):
+                return False
             self.raw.load(job.id)
         except (AlstmError, OSError):  # of the clip, which was there a moment ago: reading it says why
             return False
@@ -110,6 +114,10 @@ class FeatureFolder:
     def sides(self) -> dict[str, str]:
         """Return the side of each clip of an earlier run with labels by id."""
         return {name: row["split"] for name, row in self.ledger.rows.items() if row.get("split") in SIDES}
+
+    def ids(self) -> dict[str, str]:
+        """Return the id of a clip of each video of an earlier run by the location of the video."""
+        return {file: name for name, row in self.ledger.rows.items() if isinstance(file := row.get("file"), str)}
 
     def notes(self, jobs: Sequence[Job]) -> list[str]:
         """Return what was odd about the files of clips."""
@@ -133,9 +141,17 @@ class FeatureFolder:
         return self._write_own_config(max(classes.values(), default=0) + 1)
 
     def _keep_only(self, jobs: Sequence[Job]) -> None:
-        """Drop the rows of other clips; set labels and splits, which change without a new extraction."""
+        """Drop the rows of other clips; set what changes without a new extraction: locations, labels and splits."""
         rows = self.ledger.rows
-        self.ledger.rows = {job.id: {**rows[job.id], "labels": list(job.labels), "split": job.split} for job in jobs}
+        self.ledger.rows = {
+            job.id: {
+                **rows[job.id],
+                "file": location_of(job.path),
+                "labels": list(job.labels),
+                "split": job.split,
+            }
+            for job in jobs
+        }
 
     def _write_shards(self, jobs: Sequence[Job], extractor: Extractor) -> None:
         """Write the clips of each split as TFRecords, and remove shards of an earlier run."""
@@ -160,7 +176,10 @@ class FeatureFolder:
         if path.exists():  # it may hold the user's own settings
             with contextlib.suppress(AlstmError):  # whoever uses the file says what is wrong with it
                 if (room := load_config(path).MODEL.num_classes) < num_classes:
-                    return [f"{path} has room for {room} classes of {num_classes}: set MODEL.num_classes there"]
+                    after = f"earlier models do not fit: train anew, or with --pretrain and TRAIN.keep_classes={room}"
+                    return [
+                        f"{path} has room for {room} classes of {num_classes}: set MODEL.num_classes there; {after}"
+                    ]
             return []
         settings = yaml.safe_load((course_files() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
         settings["MODEL"] |= {"dataset": "own videos", "drop_rate": 0.5, "num_classes": num_classes}
@@ -174,3 +193,11 @@ class FeatureFolder:
             file.write("# To begin with: few clips, small layers, stop when validation no longer improves.\n")
             yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
         return []
+
+
+def _is_another(location: object, video: Path) -> bool:
+    """Tell whether the file at the location of an earlier run is still there, and is neither this video nor a copy."""
+    known = Path(location) if isinstance(location, str) else Path()
+    if not known.is_absolute() or not known.exists():
+        return False  # an earlier version wrote its name alone, or it was moved
+    return not (known.samefile(video) or filecmp.cmp(known, video, shallow=False))

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.lists import ONE_VIDEO, write_lists
-from alstm_helpers.errors import AlstmError, printable
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.ledger import LedgerRow
 from alstm_helpers.own_videos.apart import work_apart
@@ -29,7 +29,7 @@ from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder
 from alstm_helpers.own_videos.jobs import Division, Job, labelled_jobs, unlabelled_jobs
 from alstm_helpers.own_videos.labels import read_imported
-from alstm_helpers.own_videos.video_files import find_video_files
+from alstm_helpers.own_videos.video_files import find_video_files, location_of
 from alstm_helpers.progress import ProgressBar, no_progress
 
 SHOWN_CLASSES = 30
@@ -182,10 +182,10 @@ class _Plan(NamedTuple):
 
 def _plan(files: Sequence[Path], options: FeatureOptions, folder: FeatureFolder) -> _Plan:
     if options.labels is None:
-        return _Plan(unlabelled_jobs(files), [], None)
+        return _Plan(unlabelled_jobs(files, folder.ids()), [], None)
     classes = read_classes(Path(options.labels, "labels.csv"))
     annotations = read_imported(options.labels)
-    division = Division(options.val_share, options.group, folder.sides())
+    division = Division(options.val_share, options.group, folder.sides(), folder.ids())
     return _Plan(*labelled_jobs(files, annotations, classes, division), classes)
 
 
@@ -219,8 +219,7 @@ def _extract_one(extractor: Extractor, raw: RawFolder, job: Job) -> LedgerRow:
     about = job.path.stat()
     streams, notes, thumbnails = extractor.raw(job.clip)
     raw.save(job.id, streams, thumbnails)
-    file = printable(os.fsencode(job.path.name))
-    found = {"video": job.id, "file": file, "seconds": len(streams["rgb"]), "bytes": about.st_size}
+    found = {"video": job.id, "file": location_of(job.path), "seconds": len(streams["rgb"]), "bytes": about.st_size}
     return {**found, "modified": about.st_mtime_ns, "notes": notes}
 
 

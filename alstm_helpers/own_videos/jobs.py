@@ -7,15 +7,17 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from alstm_helpers.data.lists import ONE_VIDEO, check_share, compile_group, group_of
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.labels import Annotation
+from alstm_helpers.own_videos.labels import Annotation, merged
+from alstm_helpers.own_videos.meant import videos_meant
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.sides import ALL, balanced_sides
-from alstm_helpers.own_videos.video_files import composed, id_of, videos_by_id
+from alstm_helpers.own_videos.video_files import videos_by_id
 
 VAL_SHARE = 0.2
 
@@ -41,13 +43,17 @@ class Job(NamedTuple):
         return self.clip.name
 
 
-def unlabelled_jobs(videos: Iterable[Path]) -> list[Job]:
+def unlabelled_jobs(videos: Iterable[Path], earlier: Mapping[str, str] = MappingProxyType({})) -> list[Job]:
     """Return one job per video, without labels, in the split ``infer``.
+
+    Args:
+        videos: files.
+        earlier: their ids in an earlier run, see :func:`alstm_helpers.own_videos.video_files.videos_by_id`.
 
     Raises:
         AlstmError: two videos have the same id.
     """
-    return [Job(name, path, 0.0, None, (), "infer") for name, path in videos_by_id(videos).items()]
+    return [Job(name, path, 0.0, None, (), "infer") for name, path in videos_by_id(videos, earlier).items()]
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,13 @@ class Division:
         group: a regular expression; clips in whose ids it finds the same text stay together. By default the parts of a
             video do. So do, in any case, the clips of files with the same content.
         earlier: the sides of an earlier run by id, which clips keep unless a share or a group is given.
+        ids: of an earlier run, see :func:`alstm_helpers.own_videos.video_files.videos_by_id`.
     """
 
     val_share: float | None = None
     group: str = ONE_VIDEO
     earlier: Mapping[str, str] = field(default_factory=dict)
+    ids: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def kept(self) -> Mapping[str, str]:
@@ -83,32 +91,31 @@ def labelled_jobs(
         division: into training and validation.
 
     Raises:
-        AlstmError: two clips have the same id, a class has no index, or no video has a label.
+        AlstmError: two clips have the same id, a label may be of several videos, a class has no index, or no video has
+            a label.
     """
-    by_id = videos_by_id(videos)
-    ids, notes = _ids_of({each.video for each in annotations}, by_id)
+    by_id = videos_by_id(videos, division.ids)
+    meant, notes = videos_meant({each.video for each in annotations}, by_id)
     jobs: dict[str, Job] = {}
-    for each in annotations:
-        if each.video in ids:
-            video = ids[each.video]
-            name = _id_of_part(video, each)
-            job = Job(name, by_id[video], each.start or 0.0, each.end, _indices(each, classes), "")
-            if jobs.setdefault(name, job) is not job:
-                raise AlstmError(job.name, f"{jobs[name].name} has the same id, {name}", "rename one of the files")
+    for each in merged(each._replace(video=meant[each.video]) for each in annotations if each.video in meant):
+        name = each.video + each.part
+        job = Job(name, by_id[each.video], each.start or 0.0, each.end, _indices(each, classes), "")
+        if jobs.setdefault(name, job) is not job:
+            raise AlstmError(job.name, f"{jobs[name].name} has the same id, {name}", "rename one of the files")
     if not jobs:
         raise AlstmError("--labels", "none of the labelled videos was found", "name the folder with the videos")
-    divided, twice = _divided(list(jobs.values()), division)
+    divided, twice = _divided(list(jobs.values()), division, {path: name for name, path in by_id.items()})
     return divided, [*notes, *twice]
 
 
-def _divided(jobs: Sequence[Job], division: Division) -> tuple[list[Job], list[str]]:
-    """Return the jobs with their sides, and notes on files that are there twice."""
+def _divided(jobs: Sequence[Job], division: Division, ids: Mapping[Path, str]) -> tuple[list[Job], list[str]]:
+    """Return the jobs with their sides, and notes on files that are there twice; ``ids`` are those of the videos."""
     share = VAL_SHARE if division.val_share is None else division.val_share
     check_share(share)
     # The parts of a video are known by its file, whatever its id looks like, unless an expression is given.
     pattern = None if division.group == ONE_VIDEO else compile_group(division.group)
-    first, notes = _same_content({job.path for job in jobs})
-    units = [id_of(first[job.path]).encode() if pattern is None else group_of(job.id.encode(), pattern) for job in jobs]
+    first, notes = _same_content({job.path for job in jobs}, ids)
+    units = [ids[first[job.path]].encode() if pattern is None else group_of(job.id.encode(), pattern) for job in jobs]
     counts: dict[bytes, Counter[int]] = defaultdict(Counter)
     given: dict[bytes, str] = {}
     for unit, job in zip(units, jobs, strict=True):
@@ -119,7 +126,7 @@ def _divided(jobs: Sequence[Job], division: Division) -> tuple[list[Job], list[s
     return [job._replace(split=sides[unit]) for unit, job in zip(units, jobs, strict=True)], notes
 
 
-def _same_content(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[str]]:
+def _same_content(paths: Iterable[Path], ids: Mapping[Path, str]) -> tuple[dict[Path, Path], list[str]]:
     """Return the first file of the same content for each file, and notes on those that are there twice.
 
     Only files of the same size are read. What cannot be read, the work on it says.
@@ -133,46 +140,10 @@ def _same_content(paths: Iterable[Path]) -> tuple[dict[Path, Path], list[str]]:
         if size and often[size] > 1:
             with contextlib.suppress(OSError), path.open("rb") as file:
                 first[path] = seen.setdefault(hashlib.file_digest(file, "sha256").digest(), path)
-    same = [f"{path.name} as {first[path].name}" for path in sorted(first) if first[path] != path]
+    names = {path: f"{ids[path]}{path.suffix}" for path in first}
+    same = [f"{names[path]} as {names[first[path]]}" for path in sorted(first) if first[path] != path]
     kind = "files with the content of another, kept on its side"
     return first, [f"{kind}: {len(same)}, such as {same[0]}"] if same else []
-
-
-def _id_of_part(video: str, part: Annotation) -> str:
-    """Return the id of a video, followed by the seconds if an annotation is of a part."""
-    return video + part.video_id.removeprefix(part.stem)
-
-
-def _ids_of(labelled: Iterable[str], by_id: Mapping[str, Path]) -> tuple[dict[str, str], list[str]]:
-    """Return the ids of the videos that labelled file names mean, as far as they are among the videos, and notes.
-
-    A name without suffix means the video of that id. A file that is not there was perhaps converted since: it is the
-    video of the same stem, if no other name means that.
-    """
-    names = {_key(path.name): video for video, path in by_id.items()}
-    found = {name: names[_key(name)] for name in labelled if _key(name) in names}
-    meant: dict[str, list[str]] = {}
-    for name in sorted(set(labelled) - found.keys()):
-        stem, _ = _key(name)
-        meant.setdefault(composed(name) if composed(name) in by_id else stem, []).append(name)
-    free = by_id.keys() - found.values()
-    others = {video: names[0] for video, names in meant.items() if video in free and len(names) == 1}
-    found |= {name: video for video, name in others.items()}
-    converted = [
-        f"{name} for {video}{by_id[video].suffix}" for video, name in others.items() if composed(name) != video
-    ]
-    kinds = {
-        "labelled, but not among the videos": set(labelled) - found.keys(),
-        "labelled by another suffix, taken as the same video": converted,
-        "not labelled, left out": by_id.keys() - found.values(),
-    }
-    return found, [f"{kind}: {len(such)}, such as {min(such)}" for kind, such in kinds.items() if such]
-
-
-def _key(name: str) -> tuple[str, str]:
-    """Return what of a file name counts: the composed stem, and the suffix in lower case."""
-    path = PurePosixPath(composed(name))
-    return path.stem, path.suffix.lower()
 
 
 def _indices(annotation: Annotation, classes: Mapping[str, int]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ Input:
   in seconds where a label belongs to a part of the video; commas, semicolons or tabs between the cells;
 * Label Studio's exports JSON, JSON-MIN, CSV and TSV: choices, taxonomies, labels of regions, and of the timeline;
 * 精灵标注助手 (Colabeler): its JSON and its XML, one file per video;
+* CVAT's XML; projects and CSV of VIA's video annotator; PaddleVideo's JSON of actions, ActivityNet's, lists of paths;
 * a folder of such files, or of folders ``class/clip.mp4``.
 
 Output: ``annotations.csv``, in the first of these forms, and ``labels.csv`` (``index,name``). A class keeps its index:
@@ -15,7 +16,7 @@ a later import appends new classes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,9 +34,9 @@ from alstm_helpers.own_videos.label_formats.annotation import (
     seconds,
 )
 from alstm_helpers.own_videos.label_formats.folders import read_folders
-from alstm_helpers.own_videos.label_formats.locations import is_writable, video_name, video_source
+from alstm_helpers.own_videos.label_formats.locations import is_writable, shortened, video_location, video_source
 
-__all__ = ["Annotation", "Imported", "ReadOptions", "import_labels", "read_annotations", "read_imported"]
+__all__ = ["Annotation", "Imported", "ReadOptions", "import_labels", "merged", "read_annotations", "read_imported"]
 
 _PATIENCE = 10  # seconds to wait for another import into the same folder
 
@@ -58,7 +59,7 @@ def read_annotations(source: str | os.PathLike[str], options: ReadOptions | None
     Raises:
         AlstmError: an export is damaged, ambiguous or contradictory; the message names the file and the row or task.
     """
-    return _read_source(Path(source), options or ReadOptions())[0]
+    return _located(source, _read_source(Path(source), options or ReadOptions())[0])
 
 
 def read_imported(folder: str | os.PathLike[str]) -> list[Annotation]:
@@ -68,28 +69,79 @@ def read_imported(folder: str | os.PathLike[str]) -> list[Annotation]:
         AlstmError: there are none, or they cannot be read.
     """
     path = require_file(Path(folder, "annotations.csv"), "write it with `alstm labels import`")
-    return read_annotations(path, ReadOptions(separator=SEPARATOR))
+    return _read_source(path, ReadOptions(separator=SEPARATOR), str)[0]
 
 
-def _read_source(source: Path, options: ReadOptions) -> tuple[list[Annotation], list[str]]:
-    """Return the annotations of an export, and notes."""
+def _read_source(
+    source: Path, options: ReadOptions, location: Callable[[str], str] = video_location
+) -> tuple[list[Annotation], list[str]]:
+    """Return the annotations of an export, each with the location of its video, and notes."""
     found: list[Annotation] = []
     noted: dict[str, list[Place]] = {}
-    paths: dict[str, str] = {}
+    names = _Names()
     for place, each in _read(source, options):
         if isinstance(each, Note):
             noted.setdefault(each.text, []).append(place)
             continue
-        checked, path = _checked(place, each), video_source(each.video)
-        other = paths.setdefault(checked.video, path)
-        if other != path:
-            problem = f"{other} and {path} have the same file name"
-            raise place.error(problem, "give every video file a name of its own")
+        checked = _checked(place, each._replace(video=location(each.video)))
+        names.add(place, checked.video, video_source(each.video))
         found.append(checked)
     notes = [one_line(f"{places[0]}: {text}" + _as_often(len(places))) for text, places in noted.items()]
     if not found:
         raise AlstmError(source, "it labels no video", "; ".join([*notes[:1], "label some, and export again"]))
-    return _merged(found), notes
+    return merged(found), notes
+
+
+class _Names:
+    """What the videos of one export are called."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, str] = {}
+        self._ends: dict[str, str] = {}
+
+    def add(self, place: Place, video: str, source: str) -> None:
+        """Add a video, and what tells it from others.
+
+        Raises:
+            AlstmError: it cannot be told from another one: theirs are the same name, one of them without folders.
+        """
+        if self._sources.get(video) == source:
+            return
+        ends = _ends(video)
+        known = [self._sources[end] for end in [video, *ends] if end in self._sources]
+        if other := next(iter(known), self._ends.get(video)):
+            problem = f"{other} and {source} have the same file name"
+            raise place.error(problem, "give every video file a name of its own, or its folder in both places")
+        self._sources[video] = source
+        self._ends |= dict.fromkeys(ends, source)
+
+
+def _ends(path: str) -> list[str]:
+    """Return the path without its first folder, without its first two, and so on, the longest first."""
+    parts = path.split("/")
+    return ["/".join(parts[first:]) for first in range(1, len(parts))]
+
+
+def _located(source: object, found: Iterable[Annotation]) -> list[Annotation]:
+    """Return annotations with what to write of the paths of their videos.
+
+    Raises:
+        AlstmError: one gives only the end of the paths of several others.
+    """
+    found = list(found)
+    short = shortened({each.video for each in found})
+    wholes: dict[str, set[str]] = {}
+    for path in set(short.values()):
+        for end in _ends(path):
+            wholes.setdefault(end, set()).add(path)
+    longest = {end: {path for path in paths if path not in wholes} for end, paths in wholes.items()}
+    for path in short.values():
+        if len(several := sorted(longest.get(path, ()))) > 1:
+            problem = f"{path} may be {several[0]} or {several[1]}"
+            raise AlstmError(str(source), problem, "write its folder before it")
+    return merged(
+        each._replace(video=next(iter(longest.get(short[each.video], ())), short[each.video])) for each in found
+    )
 
 
 def _as_often(times: int) -> str:
@@ -117,13 +169,13 @@ def _read_file(path: Path, options: ReadOptions) -> Found:
 
 
 def _checked(place: Place, annotation: Annotation) -> Annotation:
-    """Return the annotation with the bare name of its file and tidy labels.
+    """Return the annotation with tidy labels.
 
     Raises:
         AlstmError: it names no video, or its labels or times are impossible.
     """
-    video = video_name(annotation.video)
-    if not video.strip("."):
+    video = annotation.video
+    if not video.rpartition("/")[2].strip("."):
         raise place.error("it names no video", "give the name of the video file")
     if not is_writable(video):
         raise place.error(f"{video!r} is not a file name", "rename the file, without control characters")
@@ -147,15 +199,15 @@ def _times(place: Place, start: float | None, end: float | None) -> tuple[float 
     return written
 
 
-def _merged(found: Iterable[Annotation]) -> list[Annotation]:
+def merged(found: Iterable[Annotation]) -> list[Annotation]:
     """Return one annotation per part, sorted; a whole video without labels is left out if it has labelled parts."""
     labels: dict[tuple[str, float | None, float | None], set[str]] = {}
     for each in found:
         labels.setdefault((each.video, each.start, each.end), set()).update(each.labels)
     with_parts = {video for video, start, _ in labels if start is not None}
-    merged = [Annotation(video, tuple(sorted(names)), start, end) for (video, start, end), names in labels.items()]
-    merged.sort(key=_position)
-    return [each for each in merged if each.labels or each.start is not None or each.video not in with_parts]
+    parts = [Annotation(video, tuple(sorted(names)), start, end) for (video, start, end), names in labels.items()]
+    parts.sort(key=_position)
+    return [each for each in parts if each.labels or each.start is not None or each.video not in with_parts]
 
 
 def _position(annotation: Annotation) -> tuple[str, float, float]:
@@ -179,7 +231,7 @@ def import_labels(
         FolderInUse: another import keeps writing to the folder.
     """
     read = [_read_source(Path(source), options or ReadOptions()) for source in sources]
-    found = _merged(each for annotations, _ in read for each in annotations)
+    found = _located(sources[-1], [each for annotations, _ in read for each in annotations])
     labels = {label for each in found for label in each.labels}
     _check_case(sources[-1], sorted(labels))
     with claimed(Path(out), wait=_PATIENCE):

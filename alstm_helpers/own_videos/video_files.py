@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 
 from alstm_helpers.data.filelists import files_below, without_repeats
 from alstm_helpers.errors import AlstmError, printable
@@ -70,7 +73,11 @@ def composed(text: str) -> str:
 
 def id_of(video: Path) -> str:
     """Return the id of a video: its file name without suffix, composed, with whatever is unprintable escaped."""
-    name = printable(os.fsencode(video.stem))
+    return _printed(video.stem)
+
+
+def _printed(name: str) -> str:
+    name = printable(os.fsencode(name))
     return composed("".join(c.encode("unicode_escape").decode() if _is_unprintable(c) else c for c in name))
 
 
@@ -78,15 +85,42 @@ def _is_unprintable(character: str) -> bool:
     return unicodedata.category(character) in _UNPRINTABLE
 
 
-def videos_by_id(videos: Iterable[Path]) -> dict[str, Path]:
-    """Return the videos by their ids.
+def location_of(video: Path) -> str:
+    """Return the absolute path of a video as text, by which a later run knows it again."""
+    return printable(os.fsencode(absolute(video)))
+
+
+def absolute(video: Path) -> Path:
+    """Return the path from the root, without ``..``, links as they are."""
+    return Path(os.path.normpath(video.absolute()))
+
+
+def videos_by_id(videos: Iterable[Path], earlier: Mapping[str, str] = MappingProxyType({})) -> dict[str, Path]:
+    """Return the videos by their ids: the name, after as many of its folders as no other video has, as ``walk/01``.
+
+    Args:
+        videos: files.
+        earlier: ids of an earlier run by :func:`location_of`, of videos or of parts of them. A video keeps its id, so
+            that no other one that comes or goes changes it.
 
     Raises:
-        AlstmError: two have the same id.
+        AlstmError: two have the same name in the same folder, with other suffixes.
     """
+    names = {path: _names_of(path) for path in videos}
+    often = Counter(name for own in names.values() for name in own)
     by_id: dict[str, Path] = {}
-    for path in videos:
-        other = by_id.setdefault(id_of(path), path)
-        if other != path:
-            raise AlstmError(path, f"{other} has the same name", "give each video a name of its own")
+    for path, own in names.items():
+        known = earlier.get(location_of(path), "")
+        kept = [name for name in own if known == name or known.startswith(f"{name}@")]
+        free = [name for name in own if often[name] == 1]
+        if not free:
+            other = next(each for each, names_there in names.items() if each != path and own[-1] in names_there)
+            raise AlstmError(other, f"{path} has the same name", "give each video a name of its own")
+        by_id[kept[-1] if kept else free[0]] = path
     return by_id
+
+
+def _names_of(video: Path) -> list[str]:
+    """Return the ids that a video may have: its name, its folder and its name, and so on up to the whole path."""
+    folders = [_printed(part) for part in reversed(absolute(video).parent.parts)]
+    return list(accumulate(folders, lambda name, folder: f"{folder}/{name}", initial=id_of(video)))

@@ -25,7 +25,7 @@ from alstm_helpers.own_videos.apart import attempt, work_apart
 from alstm_helpers.own_videos.extractor import Extractor, RawFeatures
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.thumbnails import film_strip
-from alstm_helpers.own_videos.video_files import find_video_files, id_of, videos_by_id
+from alstm_helpers.own_videos.video_files import find_video_files, videos_by_id
 from alstm_helpers.tfrecord import Video
 
 WINDOW = 9  # seconds that a score over time is computed from, with the second in the middle
@@ -110,14 +110,14 @@ def watch_files(
         report: called after each file.
 
     Raises:
-        AlstmError: a source is missing, or two videos have the same name. A file that cannot be read is in ``failed``,
-            and the others are labelled.
+        AlstmError: a source is missing, or two videos have the same name in the same folder. A file that cannot be read
+            is in ``failed``, and the others are labelled.
     """
     require("av")
     result = WatchResult()
-    clips = [Clip(path) for path in videos_by_id(find_video_files(videos)).values()]
+    ids = {path: name for name, path in videos_by_id(find_video_files(videos)).items()}
     extractor.complete()  # if a backbone or a projection is missing, that is said once
-    for outcome in _Watcher(net, extractor, Path(save_dir), options).outcomes(clips):
+    for outcome in _Watcher(net, extractor, Path(save_dir), options, ids).outcomes():
         if isinstance(outcome, AlstmError):
             result.failed.append(outcome)
         else:
@@ -135,11 +135,12 @@ class _Watcher:
     extractor: Extractor
     save_dir: Path
     options: WatchOptions
+    ids: Mapping[Path, str]
 
-    def outcomes(self, clips: Sequence[Clip]) -> Iterator[Watched | AlstmError]:
+    def outcomes(self) -> Iterator[Watched | AlstmError]:
         """Yield what is found in each clip, or why nothing is."""
         look = self.extractor.without_projections().raw
-        with closing(work_apart(look, clips, seconds=self.options.clip_seconds)) as read:
+        with closing(work_apart(look, map(Clip, self.ids), seconds=self.options.clip_seconds)) as read:
             for clip, raw in read:
                 yield raw if isinstance(raw, AlstmError) else attempt(partial(self._watched, raw), clip)
 
@@ -147,7 +148,7 @@ class _Watcher:
         """Label a clip and draw its timeline."""
         from alstm_helpers.figures import plots
 
-        video = self.extractor.record(id_of(clip.path), (), raw.streams)
+        video = self.extractor.record(self.ids[clip.path], (), raw.streams)
         report = _report(self.net, video, clip, raw.notes, self.options)
         drawn: WatchReport = {**report, "labels": report["labels"][:DRAWN_LABELS]}
         figure = plots.timeline(drawn, *film_strip(raw.thumbnails))

@@ -248,7 +248,8 @@ def test_a_new_class_that_the_users_configuration_has_no_room_for_is_noted(own, 
     import_labels([own / "labels.csv"], own / "labels")
     [note] = [note for note in extract(own, tmp_path / "out").notes if "room" in note]
     path = tmp_path / "out" / "own.yaml"
-    assert note == f"{path} has room for {room} classes of {room + 1}: set MODEL.num_classes there"
+    said = f"{path} has room for {room} classes of {room + 1}: set MODEL.num_classes there; earlier models do not fit: "
+    assert note == f"{said}train anew, or with --pretrain and TRAIN.keep_classes={room}"
     path.write_text("MODEL: [", encoding="utf-8")
     assert not [note for note in extract(own, tmp_path / "out").notes if "room" in note]
 

@@ -28,7 +28,7 @@ def write(path, text, encoding="utf-8"):
         "video,labels\na.mp4,cat;dog\nb.mp4,\n",
         "video,labels\na.mp4,dog\na.mp4,cat\nb.mp4,\n\n",
         "\ufeffvideo,labels\r\na.mp4, dog ; cat \r\nb.mp4,\r\n",
-        "File,Label\nclips/a.mp4,cat;dog;cat\nclips/b.mp4,;\n",
+        "File,Label\n/clips/a.mp4,cat;dog;cat\n/clips/b.mp4,;\n",
         "labels,split,视频\ncat;dog,x,a.mp4\n,y,b.mp4\n",
         'video,labels\n"a.mp4","cat;dog"\n"C:\\clips\\b.mp4",""\n',
     ],
@@ -60,8 +60,8 @@ def test_csv_of_parts(tmp_path):
         ("video,start,end,label\na.mp4,soon,9,cat\n", "row 2: 'soon' is not a time"),
         ("video,start,end,label\na.mp4,nan,nan,cat\n", "row 2: 'nan' is not a time"),
         (
-            "video,labels\nx/a.mp4,cat\ny/a.mp4,dog\n",
-            "row 3: x/a.mp4 and y/a.mp4 have the same file name; give",
+            "video,labels\na.mp4,cat\ny/a.mp4,dog\n",
+            "row 3: a.mp4 and y/a.mp4 have the same file name; give",
         ),
         ("video,labels\na.mp4,c\x07t\n", r"row 2: .* is not a class name"),
         (
@@ -76,6 +76,24 @@ def test_unusable_csv(tmp_path, text, said):
     with pytest.raises(AlstmError, match=said) as caught:
         read_annotations(path)
     assert str(path) in str(caught.value)
+
+
+def test_folders_tell_equal_names_apart(tmp_path):
+    """Relative ones are kept; of absolute ones what is not the same for all of the import."""
+    one = write(tmp_path / "1.csv", "video,labels\nwalk/01.mp4,walk\nrun\\01.mp4,run\n02.mp4,run\n")
+    two = write(tmp_path / "2.csv", "video,labels\nwalk/01.mp4,fast\nclips/02.mp4,slow\n")
+    assert import_labels([one, two], tmp_path / "out").annotations == [
+        Annotation("clips/02.mp4", ("run", "slow")),
+        Annotation("run/01.mp4", ("run",)),
+        Annotation("walk/01.mp4", ("fast", "walk")),
+    ]
+    disks = [write(tmp_path / f"{n}.csv", f"video,labels\nD:\\v\\{n}\\a:b.mp4,cat\n") for n in ("x", "y")]
+    found = import_labels(disks, tmp_path / "disks").annotations
+    assert found == [Annotation("x/a:b.mp4", ("cat",)), Annotation("y/a:b.mp4", ("cat",))]
+    assert read_annotations(disks[0]) == [Annotation("a:b.mp4", ("cat",))]
+    bare = write(tmp_path / "3.csv", "video,labels\n01.mp4,run\n")
+    with pytest.raises(AlstmError, match=r"3\.csv: 01\.mp4 may be run/01\.mp4 or walk/01\.mp4; write its"):
+        import_labels([one, bare], tmp_path / "out")
 
 
 def test_a_url_that_is_signed_anew_means_the_same_video(tmp_path):
@@ -114,9 +132,9 @@ def test_label_studio_choices(tmp_path):
     ]
     assert read_annotations(write(tmp_path / "p.json", document)) == [
         Annotation("a.mp4", ("cat", "dog")),
-        Annotation("b.mp4", ()),
-        Annotation("c.mp4", ("cat",)),
-        Annotation("d.mp4", ("bird",)),
+        Annotation("clips/b.mp4", ()),
+        Annotation("https/example.org/c.mp4", ("cat",)),
+        Annotation("s3/bucket/sub/d.mp4", ("bird",)),
     ]
 
 
@@ -227,7 +245,7 @@ FILE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><doc><path>&a;</pa
 @pytest.mark.parametrize("text", ["<doc>", "", "no xml", "<other/>", BOMB, FILE])
 def test_unusable_xml(tmp_path, text):
     path = write(tmp_path / "a.xml", text)
-    with pytest.raises(AlstmError, match=r"a\.xml: (not readable as XML|it has no path)"):
+    with pytest.raises(AlstmError, match=r"a\.xml: (not readable as XML|it is neither)"):
         read_annotations(path)
 
 

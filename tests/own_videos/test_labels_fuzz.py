@@ -46,7 +46,24 @@ RECORD = {
     "lead_time": 2.5,
 }
 COLABELER = {"path": "D:\\c.mp4", "labeled": True, "outputs": {"object": [{"name": "cat", "bndbox": {"xmin": 1}}]}}
-DOCUMENTS: list[Any] = [[TASK, TASK], [RECORD], COLABELER, [COLABELER, TASK]]
+VIA = {
+    "attribute": {"1": {"aname": "kind", "type": 2, "options": {"1": "cat", "2": "dog"}}, "2": {"aname": "title"}},
+    "file": {"1": {"fname": "a.mp4", "loc": 1}, "2": {"loc": 2, "src": "http://h/b.mp4"}},
+    "view": {"1": {"fid_list": [1]}, "2": {"fid_list": ["2"]}},
+    "metadata": {
+        "1_a": {"vid": "1", "z": [1, 2.5], "av": {"1": "1,2", "2": "x"}},
+        "1_b": {"vid": "2", "z": [], "av": {"1": "2"}},
+    },
+}
+ACTIONS = {
+    "fps": 5,
+    "gts": [{"url": "a.mp4", "actions": [{"label_names": ["cat"], "label_ids": [1], "start_id": 3, "end_id": 4.5}]}],
+}
+SEGMENTS = {"version": "1", "database": {"a": {"annotations": [{"segment": [1, 2], "label": "cat"}, {"label": "dog"}]}}}
+DOCUMENTS: list[Any] = [
+    *([TASK, TASK], [RECORD], COLABELER, [COLABELER, TASK]),
+    *(VIA, ACTIONS, SEGMENTS, SEGMENTS["database"]),
+]
 TABLES = [
     "video,labels\na.mp4,cat;dog\nb.mp4,\n",
     "video;start;end;labels\r\na.mp4;1,5;1:02:03.5;cat\r\n",
@@ -55,6 +72,16 @@ TABLES = [
     "video\tstart\tend\tlabel\na.mp4\t00:00:05:12\t0:00:09\tcat\n",
     'video,labels\na.mp4,"[{""start"":1,""end"":2,""labels"":[""cat""]}]"\n',
 ]
+CSV_OF_VIA = (
+    "# Exported using VGG Image Annotator\n# CSV_HEADER = metadata_id,file_list,temporal_coordinates,metadata\n"
+    '"1_a","[""a.mp4""]","[1,2]","{""label"":""cat""}"\n"1_b","[""b.mp4""]","[]","{""label"":""dog""}"\n'
+)
+LIST = "run/01.mp4 cat\nwalk/01.mp4 dog;cat\n"
+CVAT = (
+    "<annotations><meta><task><id>1</id><size>9</size><frame_filter>step=2</frame_filter><source>a.mp4</source></task>"
+    '</meta><track id="0" label="cat"><box frame="0" outside="0"/><box frame="6" outside="1"/></track>'
+    '<image id="3" name="f"><tag label="dog"/></image><image name="b.mp4"><tag label="dog"/></image></annotations>'
+)
 XML = (
     "<?xml version='1.0' encoding='utf-8'?><doc><path>D:\\a.mp4</path>"
     "<outputs><object><item><name>猫</name></item></object></outputs><labeled>true</labeled></doc>"
@@ -108,8 +135,8 @@ def any_document(rng: random.Random) -> tuple[str, bytes]:
 
 def any_table(rng: random.Random) -> tuple[str, bytes]:
     """Replace pieces of valid tables and of XML."""
-    text = rng.choice([*TABLES, XML])
-    suffix = ".xml" if text is XML else rng.choice([".csv", ".tsv", ".txt"])
+    text = rng.choice([*TABLES, CSV_OF_VIA, LIST, XML, CVAT])
+    suffix = ".xml" if text[:1] == "<" else rng.choice([".csv", ".tsv", ".txt", ".list"])
     for _ in range(rng.randint(0, 4)):
         at = rng.randrange(len(text) + 1)
         text = (

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.video_files import find_video_files
+from alstm_helpers.own_videos.video_files import find_video_files, location_of, videos_by_id
 
 
 def test_find_video_files(tmp_path):
@@ -100,3 +101,33 @@ def test_hidden_files_and_folders_are_no_clips_and_a_gif_is_one(tmp_path):
     folder = tmp_path / ".hidden itself"
     assert find_video_files([folder]) == [folder / "a.GIF", folder / "x" / "f.mp4"]
     assert find_video_files([folder / ".b.mp4"]) == [folder / ".b.mp4"]
+
+
+def ids_of(*videos, earlier=None):
+    """Return the ids of videos by their paths."""
+    return {path.as_posix(): name for name, path in videos_by_id(map(Path, videos), earlier or {}).items()}
+
+
+def test_an_id_has_the_folders_that_no_other_video_of_the_name_has():
+    assert ids_of("v/walk/01.mp4", "v/run/01.mp4", "v/run/02.mp4", "w/x/run/03.mp4", "v/x/run/03.mp4") == {
+        "v/walk/01.mp4": "walk/01",
+        "v/run/01.mp4": "run/01",
+        "v/run/02.mp4": "02",
+        "w/x/run/03.mp4": "w/x/run/03",
+        "v/x/run/03.mp4": "v/x/run/03",
+    }
+    assert ids_of("/01.mp4", "/v/01.mp4")["/v/01.mp4"] == "v/01"
+
+
+def test_videos_keep_their_ids_when_others_come_or_go():
+    """So do those of which only parts have ids; another video of the name is called by its folder."""
+    earlier = {location_of(Path("v/walk/01.mp4")): "01@0-5", location_of(Path("v/walk/2.mp4")): "walk/2"}
+    found = ids_of("v/walk/01.mp4", "v/run/01.mp4", "v/walk/2.mp4", earlier=earlier)
+    assert found == {"v/walk/01.mp4": "01", "v/run/01.mp4": "run/01", "v/walk/2.mp4": "walk/2"}
+    other = {location_of(Path("v/walk/01.mp4")): "else"}  # of a file that was renamed
+    assert ids_of("v/walk/01.mp4", earlier=other) == {"v/walk/01.mp4": "01"}
+
+
+def test_two_suffixes_in_a_folder_are_one_name():
+    with pytest.raises(AlstmError, match=r"v/a\.mp4: v/a\.mkv has the same name; give each video a name of its own"):
+        ids_of("v/a.mkv", "w/a.mp4", "v/a.mp4")

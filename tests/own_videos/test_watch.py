@@ -146,15 +146,21 @@ def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):
     assert alstm("features", clips / "clips", "--out", tmp_path / "like", "--like", tmp_path / "o").code == 0
 
 
-def test_two_files_with_the_same_name(alstm, trained, tmp_path):
-    """Their predictions could not be told apart."""
+def test_files_with_the_same_name_are_called_by_their_folders(trained, clips, tmp_path):
+    """In the same folder their predictions could not be told apart."""
     for name in ("one/a.mp4", "two/a.mp4"):
-        (tmp_path / name).parent.mkdir()
-        write_mp4(tmp_path / name, render(0, "val", 0))
-    weights = trained[0] / "AttentionLSTM_best.pdparams"
-    result = alstm("predict", tmp_path / "one", tmp_path / "two", "--weights", weights, "--save_dir", tmp_path / "p")
-    assert result.code == 1 and "has the same name; give each video a name of its own" in result.err
-    assert not (tmp_path / "p").exists()
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clips / "clips" / "c0.mp4", tmp_path / "v" / name)
+    out = tmp_path / "p"
+    watch_files(trained[1], FLASH, [tmp_path / "v"], out)
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text("utf-8").splitlines()]
+    reports = {json.loads(path.read_text("utf-8"))["video"] for path in out.glob("*.json")}
+    assert {row["video"] for row in rows} == reports == {"one/a", "two/a"}
+    assert "\ntwo/a," in (out / "predictions.csv").read_text("utf-8")
+    (tmp_path / "v" / "two" / "a.mkv").touch()
+    with pytest.raises(AlstmError, match="has the same name; give each video a name of its own"):
+        watch_files(trained[1], FLASH, [tmp_path / "v"], tmp_path / "q")
+    assert not (tmp_path / "q").exists()
 
 
 @pytest.mark.posix

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_text
 
 SEPARATOR = ";"  # between the labels in a cell
+_OTHER_SEPARATORS = re.compile("[;,|；，、؛،]")  # what people write between labels
 LABELS = ("labels", "label", "class", "classes", "choice", "choices", "标签", "类别")  # columns of class names
 ENCODING_REMEDY = "save it as UTF-8 (in Excel: CSV UTF-8), or say what it is in, such as --encoding gbk"
 TABLE_REMEDY = "write its labels to a table, with the columns video,start,end,labels or video,labels"
@@ -17,7 +20,10 @@ Document: TypeAlias = dict[str, Any]  # a JSON object, as json.loads gives it
 
 
 class Annotation(NamedTuple):
-    """Labels of a video, or of its seconds ``start`` to ``end``; without a label it says that no class fits."""
+    """Labels of a video, or of its seconds ``start`` to ``end``; without a label it says that no class fits.
+
+    The video is called by the name of its file, after its folders where something is known of them: ``walk/01.mp4``.
+    """
 
     video: str
     labels: tuple[str, ...]
@@ -31,8 +37,13 @@ class Annotation(NamedTuple):
 
     @property
     def video_id(self) -> str:
-        """The id of its record: the stem, followed by the seconds if it is a part."""
-        return self.stem if self.start is None else f"{self.stem}@{seconds(self.start)}-{seconds(self.end)}"
+        """The id of its record where no other video has this name: the stem, followed by the seconds of a part."""
+        return self.stem + self.part
+
+    @property
+    def part(self) -> str:
+        """What follows the id of the video if this is a part of it."""
+        return "" if self.start is None else f"@{seconds(self.start)}-{seconds(self.end)}"
 
 
 def seconds(time: float | None) -> str:
@@ -94,6 +105,24 @@ class Place:
         return self.error(f"it is {found}, not {wanted}", "export it again, in full")
 
 
+def text_of(path: Path, options: ReadOptions, declared: str | None = None) -> str:
+    """Return the text of an export; UTF-16 is known without its mark, too, as no text has zero bytes.
+
+    Args:
+        path: of the export.
+        options: what the user says of its encoding.
+        declared: what the file itself says of it.
+
+    Raises:
+        AlstmError: it is not text in this encoding.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    unmarked = {(True, False): "utf-16-be", (False, True): "utf-16-le"}
+    guess = unmarked.get((start[:1] == b"\0", start[1:] == b"\0"))
+    return read_text(path, ENCODING_REMEDY, options.encoding or declared or guess)
+
+
 Found: TypeAlias = Iterator[tuple[Place, Annotation | Note]]
 Reader: TypeAlias = Callable[[Path, ReadOptions], Found]
 
@@ -111,6 +140,35 @@ def objects(place: Place, field: str, value: object) -> Iterator[tuple[Place, Do
         if not isinstance(item, dict):
             raise here.wrong_type(item, "an object")
         yield here, item
+
+
+def entries(place: Place, field: str, value: object) -> Iterator[tuple[Place, str, Document]]:
+    """Yield the objects in an object, each with its place and its key.
+
+    Raises:
+        AlstmError: it is not an object of objects.
+    """
+    if not isinstance(value, dict):
+        raise place.at(field).wrong_type(value, "an object")
+    for key, item in value.items():
+        here = place.at(f"{field} {key}")
+        if not isinstance(item, dict):
+            raise here.wrong_type(item, "an object")
+        yield here, key, item
+
+
+def split_labels(place: Place, cell: str, separator: str | None) -> list[str]:
+    """Return the labels in a cell.
+
+    Raises:
+        AlstmError: it has a separator that is not the usual one; the message says both readings.
+    """
+    others = sorted(set(_OTHER_SEPARATORS.findall(cell)) - {SEPARATOR})
+    if separator is None and others:
+        parts = [part.strip() for part in re.split(f"[{''.join(others)}]", cell)]
+        problem = f"{cell!r} is one class, or the {len(parts)} classes {' and '.join(map(repr, parts))}"
+        raise place.error(problem, f'say which: --separator "{SEPARATOR}" for one class, "{others[0]}" for several')
+    return cell.split(separator or SEPARATOR)
 
 
 def class_names(place: Place, value: object) -> tuple[str, ...]:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_text
 from alstm_helpers.own_videos.label_formats.annotation import (
-    ENCODING_REMEDY,
-    TABLE_REMEDY,
     Annotation,
     Document,
     Found,
     Place,
-    ReadOptions,
     class_names,
     objects,
 )
 
-_DECLARED = re.compile(rb"<\?xml[^>]*\sencoding\s*=\s*[\"']([\w.-]+)[\"']")
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 def read_document(place: Place, document: Document) -> Found:
@@ -48,26 +43,20 @@ def _objects(place: Place, document: Document) -> object:
     return [items] if isinstance(items, dict) else items
 
 
-def read_xml(path: Path, options: ReadOptions) -> Found:
+def is_document(root: Element) -> bool:
+    """Tell whether an XML document is Colabeler's."""
+    return root.find("path") is not None
+
+
+def read_root(place: Place, root: Element) -> Found:
     """Yield the annotation of one video.
 
     Raises:
-        AlstmError: the file is not XML, or not Colabeler's.
+        AlstmError: the document is not as Colabeler writes it.
     """
-    from defusedxml.common import DefusedXmlException  # plain XML parsers expand entities without limit, and read files
-    from defusedxml.ElementTree import ParseError, fromstring
-
-    declared = _DECLARED.match(path.read_bytes()[:200])
-    encoding = options.encoding or (declared[1].decode() if declared else None)
-    try:
-        root = fromstring(read_text(path, ENCODING_REMEDY, encoding))
-    except (ParseError, DefusedXmlException, ValueError) as error:
-        raise AlstmError(path, f"not readable as XML ({error})", "export it again") from None
-    if root.find("path") is None:
-        raise AlstmError(path, "it has no path, as Colabeler's XML has", TABLE_REMEDY)
     # Colabeler's own form; the same without items; and its export as Pascal VOC.
-    found = (item for place in ("outputs/object/item", "outputs/object", "object") for item in root.findall(place))
+    found = (item for where in ("outputs/object/item", "outputs/object", "object") for item in root.findall(where))
     items = [{"name": item.findtext("name")} for item in found]
     labelled = (root.findtext("labeled") or "true").strip().lower()
     document = {"path": root.findtext("path"), "labeled": labelled, "outputs": {"object": items}}
-    yield from read_document(Place(path, ""), document)
+    yield from read_document(place, document)

@@ -29,7 +29,14 @@ def read_folders(folder: Path) -> Found:
         elif len(parts) == 1:
             yield place, Note("in no folder of a class, left out", left_out=True)
         elif len(parts) == 2:
-            file = path.resolve()
-            yield place, Annotation(str(file if file.name == path.name else path), (parts[0],))
+            yield place, Annotation(_location(path, folder), (parts[0],))
         else:
             raise place.error("it lies too deep: is its class the upper folder or the lower one?", "use class/clip.mp4")
+
+
+def _location(video: Path, folder: Path) -> str:
+    """Return ``class/clip.mp4``; of a link that keeps the name of its file, where the file lies."""
+    file = video.resolve()
+    if file.name != video.name:
+        return video.relative_to(folder).as_posix()
+    return (file.relative_to(folder.resolve()) if file.is_relative_to(folder.resolve()) else file).as_posix()

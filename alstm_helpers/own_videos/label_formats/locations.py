@@ -5,11 +5,14 @@ from __future__ import annotations
 import posixpath
 import re
 import unicodedata
+from collections.abc import Collection
+from itertools import takewhile
 from urllib.parse import parse_qs, unquote
 
 from alstm_helpers.own_videos.video_files import SUFFIXES, composed
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)  # two letters at least: C: is a drive
+_ANCHORED = re.compile(r"/|[a-z][a-z0-9+.-]*:/", re.IGNORECASE)  # a root, a drive, or what was a URL
 _SERVED = "/data/"  # what Label Studio serves itself: uploads, and files of its machine
 _UPLOAD = re.compile(r"((https?://[^/]+)?/(.+/)?data/)?upload/\d+/[0-9a-f]{8}-[^/]+")  # the digits are Label Studio's
 
@@ -46,6 +49,24 @@ def video_source(text: str) -> str:
     The query of a URL that does is often a signature, which changes from export to export.
     """
     return text.strip() if is_url(text) and not is_video(text) else video_path(text)
+
+
+def video_location(text: str) -> str:
+    """Return the path of a video as far as it means something here: of uploads, and of pages, the name alone."""
+    is_local = not _is_upload(text.strip()) and (is_video(text) or not is_url(text))
+    return video_path(text) if is_local else video_name(text)
+
+
+def shortened(paths: Collection[str]) -> dict[str, str]:
+    """Return what to write for each path: of absolute ones the folder that all have in common is left out.
+
+    It says where the files lay, perhaps on another machine; folders below it may tell files of the same name apart.
+    """
+    absolute = {path: _ANCHORED.sub(lambda root: root[0].replace(":", ""), path).split("/")
+                for path in paths if _ANCHORED.match(path)}  # fmt: skip
+    levels = zip(*(parts[:-1] for parts in absolute.values()), strict=False)
+    common = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+    return {path: "/".join(absolute[path][common:]).lstrip("/") if path in absolute else path for path in paths}
 
 
 def video_name(text: str) -> str:

@@ -12,10 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_text
-from alstm_helpers.own_videos.label_formats import label_studio
+from alstm_helpers.own_videos.label_formats import label_studio, via
 from alstm_helpers.own_videos.label_formats.annotation import (
-    ENCODING_REMEDY,
     LABELS,
     SEPARATOR,
     Annotation,
@@ -23,6 +21,8 @@ from alstm_helpers.own_videos.label_formats.annotation import (
     Note,
     Place,
     ReadOptions,
+    split_labels,
+    text_of,
 )
 
 _COLUMNS = {
@@ -31,7 +31,6 @@ _COLUMNS = {
     "end": ("end", "stop", "to", "结束"),
 }
 _DELIMITERS = (",", ";", "\t")
-_OTHER_SEPARATORS = re.compile("[;,|；，、؛،]")  # what people write between labels
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", re.ASCII)  # hours, minutes, seconds
 _TIMECODE = re.compile(r"(\d+):(\d+):(\d+):(\d+)", re.ASCII)  # hours, minutes, seconds, frames
 
@@ -52,7 +51,11 @@ def read_table(path: Path, options: ReadOptions) -> Found:
     Raises:
         AlstmError: a column is missing, a row has too many cells or an unreadable time, or its labels are ambiguous.
     """
-    table = _table(path, options)
+    text = text_of(path, options)
+    if via.is_table(text):
+        yield from via.read_csv(path, text, options)
+        return
+    table = _table(path, text, options)
     for place, row in table.rows:
         _check_width(place, row, table)
     if label_studio.is_export(table.header):
@@ -71,9 +74,8 @@ def read_table(path: Path, options: ReadOptions) -> Found:
         yield from _annotations(place, cells, [row[index].strip() for index in label_columns], options)
 
 
-def _table(path: Path, options: ReadOptions) -> _Table:
+def _table(path: Path, text: str, options: ReadOptions) -> _Table:
     """Split a table at the delimiter that gives it the columns it needs."""
-    text = read_text(path, ENCODING_REMEDY, options.encoding)
     said, first = re.match(r"sep=([,;\t|])\n", text), 1  # Excel's way to name the delimiter
     if said:
         text, first = text[said.end() :], 2
@@ -140,7 +142,7 @@ def _annotations(place: Place, cells: Mapping[str, str], labels: Sequence[str], 
         if options.separator is None and cell.startswith(("{", "[")):
             found += _result(place, row, cell, options)
         else:
-            found.append((place, row._replace(labels=tuple(_split(place, cell, options.separator)))))
+            found.append((place, row._replace(labels=tuple(split_labels(place, cell, options.separator)))))
     if not any(isinstance(each, Note) and each.left_out for _, each in found):
         yield place, row
     yield from found
@@ -157,20 +159,6 @@ def _result(place: Place, row: Annotation, cell: str, options: ReadOptions) -> F
             if isinstance(found, Annotation) and found.start is None:
                 found = found._replace(start=row.start, end=row.end)
             yield here, found
-
-
-def _split(place: Place, cell: str, separator: str | None) -> list[str]:
-    """Return the labels in a cell.
-
-    Raises:
-        AlstmError: it has a separator that is not the usual one; the message says both readings.
-    """
-    others = sorted(set(_OTHER_SEPARATORS.findall(cell)) - {SEPARATOR})
-    if separator is None and others:
-        parts = [part.strip() for part in re.split(f"[{''.join(others)}]", cell)]
-        problem = f"{cell!r} is one class, or the {len(parts)} classes {' and '.join(map(repr, parts))}"
-        raise place.error(problem, f'say which: --separator "{SEPARATOR}" for one class, "{others[0]}" for several')
-    return cell.split(separator or SEPARATOR)
 
 
 def _seconds(place: Place, text: str, fps: float | None) -> float | None:
