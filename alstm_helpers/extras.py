@@ -13,6 +13,7 @@ EXTRAS = {  # as in pyproject.toml; each of these packages is imported by its ow
     "serve": ("fastapi", "uvicorn"),
     "video": ("av", "scipy", "defusedxml"),
     "dask": ("distributed",),
+    "clip": ("tokenizers",),
 }
 # Packages that come with one of these, and may be the first that an import misses.
 _ALONG = {"IPython": "course", "jupyter_client": "course", "starlette": "serve", "dask": "dask"}
