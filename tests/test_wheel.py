@@ -188,6 +188,7 @@ def test_what_needs_an_extra_says_which(installed, empty):
         ("uvicorn", "serve"): ["serve", "model"],
         ("av", "video"): ["features", "x.mp4", "--backbone=flashdigits", "--out=never"],
         ("defusedxml", "video"): ["labels", "import", "x.xml", "--out=never"],
+        ("tokenizers", "clip"): ["labels", "suggest", "x.mp4", "--classes=cat,dog", "--out=never"],
         ("distributed", "dask"): ["convert", str(empty), "never", "--scheduler=tcp://127.0.0.1:1"],
     }
     (empty / "one.tfrecord").write_bytes(b"")

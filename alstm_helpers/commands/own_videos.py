@@ -1,4 +1,4 @@
-"""Commands for your own videos (chapters 3.1 and 9): labels import, features."""
+"""Commands for your own videos (chapters 3.1 and 9): labels import, labels suggest, backbones check, features."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from alstm_helpers.commands.options import (
 from alstm_helpers.own_videos.presets import NORMALISATIONS, SOUNDS
 from alstm_helpers.progress import progress_bar
 
+SHOWN = 5  # clips to look at first
+
 
 @click.group(cls=DashedGroup)
 def labels() -> None:
-    """Import labels of your own videos."""
+    """Import labels of your own videos, or suggest some."""
 
 
 @labels.command("import")
@@ -59,6 +61,43 @@ def labels_import(
         line(note)
     new = ", ".join(done.new_classes) or "none"
     line(f"{len(done.annotations)} clips → {Path(out, 'annotations.csv')}; new classes: {new}")
+
+
+@labels.command("suggest")
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEOS...")
+@click.option("--classes", required=True, metavar="NAMES", help="cat,dog,bird, or a CSV: name, or name,prompt.")
+@click.option("--out", required=True, metavar="DIR", help="Gets suggestions.csv.")
+@click.option("--features", metavar="DIR", help="Made with --backbone clip: clips in it need not be read again.")
+@click.option("--beside", metavar="FILE", help="Of `alstm predict VIDEOS`: predictions.jsonl, to compare with.")
+@workers_flag(-1, "Processes; -1: one per core.")
+@clip_seconds_flag
+def labels_suggest(
+    videos: tuple[str, ...],
+    classes: str,
+    out: str,
+    features: str | None,
+    beside: str | None,
+    workers: int,
+    clip_seconds: float | None,
+) -> None:
+    """Guess which class each of the VIDEOS (files, or folders of them) shows, from the names of the classes alone.
+
+    suggestions.csv has the least certain first; with --beside, those on which a trained model differs. Look it over,
+    correct the column label, and give it to `alstm labels import`. The guesses are CLIP's, which is fetched once and
+    knows English only: in a CSV, the column prompt says in English what a class shows.
+    """
+    from alstm_helpers.own_videos.suggest import SUGGESTIONS, SuggestOptions, suggest_labels
+
+    options = SuggestOptions(classes, features, beside, clip_seconds)
+    done = suggest_labels(videos, out, options, workers=workers, progress=progress_bar)
+    for note in done.notes:
+        line(note)
+    line(", ".join(f"{name} {count}" for name, count in done.counts.most_common()))
+    for each in done.suggestions[:SHOWN]:
+        line(f"look at {each}")
+    path = Path(out, SUGGESTIONS)
+    line(f"{len(done.suggestions)} clips → {path}: guesses from names alone; look them over before you import them")
+    fail_after(done.failed)
 
 
 normalisation_flag = click.option(

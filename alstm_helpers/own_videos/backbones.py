@@ -278,10 +278,36 @@ _HUB_NETWORKS = {
 
 def _hub_pictures(name: str) -> Backbone[Fit]:
     """Return a network with one file on Hugging Face, fetched once."""
+    return _onnx_pictures(*hub_network(name))
+
+
+def hub_network(name: str) -> tuple[Path, PictureInput]:
+    """Return the file of a network on Hugging Face, fetched once, and what it takes.
+
+    Raises:
+        AlstmError: no answer, or other content.
+    """
     from alstm_helpers.data.published import fetch_weights
 
     network = _HUB_NETWORKS[name]
-    return _onnx_pictures(fetch_weights(network.address, way_out=_WAY_OUT), network.takes)
+    return fetch_weights(network.address, way_out=_WAY_OUT), network.takes
+
+
+def hub_file(name: str, file: str, sha256: str, way_out: str) -> Path:
+    """Return another file that Hugging Face keeps with a network, fetched once.
+
+    Args:
+        name: of the network.
+        file: path in its repository.
+        sha256: of its content.
+        way_out: see :func:`alstm_helpers.data.published.fetch_weights`.
+
+    Raises:
+        AlstmError: no answer, or other content.
+    """
+    from alstm_helpers.data.published import fetch_weights
+
+    return fetch_weights(_HUB_NETWORKS[name]._replace(file=file, sha256=sha256).address, way_out=way_out)
 
 
 # --- ONNX ---------------------------------------------------------------------------------------------------------

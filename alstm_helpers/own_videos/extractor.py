@@ -152,11 +152,11 @@ class Extractor:
         """
         pictures, sound = self.backbones()
         frames, small = read_frames(clip, pictures.unit), Thumbnails()
-        rgb = np.concatenate([pictures.call(batch) for batch in _batches(small.of(frames))])
+        rgb = np.concatenate([pictures.call(batch) for batch in batches(small.of(frames))])
         heard = read_sound(clip, len(rgb), sound.unit)
         streams = {"rgb": rgb, "audio": sound.call(heard.samples)}
         for stream, values in streams.items():
-            _check_numbers(values, clip.name, self.names[stream])
+            check_numbers(values, clip.name, self.names[stream])
         return RawFeatures(streams, [*frames.notes, *heard.notes], small.pictures)
 
     def finish(self, streams: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -258,7 +258,7 @@ def _load_projections(path: Path) -> dict[str, Projection]:
     return projections
 
 
-def _check_numbers(values: np.ndarray, clip: str, backbone: str) -> None:
+def check_numbers(values: np.ndarray, clip: str, backbone: str) -> None:
     """Require numbers that a projection can compute with.
 
     Raises:
@@ -270,7 +270,7 @@ def _check_numbers(values: np.ndarray, clip: str, backbone: str) -> None:
         raise AlstmError(clip, problem, "leave the clip out, or export a network that has numbers for any input")
 
 
-def _batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield the pictures together, uint8 (N, S, S, 3), N at most ``BATCH``."""
     batch: list[np.ndarray] = []
     for frame in frames:

@@ -61,7 +61,7 @@ class OnnxNetwork:
         self.path, self._takes = path, takes
         content = read_onnx(path)
         self.sha256 = hashlib.sha256(content).hexdigest()
-        self._session = _open_session(path, content)
+        self._session = open_session(path, content)
         inputs = self._session.get_inputs()
         if len(inputs) != 1:
             raise AlstmError(path, f"it takes {len(inputs)} inputs", "export a network with one")
@@ -159,7 +159,16 @@ class OnnxNetwork:
         return output.astype(np.float32)
 
 
-def _open_session(path: Path, content: bytes) -> OnnxSession:
+def open_session(path: Path, content: bytes) -> OnnxSession:
+    """Open a network.
+
+    Args:
+        path: of its file, for errors.
+        content: of that file, see :func:`alstm_helpers.onnx_file.read_onnx`.
+
+    Raises:
+        AlstmError: it is not readable.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
