@@ -80,9 +80,10 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     """
     config = configure(given)
     from alstm_helpers.data.lists import ONE_VIDEO
+    from alstm_helpers.evaluation.intervals import verdict
     from alstm_helpers.metrics import METRICS
     from alstm_helpers.own_videos.refit import remaker
-    from alstm_helpers.training.crossval import CrossValidation, cross_validate, verdict
+    from alstm_helpers.training.crossval import CrossValidation, cross_validate
 
     remake, note = remaker(config.TRAIN.filelist)
     if note:

@@ -20,8 +20,9 @@ from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.baseline import baseline_scores, pooled
 from alstm_helpers.evaluation.evaluate import score_batches
+from alstm_helpers.evaluation.intervals import Difference, difference
 from alstm_helpers.files import claimed, write_json
-from alstm_helpers.metrics import METRICS, YouTube8MMetrics, require_labels
+from alstm_helpers.metrics import METRICS, YouTube8MMetrics, multi_hot
 from alstm_helpers.pickles import checked, load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.log import LineReport
@@ -30,7 +31,6 @@ from alstm_helpers.training.train import TrainOptions, train
 # What crossval.json has for each fold: GAP, by which folds are compared, comes first.
 _OTHERS = [metric.key for metric in METRICS if metric.in_folds and metric.key != "gap"]
 FOLD_KEYS = ("gap", *_OTHERS, "num_videos")
-RESAMPLES = 1000  # for the interval of the difference
 
 # Makes the features of all videos as the videos of these numbers alone determine them; see ``own_videos.refit``.
 Remake: TypeAlias = Callable[[Sequence[Video], Sequence[int]], list[Video]]
@@ -66,13 +66,6 @@ class Judged(TypedDict):
     gap_mean: float
     gap_std: float
     pooled: dict[str, float]
-
-
-class Difference(TypedDict):
-    """The network's GAP of all videos less the baseline's, and its 95 % interval: lower and upper bound."""
-
-    gap: float
-    interval_95: list[float]
 
 
 class CrossValidated(Judged):
@@ -173,7 +166,9 @@ def cross_validate(
 def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, report: LineReport) -> CrossValidated:
     """Cross-validate in the claimed folder."""
     videos = _all_videos(config)
-    groups, labels = related(videos, options.group), _multi_hot(videos, config.MODEL.num_classes)
+    groups = related(videos, options.group)
+    names = [video.name for video in videos]
+    labels = multi_hot([video.labels for video in videos], config.MODEL.num_classes, names)  # (N, C)
     network, baseline = _Pool(config), _Pool(config)
 
     def divide(rows: np.ndarray, parts: int) -> list[np.ndarray]:
@@ -194,8 +189,8 @@ def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, re
         gaps = f"GAP {network.rows[-1]['gap']:.4f}, linear baseline {baseline.rows[-1]['gap']:.4f}"
         report(f"fold {number}/{options.folds}: {gaps} on {len(judged)} videos")
         order += judged.tolist()
-    difference = _difference(network.whole, baseline.whole, [groups[row] for row in order], options.seed)
-    found: CrossValidated = {**network.judged(), "baseline": baseline.judged(), "difference": difference}
+    apart = difference(network.whole, baseline.whole, [groups[row] for row in order], options.seed)
+    found: CrossValidated = {**network.judged(), "baseline": baseline.judged(), "difference": apart}
     write_json(save_dir / "crossval.json", found)
     return found
 
@@ -222,33 +217,6 @@ class _Pool:
         gaps = [row["gap"] for row in self.rows]
         mean, deviation = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
         return {"folds": self.rows, "gap_mean": mean, "gap_std": deviation, "pooled": self.whole.result()}
-
-
-def _difference(
-    network: YouTube8MMetrics, baseline: YouTube8MMetrics, groups: Sequence[bytes], seed: int
-) -> Difference:
-    """Return the difference of the GAPs, and its interval over other samples of groups: a paired bootstrap."""
-    _, member = np.unique(np.array(groups, dtype=object), return_inverse=True)
-    rows = [np.flatnonzero(member == group) for group in range(member.max() + 1)]
-    rng = np.random.default_rng(seed)
-    differences = []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([rows[group] for group in rng.integers(0, len(rows), len(rows))])
-        differences.append(network.subset(drawn).gap() - baseline.subset(drawn).gap())
-    low, high = np.quantile(differences, (0.025, 0.975)).tolist()
-    return {"gap": network.gap() - baseline.gap(), "interval_95": [low, high]}
-
-
-def verdict(difference: Difference) -> str:
-    """Return in words whether the network was better than the linear baseline, and what to do if not."""
-    low, high = difference["interval_95"]
-    numbers = f"GAP {difference['gap']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-    if low > 0:
-        return f"the network is better than the linear baseline: {numbers}"
-    remedy = "label more clips, or try another --backbone or a lower TRAIN.learning_rate"
-    if high < 0:
-        return f"the linear baseline is better than the network: {numbers}; {remedy}"
-    return f"the network and the linear baseline cannot be told apart: {numbers}; to tell, label more clips"
 
 
 def _all_videos(config: Config) -> list[Video]:
@@ -283,19 +251,6 @@ def _write_split(folder: Path, split: str, videos: Sequence[Video]) -> str:
     target = folder / f"{split}.list"
     write_filelist(target, [path])
     return str(target.absolute())
-
-
-def _multi_hot(videos: Sequence[Video], num_classes: int) -> np.ndarray:
-    """Return the labels, bool (N, C).
-
-    Raises:
-        AlstmError: a label is not a class.
-    """
-    labels = np.zeros((len(videos), num_classes), dtype=bool)
-    for row, video in enumerate(videos):
-        require_labels(video.labels, num_classes, f"video {video.name}")
-        labels[row, list(video.labels)] = True
-    return labels
 
 
 def _judge(config: Config, save_dir: Path, options: CrossValidation) -> list[tuple[np.ndarray, np.ndarray]]:
