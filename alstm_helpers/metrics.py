@@ -127,8 +127,7 @@ class YouTube8MMetrics:
         names = (
             [*map(printable, ids)] if ids is not None else [str(self.num_videos + row) for row in range(len(scores))]
         )
-        given = isinstance(labels, np.ndarray) and labels.ndim == 2
-        truth = np.asarray(labels).astype(bool) if given else multi_hot(labels, self.num_classes, names)
+        truth = multi_hot(labels, self.num_classes, names)
         if scores.shape != truth.shape or truth.shape[1] != self.num_classes:
             problem = f"shape {scores.shape}, labels {truth.shape}, for {self.num_classes} classes"
             raise AlstmError("scores", problem, "pass (B, num_classes) for both")
@@ -313,17 +312,19 @@ def require_labels(labels: Iterable[int], num_classes: int, where: str) -> None:
         raise AlstmError(where, problem, "set MODEL.num_classes to match the data set, or correct the labels")
 
 
-def multi_hot(labels: Sequence[Sequence[int]], num_classes: int, names: Sequence[str] = ()) -> np.ndarray:
-    """Return the labels of N videos, lists of classes, as bool (N, C).
+def multi_hot(labels: np.ndarray | Sequence[Sequence[int]], num_classes: int, names: Sequence[str] = ()) -> np.ndarray:
+    """Return the labels of N videos as bool (N, C).
 
     Args:
-        labels: of each video.
+        labels: one list of classes per video, or multi-hot (N, C).
         num_classes: C.
         names: of the videos, for the message; by default their numbers.
 
     Raises:
         AlstmError: a label is not a class.
     """
+    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+        return labels.astype(bool)
     truth = np.zeros((len(labels), num_classes), dtype=bool)
     for row, classes in enumerate(labels):
         require_labels(classes, num_classes, f"video {names[row] if row < len(names) else row}")
@@ -334,7 +335,7 @@ def multi_hot(labels: Sequence[Sequence[int]], num_classes: int, names: Sequence
 def stretches(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Return ``counts[0]`` whole numbers from ``starts[0]`` up, then ``counts[1]`` from ``starts[1]`` up, and so on."""
     place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # 0, 1, … within each stretch
-    return np.repeat(starts, counts) + place
+    return np.asarray(np.repeat(starts, counts) + place)
 
 
 def best_classes(scores: np.ndarray, depth: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
     from alstm_helpers.config import Config
+    from alstm_helpers.evaluation.calibration import Calibration
     from alstm_helpers.evaluation.predict import PredictionRow
     from alstm_helpers.model import AttentionLSTM
     from alstm_helpers.own_videos.watch import Watched, WatchOptions
@@ -103,6 +105,9 @@ def evaluate(
     metavar="T",
     help="Only labels with at least this score: a number, or eval's report.json or classes.csv.",
 )
+@click.option(
+    "--calibration", metavar="FILE", help="crossval.json of `alstm crossval` on the videos that taught the model."
+)
 @clip_seconds_flag
 @log_batches_flag
 @save_dir_flag("data/predict_results", "Where predictions go.")
@@ -115,13 +120,15 @@ def predict(
     batch_size: int | None,
     infer_topk: int,
     threshold: str | None,
+    calibration: str | None,
     log_interval: int,
     clip_seconds: float | None,
     save_dir: str,
 ) -> None:
     """Write the best labels of every video as JSON lines and as the competition's CSV.
 
-    For video files, if some are named, also draw the seconds that the labels come from.
+    For video files, if some are named, also draw the seconds that the labels come from. Of more than ten videos, name
+    those whose best score is lowest: to label them teaches a model most.
     """
     given = given if given.config_path else replace(given, config_path=_config_beside(weights))
     config = configure(given, {"INFER.filelist": filelist, "INFER.batch_size": batch_size})
@@ -134,22 +141,44 @@ def predict(
 
     if videos and (filelist or threshold):
         raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
-    limits = read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
+    scale = _calibration(calibration, config.MODEL.num_classes)
+    limits = read_thresholds(threshold, config.MODEL.num_classes, scale) if threshold else None
     with claimed(Path(save_dir)):
         net = load_model(config, weights_of(weights, config))
         names = class_names_of(config)
         if videos:
             from alstm_helpers.own_videos.watch import WatchOptions
 
-            _watch(videos, net, config, features, WatchOptions(infer_topk, names, clip_seconds), save_dir)
+            _watch(videos, net, config, features, WatchOptions(infer_topk, names, scale, clip_seconds), save_dir)
             return
         size = config.INFER.batch_size
         batches = progress_bar(
             read_batches(read_filelist(config.INFER.filelist), size, config.MODEL.num_classes), desc="predicting"
         )
-        rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits)
+        rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits, calibration=scale)
         done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
     line(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+    _ask_for_labels(done)
+
+
+def _calibration(path: str | None, num_classes: int) -> Calibration:
+    """Return the calibration of a file, and say that it is used; one that changes nothing without a file."""
+    from alstm_helpers.evaluation.calibration import AS_THEY_ARE, Calibration
+
+    if path is None:
+        return AS_THEY_ARE
+    found = Calibration.load(path, num_classes)
+    line(f"scores are calibrated by {path}: logit × {found.slope:.3f} {found.offset:+.3f}")
+    return found
+
+
+def _ask_for_labels(rows: Sequence[PredictionRow]) -> None:
+    """Name the videos to label next."""
+    from alstm_helpers.evaluation.predict import best_score, most_uncertain
+
+    if asked := most_uncertain(rows):
+        named = ", ".join(f"{row['video']} (best score {best_score(row):.3f})" for row in asked)
+        line(f"most uncertain, label these next: {named}")
 
 
 def _about(row: PredictionRow) -> str:
@@ -178,6 +207,7 @@ def _watch(
     done = watch_files(net, find_extractor(config, features), videos, save_dir, options, report=_show)
     where = Path(save_dir, "predictions.jsonl")
     line(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
+    _ask_for_labels(done.rows)
     fail_after(done.failed)
 
 

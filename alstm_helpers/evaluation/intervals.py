@@ -48,7 +48,7 @@ def interval_95(
     for _ in progress(range(resamples), total=resamples, desc="resampling"):
         drawn = rng.integers(0, len(counts), len(counts))
         found.append(compute(order[stretches(starts[drawn], counts[drawn])]))
-    return np.quantile(np.array(found), (0.025, 0.975), axis=0)
+    return np.asarray(np.quantile(np.array(found), (0.025, 0.975), axis=0))
 
 
 def bootstrap_intervals(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from support import changed, default_of
 
 from alstm_helpers.commands import training as commands
+from alstm_helpers.config import load_config
 from alstm_helpers.errors import AlstmError, FolderInUse
-from alstm_helpers.files import claimed
+from alstm_helpers.evaluation.calibration import calibrate
+from alstm_helpers.evaluation.scored import Scored
+from alstm_helpers.files import claimed, read_sealed
+from alstm_helpers.paths import RunFolder
 from alstm_helpers.pickles import load_videos
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training import crossval
@@ -91,7 +93,7 @@ def test_cross_validate(tiny_config, tmp_path):
     config.TRAIN.epoch = 1
     lines: list[str] = []
     found = cross_validate(config, tmp_path / "折", CrossValidation(folds=3), report=lines.append)
-    assert json.loads((tmp_path / "折" / "crossval.json").read_text("utf-8")) == found
+    assert read_sealed(tmp_path / "折" / "crossval.json", "") == found
     assert sum(row["num_videos"] for row in found["folds"]) == found["pooled"]["num_videos"] == 80
     gaps = [row["gap"] for row in found["folds"]]
     assert found["gap_mean"] == pytest.approx(np.mean(gaps)) and found["gap_std"] == pytest.approx(np.std(gaps, ddof=1))
@@ -109,6 +111,13 @@ def test_cross_validate(tiny_config, tmp_path):
         judged += val
     assert len(judged) == len(set(judged)) == 80
     assert cross_validate(config, tmp_path / "again", CrossValidation(folds=3)) == found
+    for name in ("scores.pkl", "crossval.json", "config.yaml"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "折" / name).read_bytes()
+    kept = Scored.load(RunFolder(tmp_path / "折").scores)
+    assert kept.metrics.result() == found["pooled"] and len(kept.ids) == len(set(kept.groups)) == 80
+    assert kept.baseline_metrics and kept.baseline_metrics.result() == found["baseline"]["pooled"]
+    assert calibrate(kept) == found["calibration"]
+    assert load_config(RunFolder(tmp_path / "折").config) == config
     assert [list(row) for row in found["folds"]] == [["gap", "hit_at_1", "num_videos"]] * 3
 
 
