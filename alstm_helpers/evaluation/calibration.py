@@ -57,7 +57,7 @@ class Calibration:
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
         """Return calibrated scores, float64, of scores in [0, 1]; a larger score never becomes the smaller one."""
-        if self == AS_THEY_ARE:
+        if self == UNCHANGED:
             return scores
         return np.exp(-np.logaddexp(0, -(self.slope * _logits(scores) + self.offset)))
 
@@ -81,7 +81,7 @@ class Calibration:
         return cls(slope, offset)
 
 
-AS_THEY_ARE = Calibration()
+UNCHANGED = Calibration()
 
 
 def _logits(scores: np.ndarray) -> np.ndarray:

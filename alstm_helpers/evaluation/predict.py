@@ -15,7 +15,7 @@ import numpy as np
 from alstm_helpers.data.class_names import Label, label_row
 from alstm_helpers.data.dataset import Batch
 from alstm_helpers.errors import AlstmError, printable
-from alstm_helpers.evaluation.calibration import AS_THEY_ARE, Calibration
+from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.files import atomic_write, cell, read_text, require_file, write_json_lines
 from alstm_helpers.metrics import best_classes
@@ -32,7 +32,7 @@ class PredictionRow(TypedDict):
     labels: list[Label]
 
 
-def read_thresholds(given: str, num_classes: int, calibration: Calibration = AS_THEY_ARE) -> np.ndarray:
+def read_thresholds(given: str, num_classes: int, calibration: Calibration = UNCHANGED) -> np.ndarray:
     """Return the smallest calibrated score that counts for each class, float64 (C,).
 
     Args:
@@ -72,7 +72,7 @@ def predict(
     top_k: int,
     class_names: Mapping[int, str] | None = None,
     thresholds: np.ndarray | None = None,
-    calibration: Calibration = AS_THEY_ARE,
+    calibration: Calibration = UNCHANGED,
 ) -> Iterator[PredictionRow]:
     """Yield ``{"video": id, "labels": [{"index", "name", "score"}, …]}`` for every video, best label first.
 

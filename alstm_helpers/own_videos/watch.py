@@ -15,7 +15,7 @@ from alstm_helpers.config import Config
 from alstm_helpers.data.class_names import label_row
 from alstm_helpers.data.dataset import collate
 from alstm_helpers.errors import AlstmError, printable
-from alstm_helpers.evaluation.calibration import AS_THEY_ARE, Calibration
+from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.explain import explain, write_report_with_figure
 from alstm_helpers.evaluation.predict import DIGITS, PredictionRow, write_predictions
@@ -71,7 +71,7 @@ class WatchOptions:
 
     top_k: int = 5
     class_names: Mapping[int, str] = field(default_factory=dict)
-    calibration: Calibration = AS_THEY_ARE
+    calibration: Calibration = UNCHANGED
     clip_seconds: float | None = None
 
 

@@ -44,6 +44,7 @@ FLAGS = {  # as the contract and the source document spell them
     " --learning_rate --pretrain --resume",
     "eval": f"{COMMON} --weights --filelist --out --batch_size --save_dir --log_interval",
     "predict": f"{COMMON} --weights --filelist --infer_topk --save_dir --batch_size --log_interval",
+    "report": f"{COMMON} --out",
     "export": f"{COMMON} --weights --out --onnx --onnx_frames",
     "course": "--profile --notebooks --out",
     "lab": "--copy_only --no_browser --port",
@@ -642,7 +643,7 @@ def test_predict_writes_every_video_once(alstm, trained, tiny_config, tiny_data,
     shards = [tiny_data / "pkl/val/validate0000.pkl", tiny_data / "tf/val/validate0001.tfrecord"]
     write_list(elsewhere / "mixed.list", shards)
     result = alstm("predict", *trained, "--filelist=mixed.list", "--infer_topk=3", "--batch_size=7", "--save_dir=out")
-    assert result.code == 0 and "20 videos" in result.last
+    assert result.code == 0 and "20 videos" in result.out and result.last.startswith("most uncertain, ")
     rows = [json.loads(line) for line in Path("out/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["video"].encode() for row in rows] == ids_of(read_filelist(tiny_config.INFER.filelist))
     for row in rows:

@@ -7,8 +7,8 @@ import pytest
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.calibration import (
-    AS_THEY_ARE,
     LEAST_SLOPE,
+    UNCHANGED,
     Calibration,
     across_folds,
     calibrate,
@@ -109,10 +109,9 @@ def test_quality_by_hand():
     """Two videos at 0.8 and 0.84, one right; one at 0.3, right; the second class says what is left."""
     scores = np.array([[0.8, 0.2], [0.84, 0.16], [0.3, 0.1]])
     labels = np.array([[True, False], [False, True], [True, False]])
-    assert [tuple(part) for part in reliability(scores, labels)] == [
-        (1, pytest.approx(0.3), 1.0),
-        (2, pytest.approx(0.82), 0.5),
-    ]
+    low, high = reliability(scores, labels)
+    assert (low.videos, low.right, high.videos, high.right) == (1, 1.0, 2, 0.5)
+    assert (low.score, high.score) == pytest.approx((0.3, 0.82))
     found = quality(scores, labels)
     assert found["calibration_error"] == pytest.approx((0.7 + 2 * 0.32) / 3)
     losses = [np.log(0.8) * 2, np.log(0.16) * 2, np.log(0.3) + np.log(0.9)]
@@ -121,7 +120,7 @@ def test_quality_by_hand():
 
 def test_by_default_nothing_changes():
     scores = np.random.default_rng(0).random((5, 3)).astype(np.float32)
-    assert AS_THEY_ARE(scores) is scores and Calibration() == AS_THEY_ARE
+    assert UNCHANGED(scores) is scores and Calibration() == UNCHANGED
 
 
 @pytest.mark.parametrize(

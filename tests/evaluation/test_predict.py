@@ -14,7 +14,7 @@ from support import a_video, ids_of, write_shards
 from alstm_helpers.data.dataset import collate, read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.calibration import AS_THEY_ARE, Calibration
+from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.predict import (
     PredictionRow,
@@ -299,7 +299,7 @@ def test_calibrated_scores_keep_labels_and_thresholds_of_eval_apply_to_the_score
         given = str(tmp_path / name)
         kept = [
             list(predict(net, read_batches(shards, 7, 20), top_k=20, thresholds=limits, calibration=each))
-            for each, limits in ((AS_THEY_ARE, read_thresholds(given, 20)), (scale, read_thresholds(given, 20, scale)))
+            for each, limits in ((UNCHANGED, read_thresholds(given, 20)), (scale, read_thresholds(given, 20, scale)))
         ]
         found = [[[label["index"] for label in row["labels"]] for row in rows] for rows in kept]
         assert found[0] == found[1] and any(found[0])

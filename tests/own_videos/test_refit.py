@@ -7,6 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from onnx import TensorProto
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.extractor import Extractor
@@ -21,7 +22,7 @@ NAMES = ("a", "b", "c", "课")
 @pytest.fixture
 def backbone(onnx_file, tmp_path_factory):
     """Return the name of a network for pictures, which is never run."""
-    return onnx_file(tmp_path_factory.mktemp("net") / "mean.onnx", ["N", 3, 8, 8], (2, 3))
+    return onnx_file(tmp_path_factory.mktemp("net") / "mean.onnx", ["N", 3, 8, 8], (2, 3), dtype=TensorProto.UINT8)
 
 
 @pytest.fixture
