@@ -127,7 +127,7 @@ class YouTube8MMetrics:
         names = (
             [*map(printable, ids)] if ids is not None else [str(self.num_videos + row) for row in range(len(scores))]
         )
-        truth = self._multi_hot(labels, names)
+        truth = multi_hot(labels, self.num_classes, names)
         if scores.shape != truth.shape or truth.shape[1] != self.num_classes:
             problem = f"shape {scores.shape}, labels {truth.shape}, for {self.num_classes} classes"
             raise AlstmError("scores", problem, "pass (B, num_classes) for both")
@@ -199,9 +199,8 @@ class YouTube8MMetrics:
         counts = self._videos["num_labels"].astype(np.int64)
         first = np.cumsum(counts) - counts  # where the labels of each video start
         chosen, starts = counts[rows], first[rows]
-        place = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)  # 0, 1, … within each video
         some = YouTube8MMetrics(self.num_classes, self.top_k)
-        some._add(self._videos[rows], self._labels[np.repeat(starts, chosen) + place])
+        some._add(self._videos[rows], self._labels[stretches(starts, chosen)])
         return some
 
     def hit_at_1(self) -> float:
@@ -262,15 +261,6 @@ class YouTube8MMetrics:
         """
         return {**{metric.key: metric.compute(self) for metric in METRICS}, "num_videos": self.num_videos}
 
-    def _multi_hot(self, labels: np.ndarray | Sequence[Sequence[int]], names: Sequence[str]) -> np.ndarray:
-        if isinstance(labels, np.ndarray) and labels.ndim == 2:
-            return labels.astype(bool)
-        truth = np.zeros((len(labels), self.num_classes), dtype=bool)
-        for row, classes in enumerate(labels):
-            require_labels(classes, self.num_classes, f"video {names[row] if row < len(names) else row}")
-            truth[row, list(classes)] = True
-        return truth
-
 
 class Metric(NamedTuple):
     """One metric. All output of metrics reads ``METRICS``, so a new metric is one entry there.
@@ -320,6 +310,32 @@ def require_labels(labels: Iterable[int], num_classes: int, where: str) -> None:
     if wrong is not None:
         problem = f"label {wrong} is out of range for {num_classes} classes"
         raise AlstmError(where, problem, "set MODEL.num_classes to match the data set, or correct the labels")
+
+
+def multi_hot(labels: np.ndarray | Sequence[Sequence[int]], num_classes: int, names: Sequence[str] = ()) -> np.ndarray:
+    """Return the labels of N videos as bool (N, C).
+
+    Args:
+        labels: one list of classes per video, or multi-hot (N, C).
+        num_classes: C.
+        names: of the videos, for the message; by default their numbers.
+
+    Raises:
+        AlstmError: a label is not a class.
+    """
+    if isinstance(labels, np.ndarray) and labels.ndim == 2:
+        return labels.astype(bool)
+    truth = np.zeros((len(labels), num_classes), dtype=bool)
+    for row, classes in enumerate(labels):
+        require_labels(classes, num_classes, f"video {names[row] if row < len(names) else row}")
+        truth[row, list(classes)] = True
+    return truth
+
+
+def stretches(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return ``counts[0]`` whole numbers from ``starts[0]`` up, then ``counts[1]`` from ``starts[1]`` up, and so on."""
+    place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)  # 0, 1, … within each stretch
+    return np.asarray(np.repeat(starts, counts) + place)
 
 
 def best_classes(scores: np.ndarray, depth: int) -> np.ndarray:

@@ -89,6 +89,11 @@ class RunFolder:
         return self.folder / "config.yaml"
 
     @property
+    def scores(self) -> Path:
+        """The scores of every video of a cross-validation, each by the network that has not seen it."""
+        return self.folder / "scores.pkl"
+
+    @property
     def description(self) -> Path:
         """Command, versions, device and shards."""
         return self.folder / "run.json"

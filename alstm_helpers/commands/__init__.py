@@ -24,7 +24,7 @@ for command in (
     *(data.make_data, data.download, data.convert, data.split, data.lists),
     *(own_videos.labels, own_videos.features, own_videos.backbones),
     *(training.train, training.crossval),
-    *(evaluation.evaluate, evaluation.predict, evaluation.explain),
+    *(evaluation.evaluate, evaluation.report, evaluation.predict, evaluation.explain),
     *(deployment.export, deployment.serve),
     *(course.course, course.lab, course.progress),
     *(machine.doctor, machine.bench),

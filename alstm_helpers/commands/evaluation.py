@@ -1,7 +1,8 @@
-"""Commands of the evaluation wing (chapter 5): eval, predict, explain."""
+"""Commands of the evaluation wing (chapter 5): eval, report, predict, explain."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,12 +28,16 @@ from alstm_helpers.commands.options import (
     weights_flag,
     weights_of,
 )
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
     from alstm_helpers.config import Config
+    from alstm_helpers.evaluation.calibration import Calibration
+    from alstm_helpers.evaluation.html_report import FindPictures, Picture
     from alstm_helpers.evaluation.predict import PredictionRow
+    from alstm_helpers.evaluation.scored import Scored
     from alstm_helpers.model import AttentionLSTM
     from alstm_helpers.own_videos.watch import Watched, WatchOptions
 
@@ -103,6 +108,9 @@ def evaluate(
     metavar="T",
     help="Only labels with at least this score: a number, or eval's report.json or classes.csv.",
 )
+@click.option(
+    "--calibration", metavar="FILE", help="crossval.json of `alstm crossval` on the videos that taught the model."
+)
 @clip_seconds_flag
 @log_batches_flag
 @save_dir_flag("data/predict_results", "Where predictions go.")
@@ -115,13 +123,15 @@ def predict(
     batch_size: int | None,
     infer_topk: int,
     threshold: str | None,
+    calibration: str | None,
     log_interval: int,
     clip_seconds: float | None,
     save_dir: str,
 ) -> None:
     """Write the best labels of every video as JSON lines and as the competition's CSV.
 
-    For video files, if some are named, also draw the seconds that the labels come from.
+    For video files, if some are named, also draw the seconds that the labels come from. Of more than ten videos, name
+    those whose best score is lowest: to label them teaches a model most.
     """
     given = given if given.config_path else replace(given, config_path=_config_beside(weights))
     config = configure(given, {"INFER.filelist": filelist, "INFER.batch_size": batch_size})
@@ -134,22 +144,44 @@ def predict(
 
     if videos and (filelist or threshold):
         raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
-    limits = read_thresholds(threshold, config.MODEL.num_classes) if threshold else None
+    scale = _calibration(calibration, config.MODEL.num_classes)
+    limits = read_thresholds(threshold, config.MODEL.num_classes, scale) if threshold else None
     with claimed(Path(save_dir)):
         net = load_model(config, weights_of(weights, config))
         names = class_names_of(config)
         if videos:
             from alstm_helpers.own_videos.watch import WatchOptions
 
-            _watch(videos, net, config, features, WatchOptions(infer_topk, names, clip_seconds), save_dir)
+            _watch(videos, net, config, features, WatchOptions(infer_topk, names, scale, clip_seconds), save_dir)
             return
         size = config.INFER.batch_size
         batches = progress_bar(
             read_batches(read_filelist(config.INFER.filelist), size, config.MODEL.num_classes), desc="predicting"
         )
-        rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits)
+        rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits, calibration=scale)
         done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
     line(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+    _ask_for_labels(done)
+
+
+def _calibration(path: str | None, num_classes: int) -> Calibration:
+    """Return the calibration of a file, and say that it is used; one that changes nothing without a file."""
+    from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
+
+    if path is None:
+        return UNCHANGED
+    found = Calibration.load(path, num_classes)
+    line(f"scores are calibrated by {path}: logit × {found.slope:.3f} {found.offset:+.3f}")
+    return found
+
+
+def _ask_for_labels(rows: Sequence[PredictionRow]) -> None:
+    """Name the videos to label next."""
+    from alstm_helpers.evaluation.predict import best_score, most_uncertain
+
+    if asked := most_uncertain(rows):
+        named = ", ".join(f"{row['video']} (best score {best_score(row):.3f})" for row in asked)
+        line(f"most uncertain, label these next: {named}")
 
 
 def _about(row: PredictionRow) -> str:
@@ -178,6 +210,7 @@ def _watch(
     done = watch_files(net, find_extractor(config, features), videos, save_dir, options, report=_show)
     where = Path(save_dir, "predictions.jsonl")
     line(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
+    _ask_for_labels(done.rows)
     fail_after(done.failed)
 
 
@@ -186,6 +219,70 @@ def _show(found: Watched) -> None:
     line(f"{name}  {best_five(found.report['labels'])}  → {found.picture}")
     for note in found.report["notes"]:
         line(f"{name}: {note}")
+
+
+@click.command()
+@click.argument("run_folder", metavar="RUN")
+@config_flags(required=False)
+@click.option("--out", metavar="FILE.html", help="[default: RUN/report.html]")
+def report(given: Given, run_folder: str, out: str | None) -> None:
+    """Make one HTML page of results: metrics beside a baseline, confusion, classes, worst and most uncertain videos.
+
+    RUN is the --save_dir of `alstm crossval`, whose networks have not seen the videos that they judge, or that of
+    `alstm train`, whose validation list judges its best weights. Thumbnails are those that `alstm features` kept.
+    """
+    run = RunFolder(Path(run_folder))
+    from alstm_helpers.files import atomic_write, claimed, require_file
+
+    if not given.config_path:
+        path = require_file(run.config, "name the --save_dir of `alstm crossval` or `alstm train`")
+        given = replace(given, config_path=str(path))
+    config = configure(given)
+    from alstm_helpers.evaluation.html_report import PageOptions, report_page
+
+    scored, how = _judged(replace(run, name=config.MODEL.name), config)
+    options = PageOptions(f"Results of {run.folder}", how, class_names_of(config), _thumbnails_of(config))
+    page = report_page(scored, options, progress=progress_bar)
+    path = Path(out) if out else run.folder / "report.html"
+    with claimed(path.parent), atomic_write(path, "w") as file:
+        file.write(page)
+    line(f"{len(scored.ids)} videos → {path}")
+
+
+def _judged(run: RunFolder, config: Config) -> tuple[Scored, str]:
+    """Return the scores by which a run is judged, and a sentence on them."""
+    from alstm_helpers.evaluation.scored import Scored
+
+    if run.scores.is_file():
+        return Scored.load(run.scores), "Each is scored by a network that has not learnt from it (cross-validation)."
+    from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.filelists import read_filelist
+    from alstm_helpers.evaluation.evaluate import score_all
+    from alstm_helpers.model.build import load_model
+
+    weights = run.best if run.best.is_file() else run.latest
+    net = load_model(config, str(weights))
+    shards, size = read_filelist(config.VALID.filelist), config.VALID.batch_size
+    batches = progress_bar(read_batches(shards, size, config.MODEL.num_classes, by_length=True), desc="scoring")
+    how = f"They are the training's validation list, scored by {weights.name}."
+    if weights == run.best:
+        how += " They also chose the best epoch, so the numbers are somewhat too good."
+    return score_all(net, batches, top_k=config.MODEL.topk), how
+
+
+def _thumbnails_of(config: Config) -> FindPictures:
+    """Return what finds the thumbnails of a video beside the features that the run learnt from, none without them."""
+    from alstm_helpers.own_videos.feature_folder import RawFolder
+
+    raw = RawFolder(Path(config.TRAIN.filelist).parent / "raw")
+
+    def find(video_id: str) -> Sequence[Picture]:
+        try:
+            return raw.thumbnails(video_id)
+        except AlstmError:  # the page is worth having without them
+            return ()
+
+    return find
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from alstm_helpers.commands.options import (
 )
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
+
+if TYPE_CHECKING:
+    from alstm_helpers.evaluation.calibration import Quality
 
 
 @click.command()
@@ -80,9 +84,10 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     """
     config = configure(given)
     from alstm_helpers.data.lists import ONE_VIDEO
+    from alstm_helpers.evaluation.intervals import verdict
     from alstm_helpers.metrics import METRICS
     from alstm_helpers.own_videos.refit import remaker
-    from alstm_helpers.training.crossval import CrossValidation, cross_validate, verdict
+    from alstm_helpers.training.crossval import CrossValidation, cross_validate
 
     remake, note = remaker(config.TRAIN.filelist)
     if note:
@@ -93,4 +98,14 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
         spread = f"{judged['gap_mean']:.4f} ± {judged['gap_std']:.4f} over the folds"
         pooled = "  ".join(f"{metric.title} {judged['pooled'][metric.key]:.4f}" for metric in METRICS)
         line(f"{name}: GAP {spread}; of all videos {pooled}")
+    scale = done["calibration"]
+    line(
+        f"calibration, judged on the other folds: {_said(scale['before'])} → {_said(scale['after'])};"
+        f" `alstm predict --calibration {Path(save_dir, 'crossval.json')}` uses it"
+    )
     line(f"{verdict(done['difference'])} → {Path(save_dir, 'crossval.json')}")
+
+
+def _said(quality: Quality) -> str:
+    """Return how well scores are calibrated as part of a line."""
+    return f"error of the best score {quality['calibration_error']:.3f}, log loss {quality['log_loss']:.3f}"

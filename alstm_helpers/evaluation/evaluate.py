@@ -9,6 +9,7 @@ import numpy as np
 
 from alstm_helpers.data.dataset import Batch
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import evaluating, to_tensors
@@ -16,11 +17,12 @@ from alstm_helpers.model.loss import summed_loss
 from alstm_helpers.ranks import ALONE, Ranks
 from alstm_helpers.runtime import paddle
 
-Scored: TypeAlias = tuple[Batch, np.ndarray, float]  # a batch, its scores (B, C), and its summed loss
+ScoredBatch: TypeAlias = tuple[Batch, np.ndarray, float]  # a batch, its scores (B, C), and its summed loss
+MOST_SCORES = 50_000_000  # that are in memory at once; 200 MB
 Observer: TypeAlias = Callable[[Batch, np.ndarray], None]  # receives a batch and its scores (B, C)
 
 
-def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Generator[Scored, None, None]:
+def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Generator[ScoredBatch, None, None]:
     """Yield each batch with its scores, float32 (B, C) in [0, 1], and its loss summed over classes and videos.
 
     The network scores in evaluation mode (no dropout) and returns to its own mode when the iterator ends or
@@ -68,6 +70,26 @@ def collect(
     if not metrics.num_videos:
         raise AlstmError("the list", "its shards contain no videos", "convert shards that do")
     return metrics, loss / metrics.num_videos
+
+
+def score_all(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20) -> Scored:
+    """Return the scores and labels of all videos, which must fit into memory, for ``alstm report``.
+
+    Raises:
+        AlstmError: there is no video, or there are too many.
+    """
+    ids: list[bytes] = []
+    labels, scores = [np.zeros((0, net.num_classes), bool)], [np.zeros((0, net.num_classes), np.float32)]
+    for batch, found, _ in score_batches(net, batches):
+        ids += batch.ids
+        labels.append(batch.labels > 0)
+        scores.append(found)
+        if len(ids) * net.num_classes > MOST_SCORES:
+            problem = f"it has more than {MOST_SCORES:,} scores of videos and classes"
+            raise AlstmError("the list", problem, "use `alstm eval`, or a shorter list")
+    if not ids:
+        raise AlstmError("the list", "its shards contain no videos", "convert shards that do")
+    return Scored(ids, np.concatenate(labels), np.concatenate(scores), top_k, ids)
 
 
 def evaluate(

@@ -12,8 +12,9 @@ from typing import NamedTuple, NotRequired, TypedDict
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.intervals import bootstrap_intervals
 from alstm_helpers.files import atomic_write, cell, write_json
-from alstm_helpers.metrics import METRICS, YouTube8MMetrics, best_f1
+from alstm_helpers.metrics import YouTube8MMetrics, best_f1
 from alstm_helpers.progress import ProgressBar, no_progress
 
 
@@ -80,23 +81,6 @@ class ReportOptions:
     batch_size: int
     names: Mapping[int, str] = field(default_factory=dict)
     resamples: int = 200
-
-
-def bootstrap_intervals(
-    metrics: YouTube8MMetrics, resamples: int = 200, *, seed: int = 0, progress: ProgressBar = no_progress
-) -> dict[str, list[float]]:
-    """Return the 95 % confidence interval of each metric over other samples of the same kind of videos.
-
-    Each resample draws as many videos as there are, with replacement (percentile bootstrap; B. Efron, Annals of
-    Statistics, 1979). The interval covers neither other kinds of data nor another training.
-    """
-    rng = np.random.default_rng(seed)
-    found = [
-        metrics.subset(rng.integers(0, metrics.num_videos, metrics.num_videos)).result()
-        for _ in progress(range(resamples), total=resamples, desc="resampling")
-    ]
-    keys = [metric.key for metric in METRICS]
-    return {key: np.quantile([row[key] for row in found], (0.025, 0.975)).tolist() for key in keys}
 
 
 def batch_averaged_gap(metrics: YouTube8MMetrics, batch_size: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,18 +71,28 @@ class RawFolder:
         return found
 
     def sample(self, stream: str, ids: Sequence[str]) -> np.ndarray:
-        """Return seconds of clips to fit a projection on, evenly spaced, float32 (N, D).
+        """Return seconds of clips to fit a projection on, see :func:`sampled`; one clip is in memory at a time."""
+        return sampled(stream, map(self.load, ids), len(ids))
 
-        Those of pictures come with their changes.
-        """
-        per_clip = max(1, SAMPLE_SECONDS // len(ids))
-        parts = []
-        for video_id in ids:
-            values = self.load(video_id)[stream]
-            if stream in CHANGING:
-                values = with_changes(values)
-            parts.append(values[np.linspace(0, len(values) - 1, min(per_clip, len(values))).astype(int)])
-        return np.concatenate(parts)
+
+def sampled(stream: str, clips: Iterable[Mapping[str, np.ndarray]], count: int) -> np.ndarray:
+    """Return seconds of clips to fit a projection on, evenly spaced, float32 (N, D).
+
+    Those of pictures come with their changes.
+
+    Args:
+        stream: which numbers.
+        clips: the numbers of each, float32 (T, D) by stream.
+        count: how many clips there are.
+    """
+    per_clip = max(1, SAMPLE_SECONDS // count)
+    parts = []
+    for streams in clips:
+        values = streams[stream]
+        if stream in CHANGING:
+            values = with_changes(values)
+        parts.append(values[np.linspace(0, len(values) - 1, min(per_clip, len(values))).astype(int)])
+    return np.concatenate(parts)
 
 
 class FeatureFolder:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from alstm_helpers.own_videos.extractor import Extractor
-from alstm_helpers.own_videos.feature_folder import RawFolder
+from alstm_helpers.own_videos.feature_folder import RawFolder, sampled
 from alstm_helpers.tfrecord import Video
 
 AS_THEY_ARE = "the features are judged as they are, scaled by all clips of the folder"
@@ -51,9 +51,12 @@ class Remaker:
         Raises:
             AlstmError: the numbers of a video are missing or damaged.
         """
-        ids = [videos[number].id.decode() for number in learn]
-        fresh = self.extractor.without_projections().fitted(partial(self.raw.sample, ids=ids), len(ids))
         names = [video.id.decode() for video in videos]
+        numbers = [self.raw.load(name) for name in names]  # each file is read once
+        taught = [numbers[number] for number in learn]
+        fitting = partial(sampled, clips=taught, count=len(taught))
+        fresh = self.extractor.without_projections().fitted(fitting, len(taught))
         return [
-            fresh.record(name, video.labels, self.raw.load(name)) for name, video in zip(names, videos, strict=True)
+            fresh.record(name, video.labels, streams)
+            for name, video, streams in zip(names, videos, numbers, strict=True)
         ]

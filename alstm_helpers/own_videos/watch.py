@@ -15,6 +15,7 @@ from alstm_helpers.config import Config
 from alstm_helpers.data.class_names import label_row
 from alstm_helpers.data.dataset import collate
 from alstm_helpers.errors import AlstmError, printable
+from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.explain import explain, write_report_with_figure
 from alstm_helpers.evaluation.predict import DIGITS, PredictionRow, write_predictions
@@ -50,9 +51,10 @@ class Watched:
 
 @dataclass(frozen=True)
 class WatchResult:
-    """What :func:`watch_files` did; ``failed`` holds the error of each file without labels."""
+    """What :func:`watch_files` did: ``rows`` is what it wrote, ``failed`` the error of each file without labels."""
 
     watched: list[Watched] = field(default_factory=list)
+    rows: list[PredictionRow] = field(default_factory=list)
     failed: list[AlstmError] = field(default_factory=list)
 
 
@@ -63,11 +65,13 @@ class WatchOptions:
     Args:
         top_k: labels per video.
         class_names: class names by index.
+        calibration: of the scores, in all that is written.
         clip_seconds: that the work on one clip may take, see :func:`alstm_helpers.own_videos.apart.work_apart`.
     """
 
     top_k: int = 5
     class_names: Mapping[int, str] = field(default_factory=dict)
+    calibration: Calibration = UNCHANGED
     clip_seconds: float | None = None
 
 
@@ -123,7 +127,8 @@ def watch_files(
         else:
             result.watched.append(outcome)
             report(outcome)
-    write_predictions((_prediction_row(each.report, options.class_names) for each in result.watched), save_dir)
+    rows = (_prediction_row(each.report, options.class_names) for each in result.watched)
+    result.rows.extend(write_predictions(rows, save_dir))
     return result
 
 
@@ -185,14 +190,17 @@ def watch(
 
 def _report(net: AttentionLSTM, video: Video, clip: Clip, notes: list[str], options: WatchOptions) -> WatchReport:
     explanation = explain(net, video, top_k=options.top_k, class_names=options.class_names)
-    scores = score_around(net, video, WINDOW)
     best = explanation["labels"][0]["index"]
+    scores = options.calibration(score_around(net, video, WINDOW)[:, best])  # (T,)
+    labels = explanation["labels"]
+    shown = options.calibration(np.array([label["score"] for label in labels])).tolist()  # (K,)
     return {
         **explanation,
+        "labels": [{**label, "score": score} for label, score in zip(labels, shown, strict=True)],
         "file": printable(os.fsencode(clip.path)),
         "notes": notes,
         "window": WINDOW,
-        "over_time": scores[:, best].tolist(),
+        "over_time": scores.tolist(),
     }
 
 

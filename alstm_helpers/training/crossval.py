@@ -5,23 +5,26 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias, TypedDict
 
 import numpy as np
 
-from alstm_helpers.config import Config
+from alstm_helpers.config import Config, save_config
 from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.filelists import read_filelist, write_filelist
 from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.baseline import baseline_scores, pooled
+from alstm_helpers.evaluation.calibration import Calibrated, calibrate
 from alstm_helpers.evaluation.evaluate import score_batches
-from alstm_helpers.files import claimed, write_json
-from alstm_helpers.metrics import METRICS, YouTube8MMetrics, require_labels
+from alstm_helpers.evaluation.intervals import Difference, difference
+from alstm_helpers.evaluation.scored import Scored
+from alstm_helpers.files import claimed, write_sealed
+from alstm_helpers.metrics import METRICS, YouTube8MMetrics, multi_hot
+from alstm_helpers.paths import RunFolder
 from alstm_helpers.pickles import checked, load_shard, save_videos
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.log import LineReport
@@ -30,7 +33,6 @@ from alstm_helpers.training.train import TrainOptions, train
 # What crossval.json has for each fold: GAP, by which folds are compared, comes first.
 _OTHERS = [metric.key for metric in METRICS if metric.in_folds and metric.key != "gap"]
 FOLD_KEYS = ("gap", *_OTHERS, "num_videos")
-RESAMPLES = 1000  # for the interval of the difference
 
 # Makes the features of all videos as the videos of these numbers alone determine them; see ``own_videos.refit``.
 Remake: TypeAlias = Callable[[Sequence[Video], Sequence[int]], list[Video]]
@@ -68,18 +70,15 @@ class Judged(TypedDict):
     pooled: dict[str, float]
 
 
-class Difference(TypedDict):
-    """The network's GAP of all videos less the baseline's, and its 95 % interval: lower and upper bound."""
-
-    gap: float
-    interval_95: list[float]
-
-
 class CrossValidated(Judged):
-    """The content of ``crossval.json``: what the network reaches, beside it the linear baseline, their difference."""
+    """The content of ``crossval.json``.
+
+    What the network reaches, beside it the linear baseline, their difference, and the network's calibration.
+    """
 
     baseline: Judged
     difference: Difference
+    calibration: Calibrated
 
 
 def related(videos: Sequence[Video], group: str = ONE_VIDEO) -> list[bytes]:
@@ -155,7 +154,7 @@ def cross_validate(
 
     Args:
         config: as for a training; the videos are those of its training and validation lists together.
-        save_dir: gets one folder per fold, and ``crossval.json``.
+        save_dir: gets one folder per fold, ``crossval.json``, and for ``alstm report`` scores and settings.
         options: see :class:`CrossValidation`.
         report: receives lines for the log.
 
@@ -173,82 +172,68 @@ def cross_validate(
 def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, report: LineReport) -> CrossValidated:
     """Cross-validate in the claimed folder."""
     videos = _all_videos(config)
-    groups, labels = related(videos, options.group), _multi_hot(videos, config.MODEL.num_classes)
-    network, baseline = _Pool(config), _Pool(config)
+    names = [video.name for video in videos]
+    groups = related(videos, options.group)
+    labels = multi_hot([video.labels for video in videos], config.MODEL.num_classes, names)  # (N, C)
+    network, baseline = (np.zeros(labels.shape, np.float32) for _ in range(2))
+    folds = np.zeros(len(videos), np.int64)
 
     def divide(rows: np.ndarray, parts: int) -> list[np.ndarray]:
         mine = [groups[row] for row in rows]
         parts = min(parts, len(set(mine)))
         return [rows[part] for part in folds_of(mine, labels[rows], parts, options.seed)] if parts > 1 else []
 
-    order, made = [], videos
+    made = videos
     inputs = None if options.remake else pooled(videos)  # the same in every fold
     for number, judged in enumerate(folds_of(groups, labels, options.folds, options.seed), 1):
         learn = np.setdiff1d(np.arange(len(videos)), judged)
         if options.remake:
             made = options.remake(videos, learn.tolist())
         own = _write_fold(config, save_dir / f"fold{number}", made, set(judged.tolist()))
-        network.add(_judge(own, save_dir / f"fold{number}" / "run", options))
-        scores = baseline_scores(pooled(made) if inputs is None else inputs, labels, learn, judged, divide)
-        baseline.add([(scores, labels[judged])])
-        gaps = f"GAP {network.rows[-1]['gap']:.4f}, linear baseline {baseline.rows[-1]['gap']:.4f}"
-        report(f"fold {number}/{options.folds}: {gaps} on {len(judged)} videos")
-        order += judged.tolist()
-    difference = _difference(network.whole, baseline.whole, [groups[row] for row in order], options.seed)
-    found: CrossValidated = {**network.judged(), "baseline": baseline.judged(), "difference": difference}
-    write_json(save_dir / "crossval.json", found)
+        folds[judged] = number
+        network[judged] = _judge(own, save_dir / f"fold{number}" / "run", options)
+        baseline[judged] = baseline_scores(pooled(made) if inputs is None else inputs, labels, learn, judged, divide)
+        gaps = [_gap(config, scores[judged], labels[judged]) for scores in (network, baseline)]
+        report(
+            f"fold {number}/{options.folds}: GAP {gaps[0]:.4f}, linear baseline {gaps[1]:.4f} on {len(judged)} videos"
+        )
+    ids = [video.id for video in videos]
+    return _write(
+        config, save_dir, Scored(ids, labels, network, config.MODEL.topk, groups, folds, baseline), options.seed
+    )
+
+
+def _gap(config: Config, scores: np.ndarray, labels: np.ndarray) -> float:
+    metrics = YouTube8MMetrics(config.MODEL.num_classes, config.MODEL.topk)
+    metrics.update(scores, labels)
+    return metrics.gap()
+
+
+def _write(config: Config, save_dir: Path, scored: Scored, seed: int) -> CrossValidated:
+    """Write the results, and the settings and scores for ``alstm report``; return the content of ``crossval.json``."""
+    network, baseline = scored.metrics, scored.baseline_metrics
+    assert baseline is not None and scored.folds is not None
+    folds = [np.flatnonzero(scored.folds == number) for number in np.unique(scored.folds)]
+    found: CrossValidated = {
+        **_judged(network, folds),
+        "baseline": _judged(baseline, folds),
+        "difference": difference(network, baseline, scored.groups, seed),
+        "calibration": calibrate(scored),
+    }
+    run = RunFolder(save_dir, config.MODEL.name)
+    save_config(run.config, config)
+    scored.save(run.scores)
+    write_sealed(save_dir / "crossval.json", found)
     return found
 
 
-class _Pool:
-    """The metrics of a method: of each fold, and of all videos together."""
-
-    def __init__(self, config: Config) -> None:
-        self._empty = partial(YouTube8MMetrics, config.MODEL.num_classes, config.MODEL.topk)
-        self.whole = self._empty()
-        self.rows: list[dict[str, float]] = []
-
-    def add(self, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Add a fold: scores (B, C) and labels (B, C) of its videos in their order."""
-        fold = self._empty()
-        for scores, labels in batches:
-            fold.update(scores, labels)
-        self.whole.merge(fold)
-        result = fold.result()
-        self.rows.append({key: result[key] for key in FOLD_KEYS})
-
-    def judged(self) -> Judged:
-        """Return what the method reached."""
-        gaps = [row["gap"] for row in self.rows]
-        mean, deviation = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
-        return {"folds": self.rows, "gap_mean": mean, "gap_std": deviation, "pooled": self.whole.result()}
-
-
-def _difference(
-    network: YouTube8MMetrics, baseline: YouTube8MMetrics, groups: Sequence[bytes], seed: int
-) -> Difference:
-    """Return the difference of the GAPs, and its interval over other samples of groups: a paired bootstrap."""
-    _, member = np.unique(np.array(groups, dtype=object), return_inverse=True)
-    rows = [np.flatnonzero(member == group) for group in range(member.max() + 1)]
-    rng = np.random.default_rng(seed)
-    differences = []
-    for _ in range(RESAMPLES):
-        drawn = np.concatenate([rows[group] for group in rng.integers(0, len(rows), len(rows))])
-        differences.append(network.subset(drawn).gap() - baseline.subset(drawn).gap())
-    low, high = np.quantile(differences, (0.025, 0.975)).tolist()
-    return {"gap": network.gap() - baseline.gap(), "interval_95": [low, high]}
-
-
-def verdict(difference: Difference) -> str:
-    """Return in words whether the network was better than the linear baseline, and what to do if not."""
-    low, high = difference["interval_95"]
-    numbers = f"GAP {difference['gap']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
-    if low > 0:
-        return f"the network is better than the linear baseline: {numbers}"
-    remedy = "label more clips, or try another --backbone or a lower TRAIN.learning_rate"
-    if high < 0:
-        return f"the linear baseline is better than the network: {numbers}; {remedy}"
-    return f"the network and the linear baseline cannot be told apart: {numbers}; to tell, label more clips"
+def _judged(whole: YouTube8MMetrics, folds: Sequence[np.ndarray]) -> Judged:
+    """Return what a method reached on all videos, and on those of each fold, given by their numbers."""
+    results = [whole.subset(fold).result() for fold in folds]
+    gaps = [row["gap"] for row in results]
+    mean, deviation = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
+    rows = [{key: row[key] for key in FOLD_KEYS} for row in results]
+    return {"folds": rows, "gap_mean": mean, "gap_std": deviation, "pooled": whole.result()}
 
 
 def _all_videos(config: Config) -> list[Video]:
@@ -285,22 +270,9 @@ def _write_split(folder: Path, split: str, videos: Sequence[Video]) -> str:
     return str(target.absolute())
 
 
-def _multi_hot(videos: Sequence[Video], num_classes: int) -> np.ndarray:
-    """Return the labels, bool (N, C).
-
-    Raises:
-        AlstmError: a label is not a class.
-    """
-    labels = np.zeros((len(videos), num_classes), dtype=bool)
-    for row, video in enumerate(videos):
-        require_labels(video.labels, num_classes, f"video {video.name}")
-        labels[row, list(video.labels)] = True
-    return labels
-
-
-def _judge(config: Config, save_dir: Path, options: CrossValidation) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Train a network, and return its scores (B, C) of its validation list with the labels (B, C), in their order."""
+def _judge(config: Config, save_dir: Path, options: CrossValidation) -> np.ndarray:
+    """Train a network, and return its scores of its validation list, float32 (M, C), in their order."""
     quiet = TrainOptions(log_interval=0, valid_interval=0, seed=options.seed, pretrain=options.pretrain, visualdl=False)
     net = train(config, save_dir, quiet).net
     batches = read_batches(read_filelist(config.VALID.filelist), config.VALID.batch_size, config.MODEL.num_classes)
-    return [(scores, batch.labels) for batch, scores, _ in score_batches(net, batches)]
+    return np.concatenate([scores for _, scores, _ in score_batches(net, batches)])

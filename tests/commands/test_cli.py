@@ -22,6 +22,7 @@ from support import ids_of, write_list, write_shards
 from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
 from alstm_helpers.data.filelists import read_filelist
+from alstm_helpers.files import write_sealed
 from alstm_helpers.machine.doctor import Check
 from alstm_helpers.machine.measure import Figure
 from alstm_helpers.model.build import build_model
@@ -43,6 +44,7 @@ FLAGS = {  # as the contract and the source document spell them
     " --learning_rate --pretrain --resume",
     "eval": f"{COMMON} --weights --filelist --out --batch_size --save_dir --log_interval",
     "predict": f"{COMMON} --weights --filelist --infer_topk --save_dir --batch_size --log_interval",
+    "report": f"{COMMON} --out",
     "export": f"{COMMON} --weights --out --onnx --onnx_frames",
     "course": "--profile --notebooks --out",
     "lab": "--copy_only --no_browser --port",
@@ -323,6 +325,24 @@ def test_predict_with_a_threshold(alstm, trained, elsewhere):
         rows = [json.loads(line) for line in Path("p/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
         assert len(rows) == 20 and 0 < sum(len(row["labels"]) for row in rows) < 400
     assert_one_line_error(alstm("predict", *trained, "--threshold=2"), "--threshold 2: no thresholds")
+
+
+def test_predict_with_a_calibration(alstm, trained, elsewhere):
+    """A line says that scores are calibrated, and by what; the list ends with what to label next."""
+    write_sealed("crossval.json", {"calibration": {"slope": 0.5, "offset": -1.0, "num_classes": 20}})
+    raw = [label["score"] for label in json.loads(run_first_prediction(alstm, trained))["labels"]]
+    result = alstm("predict", *trained, "--calibration=crossval.json", "--save_dir=p", "--log_interval=0")
+    assert result.code == 0 and "scores are calibrated by crossval.json: logit × 0.500 -1.000\n" in result.out
+    rows = [json.loads(line) for line in Path("p/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    odds = np.array(raw) / (1 - np.array(raw))
+    assert [label["score"] for label in rows[0]["labels"]] == pytest.approx(1 / (1 + np.e / odds**0.5), abs=1e-5)
+    unsure = sorted(rows, key=lambda row: row["labels"][0]["score"])[:5]
+    named = ", ".join(f"{row['video']} (best score {row['labels'][0]['score']:.3f})" for row in unsure)
+    assert result.last == f"most uncertain, label these next: {named}"
+    write_sealed("crossval.json", {"calibration": {"slope": 0.5, "offset": -1.0, "num_classes": 3}})
+    said = alstm("predict", *trained, "--calibration=crossval.json", "--save_dir=q")
+    assert_one_line_error(said, "crossval.json: it is about 3 classes, the model has 20")
+    assert not Path("q").exists()
 
 
 def test_weights_by_address(alstm, trained, elsewhere, server, monkeypatch):
@@ -623,7 +643,7 @@ def test_predict_writes_every_video_once(alstm, trained, tiny_config, tiny_data,
     shards = [tiny_data / "pkl/val/validate0000.pkl", tiny_data / "tf/val/validate0001.tfrecord"]
     write_list(elsewhere / "mixed.list", shards)
     result = alstm("predict", *trained, "--filelist=mixed.list", "--infer_topk=3", "--batch_size=7", "--save_dir=out")
-    assert result.code == 0 and "20 videos" in result.last
+    assert result.code == 0 and "20 videos" in result.out and result.last.startswith("most uncertain, ")
     rows = [json.loads(line) for line in Path("out/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["video"].encode() for row in rows] == ids_of(read_filelist(tiny_config.INFER.filelist))
     for row in rows:

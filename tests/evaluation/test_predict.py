@@ -14,8 +14,15 @@ from support import a_video, ids_of, write_shards
 from alstm_helpers.data.dataset import collate, read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
 from alstm_helpers.evaluation.evaluate import score_batches
-from alstm_helpers.evaluation.predict import PredictionRow, predict, read_thresholds, write_predictions
+from alstm_helpers.evaluation.predict import (
+    PredictionRow,
+    most_uncertain,
+    predict,
+    read_thresholds,
+    write_predictions,
+)
 from alstm_helpers.evaluation.report import ReportOptions, write_report
 from alstm_helpers.metrics import YouTube8MMetrics, best_classes
 from alstm_helpers.model import AttentionLSTM
@@ -273,6 +280,41 @@ def test_what_holds_no_thresholds_is_refused(tmp_path, monkeypatch, text):
 def test_a_score_that_equals_its_threshold_reaches_it():
     (row,) = predict(fixed_net([[0.0, 0.0]]), looked_up(1, num_classes=2), top_k=2, thresholds=np.array([0.5, 0.5001]))
     assert row["labels"] == [{"index": 0, "name": None, "score": 0.5}]
+
+
+def test_calibrated_scores_keep_labels_and_thresholds_of_eval_apply_to_the_scores_it_saw(net, shards, tmp_path):
+    """A number is a limit of the scores that are shown."""
+    scale = Calibration(0.3, -0.4)
+    raw = list(predict(net, read_batches(shards, 7, 20), top_k=20))
+    shown = list(predict(net, read_batches(shards, 7, 20), top_k=20, calibration=scale))
+    for row, other in zip(raw, shown, strict=True):
+        assert [label["index"] for label in row["labels"]] == [label["index"] for label in other["labels"]]
+        expected = scale(np.array([label["score"] for label in row["labels"]]))
+        assert [label["score"] for label in other["labels"]] == pytest.approx(expected, abs=2e-6)
+    metrics = YouTube8MMetrics(20, 20)
+    for batch, scores, _ in score_batches(net, read_batches(shards, 7, 20)):
+        metrics.update(scores, batch.labels)
+    write_report(metrics, 1.0, tmp_path / "metrics.json", ReportOptions(7, resamples=0))
+    for name in ("classes.csv", "report.json"):
+        given = str(tmp_path / name)
+        kept = [
+            list(predict(net, read_batches(shards, 7, 20), top_k=20, thresholds=limits, calibration=each))
+            for each, limits in ((UNCHANGED, read_thresholds(given, 20)), (scale, read_thresholds(given, 20, scale)))
+        ]
+        found = [[[label["index"] for label in row["labels"]] for row in rows] for rows in kept]
+        assert found[0] == found[1] and any(found[0])
+    assert read_thresholds("0.5", 3, scale).tolist() == [0.5] * 3
+
+
+def row_of(video: str, *scores: float) -> PredictionRow:
+    return {"video": video, "labels": [{"index": 0, "name": None, "score": score} for score in scores]}
+
+
+def test_the_videos_to_label_next_are_those_whose_best_score_is_lowest():
+    rows = [row_of(f"v{number}", 0.9 - number / 100, 0.1) for number in range(8)]
+    rows += [row_of("b", 0.3), row_of("a", 0.3, 0.3), row_of("none")]
+    assert [row["video"] for row in most_uncertain(rows)] == ["none", "a", "b", "v7", "v6"]
+    assert most_uncertain(rows[:10]) == [] and len(most_uncertain(rows[:11])) == 5
 
 
 def test_only_labels_that_reach_their_threshold(net, shards):

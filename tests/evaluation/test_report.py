@@ -12,10 +12,10 @@ from support import default_of
 
 from alstm_helpers.commands import evaluation as commands
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.intervals import bootstrap_intervals
 from alstm_helpers.evaluation.report import (
     ReportOptions,
     batch_averaged_gap,
-    bootstrap_intervals,
     class_rows,
     frequency_bands,
     write_report,

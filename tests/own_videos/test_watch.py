@@ -16,6 +16,7 @@ from support import changed
 
 from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.calibration import Calibration
 from alstm_helpers.evaluation.explain import explain
 from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
@@ -51,6 +52,19 @@ def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):
         around = score_around(net, video, WINDOW)
         assert found["over_time"] == pytest.approx(around[:, found["labels"][0]["index"]].tolist())
         assert np.abs(np.array(found["attention"]["rgb"]) - right["attention"]["rgb"]).max() < 0.02
+
+
+def test_all_scores_of_a_file_are_calibrated(trained, clips, tmp_path):
+    scale = Calibration(0.5, -1.0)
+    options = WatchOptions(3, calibration=scale)
+    done = watch_files(trained[1], FLASH, [clips / "clips" / "c0.mp4"], tmp_path, options)
+    raw = watch(trained[1], FLASH, Clip(clips / "clips" / "c0.mp4"), top_k=3)
+    report = done.watched[0].report
+    assert report["over_time"] == pytest.approx(scale(np.array(raw["over_time"])), abs=1e-6)
+    expected = scale(np.array([label["score"] for label in raw["labels"]]))
+    for labels in (report["labels"], done.rows[0]["labels"]):
+        assert [label["score"] for label in labels] == pytest.approx(expected, abs=1e-5)
+        assert [label["index"] for label in labels] == [label["index"] for label in raw["labels"]]
 
 
 def test_the_score_around_a_second_is_that_of_these_seconds_alone(tiny_config):

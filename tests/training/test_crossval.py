@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from support import changed, default_of
 
 from alstm_helpers.commands import training as commands
+from alstm_helpers.config import load_config
 from alstm_helpers.errors import AlstmError, FolderInUse
-from alstm_helpers.files import claimed
-from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.evaluation.calibration import calibrate
+from alstm_helpers.evaluation.scored import Scored
+from alstm_helpers.files import claimed, read_sealed
+from alstm_helpers.paths import RunFolder
 from alstm_helpers.pickles import load_videos
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training import crossval
-from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of, related, verdict
+from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of, related
 from alstm_helpers.training.train import TrainOptions, train
 
 IDS = [f"{name}@{part}".encode() for name in "abcdefg" for part in range(3)]
@@ -92,7 +93,7 @@ def test_cross_validate(tiny_config, tmp_path):
     config.TRAIN.epoch = 1
     lines: list[str] = []
     found = cross_validate(config, tmp_path / "折", CrossValidation(folds=3), report=lines.append)
-    assert json.loads((tmp_path / "折" / "crossval.json").read_text("utf-8")) == found
+    assert read_sealed(tmp_path / "折" / "crossval.json", "") == found
     assert sum(row["num_videos"] for row in found["folds"]) == found["pooled"]["num_videos"] == 80
     gaps = [row["gap"] for row in found["folds"]]
     assert found["gap_mean"] == pytest.approx(np.mean(gaps)) and found["gap_std"] == pytest.approx(np.std(gaps, ddof=1))
@@ -110,6 +111,13 @@ def test_cross_validate(tiny_config, tmp_path):
         judged += val
     assert len(judged) == len(set(judged)) == 80
     assert cross_validate(config, tmp_path / "again", CrossValidation(folds=3)) == found
+    for name in ("scores.pkl", "crossval.json", "config.yaml"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "折" / name).read_bytes()
+    kept = Scored.load(RunFolder(tmp_path / "折").scores)
+    assert kept.metrics.result() == found["pooled"] and len(kept.ids) == len(set(kept.groups)) == 80
+    assert kept.baseline_metrics and kept.baseline_metrics.result() == found["baseline"]["pooled"]
+    assert calibrate(kept) == found["calibration"]
+    assert load_config(RunFolder(tmp_path / "折").config) == config
     assert [list(row) for row in found["folds"]] == [["gap", "hit_at_1", "num_videos"]] * 3
 
 
@@ -150,34 +158,3 @@ def test_features_are_made_anew_by_the_videos_that_train(tiny_config, tmp_path):
         for split in ("train", "val"):
             for video in load_videos(tmp_path / f"fold{number}" / "pkl" / split / "own.pkl"):
                 assert (video.id in learnt) == (split == "train") and (video.audio == number).all()
-
-
-def test_the_interval_is_that_of_pairs_and_of_groups():
-    """Two methods with the same scores never differ; one that is right about half the groups more does."""
-    labels = np.eye(2, dtype=bool)[np.arange(40) % 2]
-    right, wrong = labels.astype(np.float32), (~labels).astype(np.float32)
-    half = np.where(np.arange(40)[:, None] < 20, right, wrong)
-    best, worse = YouTube8MMetrics(2, 2), YouTube8MMetrics(2, 2)
-    best.update(right, labels)
-    worse.update(half, labels)
-    names = [b"%d" % row for row in range(40)]
-    same = crossval._difference(worse, worse, names, 0)
-    assert same == {"gap": 0.0, "interval_95": [0.0, 0.0]}
-    better = crossval._difference(best, worse, names, 0)
-    grouped = crossval._difference(best, worse, [b"%d" % (row // 20) for row in range(40)], 0)
-    assert 0 < better["interval_95"][0] < better["gap"] < better["interval_95"][1]
-    assert grouped["interval_95"][0] == 0 < better["interval_95"][0]  # both groups drawn may be the one without doubt
-
-
-@pytest.mark.parametrize(
-    "interval, said",
-    [
-        ([0.01, 0.3], "the network is better than the linear baseline: GAP +0.1000, 95 % interval +0.0100 to +0.3000"),
-        ([-0.3, -0.1], "the linear baseline is better than the network: "),
-        ([-0.1, 0.3], "the network and the linear baseline cannot be told apart: "),
-        ([0.0, 0.3], "the network and the linear baseline cannot be told apart: "),
-    ],
-)
-def test_the_verdict_says_who_is_better(interval, said):
-    found = verdict({"gap": 0.1, "interval_95": interval})
-    assert found.startswith(said) and ("label more clips" in found) == (interval[0] <= 0)

@@ -1,0 +1,61 @@
+"""Intervals over other samples of groups of videos, and the verdict on two methods."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from alstm_helpers.evaluation.intervals import difference, interval_95, verdict
+from alstm_helpers.metrics import YouTube8MMetrics
+
+
+def test_groups_are_drawn_whole_whatever_their_order_and_sizes():
+    """Every resample has as many groups as there are, each with all of its videos."""
+    groups = [b"b", b"a", b"b", b"c", b"a", b"b"]
+    seen = []
+
+    def sizes(rows):
+        counts = np.bincount(rows, minlength=6)
+        assert counts[0] == counts[2] == counts[5] and counts[1] == counts[4]
+        seen.append(counts[0] + counts[1] + counts[3])
+        return [len(rows)]
+
+    low, high = interval_95(sizes, groups, 200)[:, 0]
+    assert set(seen) == {3} and 3 <= low < high <= 9
+
+
+def test_the_interval_of_several_values_has_a_column_for_each():
+    found = interval_95(lambda rows: [rows.mean(), -rows.mean()], range(9), 50)
+    assert found.shape == (2, 2) and found[0, 0] < 4 < found[1, 0]
+    assert found[:, 1] == pytest.approx(-found[::-1, 0])
+
+
+def test_the_interval_is_that_of_pairs_and_of_groups():
+    """Two methods with the same scores never differ; one that is right about half the groups more does."""
+    labels = np.eye(2, dtype=bool)[np.arange(40) % 2]
+    right, wrong = labels.astype(np.float32), (~labels).astype(np.float32)
+    half = np.where(np.arange(40)[:, None] < 20, right, wrong)
+    best, worse = YouTube8MMetrics(2, 2), YouTube8MMetrics(2, 2)
+    best.update(right, labels)
+    worse.update(half, labels)
+    names = [b"%d" % row for row in range(40)]
+    same = difference(worse, worse, names, 0)
+    assert same == {"gap": 0.0, "interval_95": [0.0, 0.0]}
+    better = difference(best, worse, names, 0)
+    grouped = difference(best, worse, [b"%d" % (row // 20) for row in range(40)], 0)
+    assert 0 < better["interval_95"][0] < better["gap"] < better["interval_95"][1]
+    assert grouped["interval_95"][0] == 0 < better["interval_95"][0]  # both groups drawn may be the one without doubt
+
+
+@pytest.mark.parametrize(
+    "interval, said",
+    [
+        ([0.01, 0.3], "the network is better than the linear baseline: GAP +0.1000, 95 % interval +0.0100 to +0.3000"),
+        ([-0.3, -0.1], "the linear baseline is better than the network: "),
+        ([-0.1, 0.3], "the network and the linear baseline cannot be told apart: "),
+        ([0.0, 0.3], "the network and the linear baseline cannot be told apart: "),
+    ],
+)
+def test_the_verdict_says_who_is_better(interval, said):
+    found = verdict({"gap": 0.1, "interval_95": interval})
+    assert found.startswith(said) and ("label more clips" in found) == (interval[0] <= 0)
