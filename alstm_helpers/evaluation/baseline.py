@@ -53,8 +53,10 @@ def baseline_scores(
         divide: divides ``learn`` into parts, by which the strength of the penalty is chosen.
     """
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    # One thread: on matrices as small as these, others only wait for each other, on a busy machine for minutes.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # its best so far is used, and compared with the others'
         warnings.filterwarnings("ignore", "Label .* is present in (all|not .*) training examples")
         strength = _strength(inputs, labels, learn, divide)
