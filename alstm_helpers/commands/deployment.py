@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from alstm_helpers.commands.options import (
     Given,
     class_names_of,
+    clip_seconds_flag,
     config_flags,
     configure,
     fetched,
@@ -21,6 +23,7 @@ from alstm_helpers.progress import progress_bar
 if TYPE_CHECKING:
     from alstm_helpers.deployment.onnx_graph import FrameType
     from alstm_helpers.deployment.predictor import Predictor
+    from alstm_helpers.own_videos.labeller import Labeller
 
 
 @click.command()
@@ -71,13 +74,53 @@ def export(
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of 127.0.0.1.")
 @topk_flag(20, "Labels per answer.")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores for the model. [default: all]")
-def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
-    """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only."""
+@click.option(
+    "--features",
+    metavar="DIR",
+    help="Take videos, too: what made the features the model learnt from. [default: MODEL, if it has features.json]",
+)
+@click.option(
+    "--max_megabytes", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Of a video's file."
+)
+@clip_seconds_flag
+def serve(
+    model: str,
+    port: int,
+    infer_topk: int,
+    threads: int | None,
+    features: str | None,
+    max_megabytes: int,
+    clip_seconds: float | None,
+) -> None:
+    """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only.
+
+    With --features, a page labels video files: their labels, scores over time, and pictures of their seconds.
+    """
     from alstm_helpers.deployment.predictor import Predictor
     from alstm_helpers.deployment.serve import run_server
+    from alstm_helpers.deployment.videos import Videos
     from alstm_helpers.loopback import listening
 
     predictor = Predictor(model, threads=threads)
+    beside = str(predictor.path.parent)
+    where = features or (beside if Path(beside, "features.json").is_file() else None)
+    videos = None
+    if where:
+        label = _labeller(predictor, where, infer_topk, clip_seconds)
+        videos = Videos(label, max_megabytes * 1_000_000)
     with listening(port) as listener:
-        line(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
-        run_server(predictor, listener, top_k=infer_topk)
+        address = f"http://127.0.0.1:{port}"
+        line(f"{predictor.path} on {address}/predict; stop with Ctrl-C")
+        if videos:
+            line(f"drop a video on {address}/")
+        run_server(predictor, listener, top_k=infer_topk, videos=videos)
+
+
+def _labeller(predictor: Predictor, features: str, top_k: int, clip_seconds: float | None) -> Labeller:
+    """Return what labels videos, once everything that it needs is there."""
+    from alstm_helpers.extras import require
+    from alstm_helpers.own_videos.extractor import Extractor
+    from alstm_helpers.own_videos.labeller import Labeller
+
+    require("av")
+    return Labeller(predictor, Extractor.load(features).complete(), top_k, clip_seconds)
