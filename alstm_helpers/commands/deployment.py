@@ -21,8 +21,10 @@ from alstm_helpers.commands.options import (
 from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
+    from alstm_helpers.config import Config
     from alstm_helpers.deployment.onnx_graph import FrameType
     from alstm_helpers.deployment.predictor import Predictor
+    from alstm_helpers.own_videos.extractor import Extractor
     from alstm_helpers.own_videos.labeller import Labeller
 
 
@@ -40,12 +42,25 @@ if TYPE_CHECKING:
     help="What ONNX files take: YouTube-8M's bytes, or dequantised features.",
 )
 @filelist_flag("VALID", "Where --int8 measures GAP.")
+@click.option("--video", is_flag=True, help="Also write label.py, which labels video files with this folder alone.")
+@click.option("--features", metavar="DIR", help="With --video: what made the features. [default: beside the lists]")
 def export(
-    given: Given, weights: str, out: str, onnx: bool, int8: bool, onnx_frames: FrameType, filelist: str | None
+    given: Given,
+    weights: str,
+    out: str,
+    onnx: bool,
+    int8: bool,
+    onnx_frames: FrameType,
+    filelist: str | None,
+    video: bool,
+    features: str | None,
 ) -> None:
     """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
     from alstm_helpers.extras import require
 
+    if features and not video:
+        raise click.UsageError("--features is for --video.")
+    onnx = onnx or video
     if onnx or int8:
         require("onnx", "onnxruntime")  # before the work, not after half of it
     config = configure(given, {"VALID.filelist": filelist})
@@ -60,6 +75,7 @@ def export(
         batches = read_batches(read_filelist(config.VALID.filelist), size, classes, by_length=True)
         return gap_of(predictor, progress_bar(batches, desc="scoring"), classes, config.MODEL.topk)
 
+    extractor = _packable(config, features) if video else None
     net = load_model(config, fetched(weights))
     gap = measure if int8 else None
     done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=gap, onnx_frames=onnx_frames)
@@ -67,6 +83,21 @@ def export(
         gaps = done["int8"]
         line(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")
     line(f"{', '.join(done['files'])} in {out}; differs from the trainer by at most {done['largest_difference']:.1e}")
+    if extractor:
+        from alstm_helpers.own_videos.packed import pack
+
+        pack(extractor, Path(out))
+        line(f"for video files: python {Path(out, 'label.py')} CLIP.mp4; it needs onnxruntime, av and numpy alone")
+
+
+def _packable(config: Config, features: str | None) -> Extractor:
+    """Return what made a model's features, if it can be packed."""
+    from alstm_helpers.own_videos.packed import require_packable
+    from alstm_helpers.own_videos.watch import find_extractor
+
+    extractor = find_extractor(config, features).complete()
+    require_packable(extractor)
+    return extractor
 
 
 @click.command()
