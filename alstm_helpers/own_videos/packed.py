@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,8 @@ from alstm_helpers.tfrecord import STREAM_DIMS
 
 _PACKAGE = Path(__file__).parents[1]
 _CODE = "labelling"  # the folder of the modules, and their package's name there
-_MODULES = (
-    *("errors", "digests", "files", "levels", "onnx_file", "own_videos/__init__", "own_videos/containers"),
-    *("own_videos/decoding", "own_videos/media", "own_videos/onnx_backbones", "own_videos/onnx_network"),
-    *("own_videos/pictures", "own_videos/presets", "own_videos/projection", "own_videos/yt8m_resize"),
-)
+_SCRIPT = "own_videos.standalone"
+_IMPORT = re.compile(r"^from alstm_helpers\.([\w.]+) import", re.MULTILINE)  # at the top of a module, when it is loaded
 LOG_MEL = "logmel"
 _FILES = {"rgb": "backbone.onnx", "audio": "sound.onnx"}
 
@@ -94,11 +92,16 @@ def _renamed(extractor: Extractor, stream: str, name: str, takes: AnyInput) -> E
 
 
 def _code() -> dict[str, bytes]:
-    """Return the modules under the names that they have in the folder."""
-    places = {f"{_CODE}/{module}.py": _PACKAGE / f"{module}.py" for module in _MODULES}
-    places["label.py"] = _PACKAGE / "own_videos" / "standalone.py"
-    code = {name: path.read_bytes().replace(b"alstm_helpers", _CODE.encode()) for name, path in places.items()}
-    return {f"{_CODE}/__init__.py": b"", **code}
+    """Return the script and the modules that it imports, and those that they import, by their names in the folder."""
+    found, waiting = {f"{_CODE}/__init__.py": "", f"{_CODE}/own_videos/__init__.py": ""}, [_SCRIPT]
+    while waiting:
+        module = waiting.pop()
+        path = module.replace(".", "/") + ".py"
+        name = "label.py" if module == _SCRIPT else f"{_CODE}/{path}"
+        if name not in found:
+            found[name] = (_PACKAGE / path).read_text("utf-8")
+            waiting += _IMPORT.findall(found[name])
+    return {name: text.replace("alstm_helpers", _CODE).encode() for name, text in found.items()}
 
 
 def _arrays(extractor: Extractor) -> bytes:
