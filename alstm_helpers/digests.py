@@ -19,7 +19,6 @@ import os
 import struct
 from collections.abc import Mapping
 
-import google_crc32c
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
@@ -31,6 +30,8 @@ _KEY, _KIND = "digest", "crc32c:"
 
 def crc32c(data: bytes | memoryview | np.ndarray) -> int:
     """Return the CRC-32C of bytes."""
+    import google_crc32c  # here, as a packed model reads files without it
+
     return int(google_crc32c.value(data))
 
 

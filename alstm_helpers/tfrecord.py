@@ -26,6 +26,8 @@ from google.protobuf.message import DecodeError
 from alstm_helpers.digests import crc32c
 from alstm_helpers.errors import CorruptRecord, WrongShard, printable
 from alstm_helpers.files import atomic_write, require_file
+from alstm_helpers.levels import dequantize as dequantize
+from alstm_helpers.levels import quantize as quantize
 
 RGB_DIM, AUDIO_DIM = 1024, 128
 MAX_FRAMES = 300  # YouTube-8M keeps the first 300 seconds of a video
@@ -394,16 +396,3 @@ def read_videos(path: str | os.PathLike[str]) -> Iterator[Video]:
     """
     for where, payload in located_records(path):
         yield decode_video(payload, where)
-
-
-def dequantize(frames: np.ndarray) -> np.ndarray:
-    """Turn uint8 features back into float32: ``x * 4/255 + (4/512 - 2)``, so 0 → -1.9921875 and 255 → 2.0078125.
-
-    (google/youtube-8m, ``utils.Dequantize`` with its range of -2 to 2.)
-    """
-    return frames.astype(np.float32) * np.float32(4 / 255) + np.float32(4 / 512 - 2)
-
-
-def quantize(values: np.ndarray) -> np.ndarray:
-    """Round floats to the nearest of the 256 levels of :func:`dequantize`, clipped to its range; uint8."""
-    return np.clip(np.rint((values - (4 / 512 - 2)) * (255 / 4)), 0, 255).astype(np.uint8)

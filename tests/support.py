@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,12 +18,13 @@ import numpy as np
 import pytest
 
 from alstm_helpers.config import Config
-from alstm_helpers.deployment.predictor import Prediction
+from alstm_helpers.deployment.predictor import Prediction, Predictor
 from alstm_helpers.digests import crc32c
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video
 
 if TYPE_CHECKING:
+    from alstm_helpers.deployment.videos import Videos
     from alstm_helpers.model import AttentionLSTM
 
 
@@ -147,6 +151,22 @@ def score_all(net: AttentionLSTM, batch: tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 # --- trainings ----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def serving(predictor: Predictor, videos: Videos | None = None) -> Iterator[int]:
+    """Serve a model in a thread, as ``alstm serve`` does in a process; yields the port."""
+    from alstm_helpers.deployment.serve import make_server
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = make_server(predictor, videos=videos)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def best(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ GROUND = {
     *(
         "errors",
         "digests",
+        "levels",
         "extras",
         "paths",
         "files",

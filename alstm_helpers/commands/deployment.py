@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -9,6 +10,7 @@ import click
 from alstm_helpers.commands.options import (
     Given,
     class_names_of,
+    clip_seconds_flag,
     config_flags,
     configure,
     fetched,
@@ -19,8 +21,11 @@ from alstm_helpers.commands.options import (
 from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
+    from alstm_helpers.config import Config
     from alstm_helpers.deployment.onnx_graph import FrameType
     from alstm_helpers.deployment.predictor import Predictor
+    from alstm_helpers.own_videos.extractor import Extractor
+    from alstm_helpers.own_videos.labeller import Labeller
 
 
 @click.command()
@@ -37,12 +42,25 @@ if TYPE_CHECKING:
     help="What ONNX files take: YouTube-8M's bytes, or dequantised features.",
 )
 @filelist_flag("VALID", "Where --int8 measures GAP.")
+@click.option("--video", is_flag=True, help="Also write label.py, which labels video files with this folder alone.")
+@click.option("--features", metavar="DIR", help="With --video: what made the features. [default: beside the lists]")
 def export(
-    given: Given, weights: str, out: str, onnx: bool, int8: bool, onnx_frames: FrameType, filelist: str | None
+    given: Given,
+    weights: str,
+    out: str,
+    onnx: bool,
+    int8: bool,
+    onnx_frames: FrameType,
+    filelist: str | None,
+    video: bool,
+    features: str | None,
 ) -> None:
     """Export a Paddle Inference model and ONNX, checked against the trainer on a batch of unequal lengths."""
     from alstm_helpers.extras import require
 
+    if features and not video:
+        raise click.UsageError("--features is for --video.")
+    onnx = onnx or video
     if onnx or int8:
         require("onnx", "onnxruntime")  # before the work, not after half of it
     config = configure(given, {"VALID.filelist": filelist})
@@ -57,6 +75,7 @@ def export(
         batches = read_batches(read_filelist(config.VALID.filelist), size, classes, by_length=True)
         return gap_of(predictor, progress_bar(batches, desc="scoring"), classes, config.MODEL.topk)
 
+    extractor = _packable(config, features) if video else None
     net = load_model(config, fetched(weights))
     gap = measure if int8 else None
     done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=gap, onnx_frames=onnx_frames)
@@ -64,6 +83,21 @@ def export(
         gaps = done["int8"]
         line(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")
     line(f"{', '.join(done['files'])} in {out}; differs from the trainer by at most {done['largest_difference']:.1e}")
+    if extractor:
+        from alstm_helpers.own_videos.packed import pack
+
+        pack(extractor, Path(out))
+        line(f"for video files: python {Path(out, 'label.py')} CLIP.mp4; it needs onnxruntime, av and numpy alone")
+
+
+def _packable(config: Config, features: str | None) -> Extractor:
+    """Return what made a model's features, if it can be packed."""
+    from alstm_helpers.own_videos.packed import require_packable
+    from alstm_helpers.own_videos.watch import find_extractor
+
+    extractor = find_extractor(config, features).complete()
+    require_packable(extractor)
+    return extractor
 
 
 @click.command()
@@ -71,13 +105,53 @@ def export(
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Of 127.0.0.1.")
 @topk_flag(20, "Labels per answer.")
 @click.option("--threads", type=click.IntRange(min=1), help="Cores for the model. [default: all]")
-def serve(model: str, port: int, infer_topk: int, threads: int | None) -> None:
-    """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only."""
+@click.option(
+    "--features",
+    metavar="DIR",
+    help="Take videos, too: what made the features the model learnt from. [default: MODEL, if it has features.json]",
+)
+@click.option(
+    "--max_megabytes", type=click.IntRange(1, 100_000), default=200, show_default=True, help="Of a video's file."
+)
+@clip_seconds_flag
+def serve(
+    model: str,
+    port: int,
+    infer_topk: int,
+    threads: int | None,
+    features: str | None,
+    max_megabytes: int,
+    clip_seconds: float | None,
+) -> None:
+    """Answer HTTP requests with an exported MODEL (a folder or model.onnx), on this machine only.
+
+    With --features, a page labels video files: their labels, scores over time, and pictures of their seconds.
+    """
     from alstm_helpers.deployment.predictor import Predictor
     from alstm_helpers.deployment.serve import run_server
+    from alstm_helpers.deployment.videos import Videos
     from alstm_helpers.loopback import listening
 
     predictor = Predictor(model, threads=threads)
+    beside = str(predictor.path.parent)
+    where = features or (beside if Path(beside, "features.json").is_file() else None)
+    videos = None
+    if where:
+        label = _labeller(predictor, where, infer_topk, clip_seconds)
+        videos = Videos(label, max_megabytes * 1_000_000)
     with listening(port) as listener:
-        line(f"{predictor.path} on http://127.0.0.1:{port}/predict; stop with Ctrl-C")
-        run_server(predictor, listener, top_k=infer_topk)
+        address = f"http://127.0.0.1:{port}"
+        line(f"{predictor.path} on {address}/predict; stop with Ctrl-C")
+        if videos:
+            line(f"drop a video on {address}/")
+        run_server(predictor, listener, top_k=infer_topk, videos=videos)
+
+
+def _labeller(predictor: Predictor, features: str, top_k: int, clip_seconds: float | None) -> Labeller:
+    """Return what labels videos, once everything that it needs is there."""
+    from alstm_helpers.extras import require
+    from alstm_helpers.own_videos.extractor import Extractor
+    from alstm_helpers.own_videos.labeller import Labeller
+
+    require("av")
+    return Labeller(predictor, Extractor.load(features).complete(), top_k, clip_seconds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, TypedDict
@@ -164,6 +165,7 @@ class Predictor:
         except Exception as error:  # each engine raises exceptions of its own
             problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
             raise AlstmError(self.path, problem, _AGAIN) from error
+        self._lock = threading.Lock()
         self.class_names = classes["class_names"]
         self.num_classes = classes["num_classes"]
 
@@ -181,7 +183,8 @@ class Predictor:
         rgb, audio, lengths = np.asarray(rgb), np.asarray(audio), np.asarray(lengths)
         _require_batch(rgb, audio, lengths)
         arrays = {"rgb": rgb, "audio": audio, "lengths": lengths.astype(np.int64)}
-        return Prediction(*self._run({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        with self._lock:  # Paddle's engine takes one batch at a time, and each takes all threads
+            return Prediction(*self._run({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
 
     def predict(self, videos: Sequence[Video], *, batch_size: int = 16) -> list[Prediction]:
         """Score videos, batched with others of similar length; return predictions in the order given.

@@ -1,8 +1,10 @@
 """``alstm serve``: an exported model behind HTTP on the loopback interface, one video per request.
 
+Video files, and the page that sends them, are in :mod:`alstm_helpers.deployment.videos`; what is here takes features.
+
 ::
 
-    GET  /health    → {"model": …, "classes": C}
+    GET  /health    → {"model": …, "classes": C, "video": {"max_bytes": …}, or null if it takes features only}
     POST /predict   ← npz with the arrays rgb uint8 (T, 1024) and audio uint8 (T, 128), or the same as JSON lists
                     → {"labels": [{"index", "name", "score"}, …], "attention": {"rgb": [T], "audio": [T]}}
     an error        → {"error": one sentence}, status 400 (bad payload), 403 (asked by a page of another site), 404,
@@ -35,6 +37,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alstm_helpers.data.class_names import Label, best_labels
 from alstm_helpers.deployment.predictor import Predictor
+from alstm_helpers.deployment.videos import Videos, add_page, add_videos
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.figures.parts import Streams
 from alstm_helpers.loopback import HOST
@@ -42,7 +45,8 @@ from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, STREAM_DIMS
 
 MAX_BYTES = 6 * MAX_FRAMES * (RGB_DIM + AUDIO_DIM)  # 300 seconds as JSON: three digits, a comma, a blank, brackets
 AT_ONCE = 32  # requests that are received or answered at a time; each holds a body
-PATIENCE = 30.0  # seconds for a request to arrive, from its first byte to its last
+PATIENCE = 30.0  # seconds for a request to arrive, from its first byte to its last; it may take longer if at least
+RATE = 100_000  # bytes arrive per second
 STOPPING = 5  # seconds in which a server that is stopped still answers what it has received
 _MEMBERS = 8  # files in an archive
 _HEADER = 2**12  # bytes of an array's header; NumPy writes 128
@@ -85,22 +89,29 @@ class Responder:
         }
 
 
-def create_app(predictor: Predictor, *, top_k: int = 20, max_bytes: int = MAX_BYTES) -> FastAPI:
+def create_app(
+    predictor: Predictor, *, top_k: int = 20, max_bytes: int = MAX_BYTES, videos: Videos | None = None
+) -> FastAPI:
     """Return the application.
 
     Args:
         predictor: the model; requests run on it one at a time.
         top_k: labels per answer.
         max_bytes: a larger payload is refused before it has been read completely.
+        videos: how video files are labelled; None answers that they are not.
     """
     # Without addresses for FastAPI's own pages, which load scripts from the network.
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(_require_local)])
     responder = Responder(predictor, top_k)
     slots = asyncio.Semaphore(AT_ONCE)
 
+    add_page(app)
+    add_videos(app, videos)
+
     @app.get("/health")
     def health() -> dict[str, object]:
-        return {"model": predictor.path.name, "classes": predictor.num_classes}
+        video = {"max_bytes": videos.max_bytes} if videos else None
+        return {"model": predictor.path.name, "classes": predictor.num_classes, "video": video}
 
     # Without response_model, FastAPI builds one from Answer, which pydantic refuses before Python 3.12.
     @app.post("/predict", response_model=dict[str, object])
@@ -253,10 +264,15 @@ class _Connection(H11Protocol):
     """A connection that is closed if its request does not arrive in time, or is still arriving at the stop."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _received = 0  # bytes since the time limit was set
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += len(data)
+        super().data_received(data)
 
     def on_response_complete(self) -> None:
         self._wait()  # for the next request
@@ -276,11 +292,15 @@ class _Connection(H11Protocol):
     def _wait(self) -> None:
         if self._deadline:
             self._deadline.cancel()
+        self._received = 0
         self._deadline = self.loop.call_later(PATIENCE, self._give_up)
 
     def _give_up(self) -> None:
         if self._arriving() and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):  # there is no answer yet
-            self.send_400_response(f"the request did not arrive within {PATIENCE:.0f} s")
+            if self._received >= RATE * PATIENCE:  # a large body, whose size is bounded where it is read
+                self._wait()
+            else:
+                self.send_400_response(f"the request did not arrive within {PATIENCE:.0f} s")
         elif self._arriving() or self.cycle.response_complete:  # it does not take the answer
             self.transport.abort()
 
@@ -288,11 +308,16 @@ class _Connection(H11Protocol):
         return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
 
 
-def run_server(predictor: Predictor, listener: socket.socket, *, top_k: int) -> None:
+def make_server(predictor: Predictor, *, top_k: int = 20, videos: Videos | None = None) -> uvicorn.Server:
+    """Return a server; its ``run`` takes the sockets, see :func:`run_server`."""
+    app = create_app(predictor, top_k=top_k, videos=videos)
+    config = uvicorn.Config(app, http=_Connection, log_level="error", timeout_graceful_shutdown=STOPPING)
+    return uvicorn.Server(config)
+
+
+def run_server(predictor: Predictor, listener: socket.socket, *, top_k: int, videos: Videos | None = None) -> None:
     """Serve on a socket, see :func:`alstm_helpers.loopback.listening`, until Ctrl-C or SIGTERM.
 
     Requests that have arrived are answered first, for at most five seconds; uploads are cut off.
     """
-    app = create_app(predictor, top_k=top_k)
-    config = uvicorn.Config(app, http=_Connection, log_level="error", timeout_graceful_shutdown=STOPPING)
-    uvicorn.Server(config).run(sockets=[listener])
+    make_server(predictor, top_k=top_k, videos=videos).run(sockets=[listener])

@@ -7,6 +7,7 @@ network is loaded once per process.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -25,6 +26,7 @@ from alstm_helpers.runtime import usable_cores
 from alstm_helpers.workers import end_with
 
 CLIP_SECONDS = 1800.0  # that a clip may take, with one more for each megabyte of its file
+_INTERVAL = 0.05  # seconds between two looks at the work on one clip
 _MEMORY = "pass fewer --workers, or convert it to smaller pictures"
 
 
@@ -79,6 +81,20 @@ def work_apart(
     finally:
         for worker in [*idle, *(each.worker for each in running.values())]:
             worker.kill()
+
+
+async def work_on_one(
+    work: Callable[[ItemT], ResultT], item: ItemT, *, seconds: float | None = None
+) -> ResultT | AlstmError:
+    """Return what :func:`work_apart` yields for one clip; if the task is cancelled, the process ends."""
+    started = _Running(_Worker(usable_cores()), item, seconds)
+    try:
+        future = started.worker.submit(attempt, work, item)
+        while not future.done() and time.monotonic() < started.deadline:
+            await asyncio.sleep(_INTERVAL)
+        return started.outcome(future)
+    finally:
+        started.worker.kill()
 
 
 class _Running(Generic[ItemT]):

@@ -11,7 +11,6 @@ import numpy as np
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.backbones import (
     ONNX,
-    Backbone,
     Fields,
     absolute,
     is_onnx,
@@ -20,8 +19,8 @@ from alstm_helpers.own_videos.backbones import (
     sound_backbone,
     sound_input,
 )
-from alstm_helpers.own_videos.extractor import LARGEST
 from alstm_helpers.own_videos.inputs import AnyInput
+from alstm_helpers.own_videos.onnx_backbones import LARGEST, Backbone
 from alstm_helpers.own_videos.pictures import Fit
 
 

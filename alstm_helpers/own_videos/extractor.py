@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +15,14 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_sealed, require_file, write_sealed
 from alstm_helpers.own_videos.backbones import (
     ONNX,
-    Backbone,
     absolute,
     is_backbone,
     picture_backbone,
     sound_backbone,
 )
 from alstm_helpers.own_videos.inputs import EARLIER, EARLIER_SOUND, AnyInput, PictureInput, SoundInput, parse_input
-from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
+from alstm_helpers.own_videos.media import Clip, batches, read_frames, read_sound
+from alstm_helpers.own_videos.onnx_backbones import Backbone, check_numbers
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.projection import CHANGING, Projection, fit_projection
 from alstm_helpers.own_videos.thumbnails import Thumbnail, Thumbnails
@@ -30,8 +30,6 @@ from alstm_helpers.own_videos.video_files import id_of
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, Video, quantize
 
-BATCH = 32  # pictures that are in memory, and go through a network, at once
-LARGEST = 1e15  # magnitude of a backbone's number
 REMEDY = "make the features again in an empty folder"
 
 
@@ -256,27 +254,3 @@ def _load_projections(path: Path) -> dict[str, Projection]:
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise AlstmError(path, "it holds no projections", REMEDY) from None
     return projections
-
-
-def check_numbers(values: np.ndarray, clip: str, backbone: str) -> None:
-    """Require numbers that a projection can compute with.
-
-    Raises:
-        AlstmError: one is not finite, or so large that its square or a sum would not be.
-    """
-    bad = ~(np.abs(values) < LARGEST).all(axis=1)  # (T,); NaN is not below anything
-    if bad.any():
-        problem = f"for second {bad.argmax()} {backbone} gives NaN, infinity or a number beyond {LARGEST:g}"
-        raise AlstmError(clip, problem, "leave the clip out, or export a network that has numbers for any input")
-
-
-def batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the pictures together, uint8 (N, S, S, 3), N at most ``BATCH``."""
-    batch: list[np.ndarray] = []
-    for frame in frames:
-        batch.append(frame)
-        if len(batch) == BATCH:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)

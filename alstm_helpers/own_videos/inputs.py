@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.pictures import Filter, Fit
-from alstm_helpers.own_videos.presets import BYTE, IMAGENET
+from alstm_helpers.own_videos.presets import BYTE, IMAGENET, LARGEST_SIDE
 
-DEFAULT_SIDE, LARGEST_SIDE = 224, 2048  # of pictures in pixels
 Pooling: TypeAlias = Literal["mean", "first"]
 Colours: TypeAlias = tuple[float, float, float]
 _Side: TypeAlias = Annotated[int, Field(ge=4, le=LARGEST_SIDE)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from av import AudioFrame, AudioResampler, VideoFrame
 
 MAX_SECONDS = 300
+BATCH = 32  # pictures that are in memory, and go through a network, at once
 _LONGEST_DRIFT = 0.05  # seconds by which a piece of sound may miss the end of the one before without being a gap
 _STANDSTILL = 10  # seconds that one picture may stay without a note
 
@@ -181,6 +182,18 @@ def read_frames(clip: Clip, fit: Fit | int) -> Frames:
         AlstmError: on iteration, if the file cannot be opened or has no picture in the clip.
     """
     return Frames(clip, Fit(fit) if isinstance(fit, int) else fit)
+
+
+def batches(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the pictures together, uint8 (N, S, S, 3), N at most ``BATCH``."""
+    batch: list[np.ndarray] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == BATCH:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
 
 
 class Sound(NamedTuple):

@@ -6,13 +6,15 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.onnx_file import read_onnx
-from alstm_helpers.own_videos.inputs import AnyInput
+
+if TYPE_CHECKING:
+    from alstm_helpers.own_videos.inputs import AnyInput
 
 MOST_NUMBERS = 8192  # per second; more is a map that was not pooled
 _TYPES = {  # of the input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+DEFAULT_SIDE, LARGEST_SIDE = 224, 2048  # of pictures in pixels
 BYTE = 1 / 255
 IMAGENET = {"scale": BYTE, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 CLIP = {  # of open_clip and of OpenAI's weights

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alstm_helpers.tfrecord import quantize
+from alstm_helpers.levels import quantize
 
 CHANGING = ("rgb",)  # streams whose features say how much their numbers change
 UNVARIED = 1.0  # scale of numbers of which none varied

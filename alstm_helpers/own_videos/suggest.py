@@ -24,13 +24,14 @@ from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, cell, claimed, csv_text, read_text, require_file
 from alstm_helpers.own_videos.apart import work_apart
-from alstm_helpers.own_videos.backbones import ONNX, Backbone, hub_network, picture_backbone
-from alstm_helpers.own_videos.extractor import Extractor, batches, check_numbers
+from alstm_helpers.own_videos.backbones import ONNX, hub_network, picture_backbone
+from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder
 from alstm_helpers.own_videos.inputs import PictureInput
 from alstm_helpers.own_videos.jobs import Job, unlabelled_jobs
 from alstm_helpers.own_videos.label_formats.locations import is_writable, video_location
-from alstm_helpers.own_videos.media import read_frames
+from alstm_helpers.own_videos.media import batches, read_frames
+from alstm_helpers.own_videos.onnx_backbones import Backbone, check_numbers
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.video_files import composed, find_video_files
 from alstm_helpers.own_videos.zero_shot import class_scores, clip_embedding, embed_prompts, foreign_note, read_prompts

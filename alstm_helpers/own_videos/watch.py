@@ -26,11 +26,9 @@ from alstm_helpers.own_videos.apart import attempt, work_apart
 from alstm_helpers.own_videos.extractor import Extractor, RawFeatures
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.thumbnails import film_strip
+from alstm_helpers.own_videos.timeline import DRAWN_LABELS, WINDOW, around_each_second
 from alstm_helpers.own_videos.video_files import find_video_files, videos_by_id
 from alstm_helpers.tfrecord import Video
-
-WINDOW = 9  # seconds that a score over time is computed from, with the second in the middle
-DRAWN_LABELS = 5  # in the timeline and its JSON; predictions.jsonl holds all that are asked for
 
 
 class WatchReport(Timeline):
@@ -206,11 +204,7 @@ def _report(net: AttentionLSTM, video: Video, clip: Clip, notes: list[str], opti
 
 def score_around(net: AttentionLSTM, video: Video, window: int) -> np.ndarray:
     """Return the scores, float32 (T, C), of the ``window`` seconds around each second, each as a video of its own."""
-    half = window // 2
-    parts = []
-    for second in range(video.num_frames):
-        stretch = slice(max(0, second - half), second + half + 1)
-        parts.append(Video(video.id, (), video.rgb[stretch], video.audio[stretch]))
+    parts = around_each_second(video, window)
     batches = (collate(parts[first : first + 64], net.num_classes) for first in range(0, len(parts), 64))
     return np.concatenate([scores for _, scores, _ in score_batches(net, batches)])
 

@@ -24,13 +24,14 @@ import pytest
 import requests
 from starlette.requests import ClientDisconnect
 from starlette.testclient import TestClient
-from support import a_net, default_of, score_all, unequal_videos
+from support import a_net, default_of, score_all, serving, unequal_videos
 
 from alstm_helpers.commands import deployment as commands
 from alstm_helpers.deployment import serve
 from alstm_helpers.deployment.export import export
 from alstm_helpers.deployment.predictor import Prediction, Predictor
 from alstm_helpers.deployment.serve import MAX_BYTES, create_app, parse
+from alstm_helpers.deployment.videos import Videos
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.loopback import free_port, start_server
 
@@ -139,7 +140,7 @@ def test_a_server_that_is_stopped_answers_for_five_more_seconds(folder, monkeypa
 
 def test_limits():
     """Of 300 seconds as JSON with the longest numbers; of requests at once; of seconds in which one arrives."""
-    assert (MAX_BYTES, serve.AT_ONCE, serve.PATIENCE) == (6 * 300 * 1152, 32, 30)
+    assert (MAX_BYTES, serve.AT_ONCE, serve.PATIENCE, serve.RATE) == (6 * 300 * 1152, 32, 30, 100_000)
 
 
 @pytest.mark.parametrize(("count", "problem"), [(1200, "JSONDecodeError"), (1201, "ValueError: more lists")])
@@ -195,7 +196,7 @@ def test_what_a_request_says_is_repeated_to_a_hundred_characters(client):
 
 def test_health(client):
     answer = client.get("/health")
-    assert answer.json() == {"model": "model.onnx", "classes": 20}
+    assert answer.json() == {"model": "model.onnx", "classes": 20, "video": None}
 
 
 PAYLOAD = a_payload(3)
@@ -489,6 +490,25 @@ def test_requests_that_arrive_too_slowly_are_closed(folder):
             assert b"did not arrive within 2 s" in connection.sock.makefile("rb").read()
         process.terminate()
         assert process.communicate(timeout=20)[1] == ""
+
+
+def test_a_large_request_may_take_longer_if_it_keeps_coming(monkeypatch):
+    monkeypatch.setattr(serve, "PATIENCE", 1.0)
+    head = b"POST /video HTTP/1.1\r\nHost: localhost\r\nContent-Length: 450000\r\n\r\n"
+
+    async def label(path):
+        return {"bytes": path.stat().st_size}
+
+    model = cast(Predictor, SimpleNamespace(class_names=None))
+    with serving(model, Videos(label, 450_000)) as port:
+        with connect(port, head) as client:
+            for _ in range(15):  # for 1.5 s
+                client.sendall(bytes(30_000))
+                time.sleep(0.1)
+            assert client.recv(15) == b"HTTP/1.1 200 OK"
+        with connect(port, head) as client:
+            client.sendall(bytes(90_000))  # too little for one second
+            assert b"did not arrive within" in client.makefile("rb").read()
 
 
 def test_the_time_limit_of_a_request_ends_with_its_connection(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.apart import CLIP_SECONDS, work_apart
+from alstm_helpers.own_videos.apart import CLIP_SECONDS, work_apart, work_on_one
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.runtime import usable_cores
 
@@ -115,6 +116,24 @@ def test_no_process_is_left(tmp_path):
     for process in processes(tmp_path).values():
         with pytest.raises(ProcessLookupError):
             os.kill(int(process), 0)
+
+
+@pytest.mark.posix
+def test_one_clip_can_be_awaited_and_given_up(tmp_path):
+    async def start_and_cancel():
+        task = asyncio.create_task(work_on_one(partial(do, tmp_path), Clip(tmp_path / "loop.mp4")))
+        while not (tmp_path / "processes").exists():
+            await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    found = asyncio.run(work_on_one(partial(do, tmp_path), Clip(tmp_path / "good.mp4")))
+    assert found == ("good", usable_cores())
+    (tmp_path / "processes").unlink()
+    asyncio.run(start_and_cancel())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(processes(tmp_path)["loop"]), 0)
 
 
 def test_a_large_file_has_more_time(tmp_path, monkeypatch):

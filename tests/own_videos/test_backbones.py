@@ -11,9 +11,10 @@ from onnx import TensorProto, numpy_helper
 from onnx.helper import make_node as node
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos import backbones, onnx_network
-from alstm_helpers.own_videos.backbones import log_mel, picture_backbone, picture_input, sound_backbone, sound_input
+from alstm_helpers.own_videos import backbones, onnx_backbones, onnx_network
+from alstm_helpers.own_videos.backbones import picture_backbone, picture_input, sound_backbone, sound_input
 from alstm_helpers.own_videos.inputs import EARLIER, PictureInput, SoundInput
+from alstm_helpers.own_videos.onnx_backbones import log_mel, prepared
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.presets import IMAGENET as IMAGENET_FIELDS
 from alstm_helpers.own_videos.presets import NORMALISATIONS, SOUNDS
@@ -394,7 +395,7 @@ def test_weights_in_other_files_are_refused(onnx_file, tmp_path):
 
 @pytest.mark.parametrize("side", [3, 4, 48, 49])
 def test_the_sides_that_are_taken(onnx_file, tmp_path, monkeypatch, side):
-    monkeypatch.setattr(backbones, "LARGEST_SIDE", 48)
+    monkeypatch.setattr(onnx_backbones, "LARGEST_SIDE", 48)
     name = onnx_file(tmp_path / "a.onnx", ["N", 3, side, side], [2, 3])
     if 4 <= side <= 48:
         assert picture_backbone(name, IMAGENET).unit.side == side
@@ -444,7 +445,7 @@ def test_a_network_of_paddle_vision(published):
     assert found.shape == (2, 1280) and backbone.unit == Fit(224)
     net.eval()
     with paddle.no_grad():
-        inputs = paddle.to_tensor(backbones._prepared(frames, takes=IMAGENET))
+        inputs = paddle.to_tensor(prepared(frames, takes=IMAGENET))
         right = net.pool2d_avg(net.features(inputs)).numpy().reshape(2, -1)
     assert found == pytest.approx(right, abs=1e-4)
     picture_backbone.cache_clear()

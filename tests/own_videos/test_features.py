@@ -20,7 +20,7 @@ from alstm_helpers.config import load_config
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.backbones import Backbone, picture_backbone
+from alstm_helpers.own_videos.backbones import picture_backbone
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import RawFolder
 from alstm_helpers.own_videos.features import FeatureOptions, extract_features
@@ -28,6 +28,7 @@ from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_mp4, writ
 from alstm_helpers.own_videos.jobs import VAL_SHARE
 from alstm_helpers.own_videos.labels import import_labels
 from alstm_helpers.own_videos.media import Clip
+from alstm_helpers.own_videos.onnx_backbones import Backbone
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.presets import IMAGENET, SOUNDS
 from alstm_helpers.own_videos.projection import Projection, fit_projection, with_changes

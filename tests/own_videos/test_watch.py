@@ -22,7 +22,8 @@ from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.watch import WINDOW, WatchOptions, find_extractor, score_around, watch, watch_files
+from alstm_helpers.own_videos.timeline import WINDOW
+from alstm_helpers.own_videos.watch import WatchOptions, find_extractor, score_around, watch, watch_files
 from alstm_helpers.runtime import seed_everything
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training.train import TrainOptions, train

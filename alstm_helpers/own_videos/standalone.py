@@ -1,0 +1,116 @@
+"""Label video files with the files beside this one, NumPy, ONNX Runtime and PyAV alone: python label.py CLIP.mp4 …
+
+One line of JSON for each: its best labels, best first, and notes on the file. ``alstm export --video`` writes this
+module as ``label.py``; what it imports lies beside it in ``labelling``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.levels import dequantize
+from alstm_helpers.own_videos.media import Clip, batches, read_frames, read_sound
+from alstm_helpers.own_videos.onnx_backbones import check_numbers, log_mel_summary, onnx_pictures, onnx_sound
+from alstm_helpers.own_videos.pictures import Fit
+from alstm_helpers.own_videos.projection import Projection
+
+TOP_K = 20
+ABOUT, ARRAYS, MODEL = "label.json", "label.npz", "model.onnx"
+_AGAIN = "export the model again, with --video"
+
+
+class _Takes(SimpleNamespace):
+    """What a network takes: the fields that ``label.json`` keeps."""
+
+    def fit(self, side: int) -> Fit:
+        return Fit(side, max(side, self.resize or side), self.squeeze, self.filter)
+
+
+class Labeller:
+    """A packed model.
+
+    Args:
+        folder: with ``label.json`` and the files that it names.
+
+    Raises:
+        AlstmError: the model in it is another than the one that it was packed with, or a file cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+
+        about = json.loads((folder / ABOUT).read_bytes())
+        model = (folder / MODEL).read_bytes()
+        if hashlib.sha256(model).hexdigest() != about["model"]:
+            raise AlstmError(folder / MODEL, f"another model than the one that {ABOUT} is for", _AGAIN)
+        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        self._floats = self._session.get_inputs()[0].type == "tensor(float)"
+        self._names, self._dims = about["class_names"], about["dims"]
+        self._pictures = onnx_pictures(folder / about["rgb"]["file"], _takes(about["rgb"]))
+        sound = about["audio"]
+        self._sound = onnx_sound(folder / sound["file"], _takes(sound)) if sound["file"] else log_mel_summary()
+        with np.load(folder / ARRAYS) as arrays:
+            found = {key: arrays[key] for key in arrays.files}
+        self._projections = {stream: _projection(stream, found, about[stream]["changes"]) for stream in self._dims}
+
+    def __call__(self, path: Path) -> dict[str, object]:
+        """Return the best labels of a video file, and notes on it.
+
+        Raises:
+            AlstmError: it cannot be read.
+        """
+        clip = Clip(path)
+        frames = read_frames(clip, self._pictures.unit)
+        rgb = np.concatenate([self._pictures.call(batch) for batch in batches(frames)])
+        heard = read_sound(clip, len(rgb), self._sound.unit)
+        streams = {"rgb": rgb, "audio": self._sound.call(heard.samples)}
+        for stream, values in streams.items():
+            check_numbers(values, clip.name, stream)
+        features = {name: self._projections[name](streams[name], dim)[None] for name, dim in self._dims.items()}
+        inputs = {name: dequantize(each) if self._floats else each for name, each in features.items()}
+        (scores,) = self._session.run(["scores"], {**inputs, "lengths": np.array([len(rgb)])})
+        best = np.argsort(-scores[0], kind="stable")[:TOP_K].tolist()
+        names = self._names or [None] * len(scores[0])
+        labels = [{"index": each, "name": names[each], "score": float(scores[0][each])} for each in best]
+        return {"video": path.name, "labels": labels, "notes": [*frames.notes, *heard.notes]}
+
+
+def _projection(stream: str, arrays: dict[str, np.ndarray], changes: bool) -> Projection:
+    mean, scale = (arrays[f"{stream}.{name}"] for name in ("mean", "scale"))
+    return Projection(mean, arrays.get(f"{stream}.matrix"), scale, arrays.get(f"{stream}.chosen"), changes)
+
+
+def _takes(about: dict[str, Any]) -> Any:
+    return _Takes(**about["takes"])
+
+
+def main(paths: list[str]) -> int:
+    """Print a line for each file, and return the exit status: 1 if one could not be labelled."""
+    status = 0
+    try:
+        labeller = Labeller(Path(__file__).resolve().parent)
+    except AlstmError as error:
+        return _complain(error)
+    for path in paths:
+        try:
+            print(json.dumps(labeller(Path(path))))
+        except AlstmError as error:
+            status = _complain(error)
+    return status
+
+
+def _complain(error: AlstmError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,161 @@
+"""`alstm export --video`: one folder labels video files as this package does, without it and without Paddle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from onnx import helper, numpy_helper
+from support import a_net
+
+from alstm_helpers.data.flashdigits import render
+from alstm_helpers.deployment.export import export
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.extractor import Extractor
+from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
+from alstm_helpers.own_videos.media import Clip
+from alstm_helpers.own_videos.packed import pack
+from alstm_helpers.own_videos.projection import CHANGING, with_changes
+from alstm_helpers.own_videos.watch import watch
+
+# A Python that has NumPy, ONNX Runtime and PyAV, and what they need, but nothing else that is installed.
+ALONE = """
+import os, runpy, sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        first = name.partition(".")[0]
+        if first in ("alstm_helpers", "paddle", "google", "google_crc32c", "pydantic", "joblib", "PIL", "filelock"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Refuse())
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Clips with sound, turned by a phone, and without sound."""
+    folder = tmp_path_factory.mktemp("phone 手机")
+    write_mp4(folder / "sound.mp4", render(0, "val", 0))
+    frames = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    write_video(folder / "silent.mp4", frames, None)
+    turned = (folder / "silent.mp4").read_bytes()
+    upright = np.array([1 << 16, 0, 0, 0, 1 << 16, 0], ">i4").tobytes()  # of the track, whose size follows it
+    place = turned.rindex(upright)
+    matrix = np.array([0, 1 << 16, 0, -(1 << 16), 0, 0], ">i4").tobytes()
+    (folder / "turned.mp4").write_bytes(turned[:place] + matrix + turned[place + len(matrix) :])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def extractor(videos, onnx_file, tmp_path_factory):
+    """One of a small network for pictures, and log-mel; its projections are fitted on the clips themselves."""
+    folder = tmp_path_factory.mktemp("networks")
+    weights = np.random.default_rng(0).normal(size=(6, 3, 8, 8)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"], strides=[8, 8]),
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("ReduceMean", ["r"], ["y"], axes=[2, 3], keepdims=0),
+    ]
+    name = onnx_file(
+        folder / "net.onnx", ["N", 3, 32, 32], nodes=nodes, initializer=[numpy_helper.from_array(weights, "w")]
+    )
+    takes = {"scale": 1 / 255, "mean": [0.5] * 3, "std": [0.25] * 3, "resize": 40, "colours": "bgr"}
+    (folder / "net.json").write_text(json.dumps(takes))
+    plain = Extractor(name, "logmel")
+    raws = [plain.raw(Clip(path)).streams for path in sorted(videos.iterdir())]
+
+    def sample(stream):
+        each = [raw[stream] for raw in raws]
+        return np.concatenate([with_changes(one) for one in each] if stream in CHANGING else each)
+
+    return plain.identified().fitted(sample, len(raws))
+
+
+@pytest.fixture(scope="module")
+def packed(tiny_config, extractor, tmp_path_factory):
+    """The packed folder, moved away from where it was written, and the network."""
+    folder, net = tmp_path_factory.mktemp("packed"), a_net(tiny_config)
+    export(net, folder / "here", onnx=True, class_names={3: "狗"})
+    pack(extractor, folder / "here")
+    return shutil.move(folder / "here", folder / "there"), net
+
+
+def python(*arguments):
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=120, check=False)
+
+
+def test_the_folder_alone_labels_as_the_package_does(packed, extractor, videos):
+    folder, net = packed
+    paths = [*sorted(videos.iterdir()), videos / "none.mp4"]
+    done = python("-c", ALONE, folder / "label.py", *paths)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["video"] for row in rows] == ["silent.mp4", "sound.mp4", "turned.mp4"], done.stderr
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {videos / 'none.mp4'}: no such file")
+    for path, row in zip(paths, rows, strict=False):
+        right = watch(net, extractor, Clip(path), top_k=20)
+        found = {label["index"]: label["score"] for label in row["labels"]}
+        assert max(abs(found[label["index"]] - label["score"]) for label in right["labels"]) < 1e-4
+        assert row["notes"] == right["notes"] and len(found) == 20
+    assert {label["name"] for label in rows[0]["labels"]} >= {"狗", "class 1"}
+    scores = [{label["index"]: label["score"] for label in row["labels"]} for row in rows]
+    assert abs(scores[0][3] - scores[2][3]) > 1e-6  # a turned clip is another one
+
+
+def test_the_packed_folder_serves_videos(packed, extractor):
+    folder, _ = packed
+    found = Extractor.load(folder).complete()
+    assert found.sha256 == extractor.sha256 and found.backbone == f"onnx:{folder / 'backbone.onnx'}"
+    assert found.pictures is not None and found.pictures.colours == "bgr" and found.audio == "logmel"
+
+
+def test_a_model_that_was_not_packed_is_refused(packed, tmp_path):
+    folder = shutil.copytree(packed[0], tmp_path / "copy")
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"?")
+    done = python(folder / "label.py")
+    problem = "another model than the one that label.json is for; export the model again, with --video"
+    assert (done.returncode, done.stderr) == (1, f"error: {folder / 'model.onnx'}: {problem}\n")
+
+
+@pytest.mark.parametrize(
+    "backbone, audio, problem",
+    [
+        ("flashdigits", "flashdigits", "flashdigits: it is not a network in an ONNX file; --video needs"),
+        ("net", "flashdigits", "flashdigits: it is neither logmel nor a network"),
+    ],
+)
+def test_what_cannot_be_packed_is_named(extractor, tmp_path, backbone, audio, problem):
+    name = extractor.backbone if backbone == "net" else backbone
+    with pytest.raises(AlstmError, match=problem):
+        pack(Extractor(name, audio), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command(alstm, tiny_config, extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr("alstm_helpers.model.build.load_model", lambda *_: a_net(tiny_config))
+    extractor.save(tmp_path)
+    flags = (
+        "--config",
+        "configs/flashdigits.yaml",
+        "-o",
+        "INFER.class_names=null",
+        "--weights",
+        "w",
+        "--out",
+        tmp_path / "out",
+    )
+    assert alstm("export", *flags, "--features", tmp_path).code == 2
+    result = alstm("export", *flags, "--video", "--features", tmp_path)
+    assert result.last == f"for video files: python {tmp_path / 'out' / 'label.py'} CLIP.mp4; it needs " + (
+        "onnxruntime, av and numpy alone"
+    )
+    assert (tmp_path / "out" / "model.onnx").exists() and (tmp_path / "out" / "backbone.onnx").exists()
+    result = alstm("export", *flags, "--video")
+    assert result.code == 1 and "flashdigits: it is not a network in an ONNX file" in result.err
