@@ -68,21 +68,21 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """
     position = 0
     while position < len(message):
-        tag, position = _varint(message, position)
+        tag, position = varint(message, position)
         value: int | memoryview
         if tag & 7 == 0:
-            value, position = _varint(message, position)
+            value, position = varint(message, position)
         else:
             size = {1: 8, 5: 4}.get(tag & 7)
             if tag & 7 == 2:
-                size, position = _varint(message, position)
+                size, position = varint(message, position)
             if size is None or size > len(message) - position:  # no ONNX file has fields of another kind
                 raise ValueError
             value, position = message[position : position + size], position + size
         yield (tag & 0xFFFFFFFF) >> 3, value  # as the readers in C++ do, which keep 32 bits of a tag
 
 
-def _varint(message: memoryview, position: int) -> tuple[int, int]:
+def varint(message: memoryview, position: int) -> tuple[int, int]:
     """Return the integer at a position, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
