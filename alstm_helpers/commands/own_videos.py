@@ -157,7 +157,7 @@ def check(name: str, sound: bool, normalisation: str | None, pooling: str | None
     "--like", metavar="DIR", help="Make the features as those in an earlier --out, for a model trained on it."
 )
 @click.option("--backbone", help="For the frames, see above; not needed with --like.")
-@click.option("--audio", help="For the sound. [default: logmel; flashdigits with that backbone]")
+@click.option("--audio", help="For the sound. [default: logmel; flashdigits and yt8m with those backbones]")
 @click.option(
     "--val_share",
     type=float,
@@ -188,8 +188,8 @@ def features(
 ) -> None:
     """Turn videos (files, or folders of them) into a data set that `alstm train` takes, or, without labels, predict.
 
-    Backbones for the frames: flashdigits, inception_v3, resnet50, mobilenet_v2 (fetched once), onnx:PATH.
-    For the sound: flashdigits, logmel, onnx:PATH.
+    Backbones for the frames: flashdigits, onnx:PATH, and, fetched once, inception_v3, resnet50, mobilenet_v2, clip,
+    dinov2, yt8m. For the sound: flashdigits, logmel, none, onnx:PATH, yt8m. Only yt8m fits published weights.
     """
     from alstm_helpers.data.lists import ONE_VIDEO
     from alstm_helpers.own_videos.features import FeatureOptions, extract_features

@@ -3,6 +3,7 @@
 ============== ================================================= ==============================================
 pictures       numbers per second                                fits published YouTube-8M weights
 ============== ================================================= ==============================================
+yt8m           1024, finished: YouTube-8M's own network and PCA  yes, as far as Google's extractor does
 flashdigits    1024, finished                                    no: FlashDigits only
 inception_v3   2048, from paddle.vision, before its last layer   no: YouTube-8M's own PCA is missing
 resnet50       2048, likewise                                    no
@@ -15,6 +16,8 @@ onnx:PATH      as many as it gives                               only Inception-
 ============== =========================================================================================
 sound          numbers per second
 ============== =========================================================================================
+yt8m           128, finished: VGGish and its PCA, or bytes of 0 where a clip has no sound
+none           128, finished: bytes of 0, as Google's extractor writes for every clip
 flashdigits    128, finished
 logmel         128: mean and standard deviation of 64 log-mel bands over the second, by VGGish's front end
 onnx:PATH      from that front end's picture, 96 × 64, as VGGish, or from the samples, as YAMNet and PANNs
@@ -39,6 +42,7 @@ import numpy as np
 from alstm_helpers.data.flashdigits import extract_audio, extract_rgb
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import require_file
+from alstm_helpers.own_videos import yt8m
 from alstm_helpers.own_videos.flashdigits_clips import FILE_LEVEL, READ_RATE, shrink
 from alstm_helpers.own_videos.inputs import (
     AnyInput,
@@ -47,7 +51,15 @@ from alstm_helpers.own_videos.inputs import (
     input_beside,
     parse_input,
 )
-from alstm_helpers.own_videos.onnx_backbones import Backbone, log_mel_summary, onnx_pictures, onnx_sound, prepared
+from alstm_helpers.own_videos.onnx_backbones import (
+    LOG_MEL_RATE,
+    Backbone,
+    log_mel,
+    log_mel_summary,
+    onnx_pictures,
+    onnx_sound,
+    prepared,
+)
 from alstm_helpers.own_videos.onnx_network import OnnxNetwork
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.presets import CLIP, IMAGENET, NORMALISATIONS, SOUNDS
@@ -142,6 +154,11 @@ def is_onnx(name: str, given: Fields, flags: str) -> bool:
     if given and not name.startswith(ONNX):
         raise AlstmError(name, "what it takes is known", f"leave out {flags}, for onnx:PATH only")
     return name.startswith(ONNX)
+
+
+def default_sound(pictures: str) -> str:
+    """Return the backbone for the sound beside a backbone for pictures: the one of the same name, if there is one."""
+    return pictures if pictures in _SOUNDS else "logmel"
 
 
 def absolute(name: str) -> str:
@@ -291,9 +308,39 @@ def network_of(stream: str, name: str, takes: AnyInput | None) -> tuple[Path, An
     return hub_network(name) if name in _HUB_NETWORKS else None
 
 
+# --- YouTube-8M's own ---------------------------------------------------------------------------------------------
+
+
+def _yt8m_pictures() -> Backbone[Fit]:
+    made = yt8m.network("rgb")
+    network = OnnxNetwork(made.path, PictureInput())
+    fit = Fit(int(network.shape[1] or 0), squeeze=True, filter="tensorflow1")
+    return Backbone(fit, lambda frames: yt8m.picture_bytes(network(frames)), finished=True, sha256=made.digest)
+
+
+def _yt8m_sound() -> Backbone[int]:
+    made = yt8m.network("audio")
+    network = OnnxNetwork(made.path, SoundInput())
+
+    def call(sound: np.ndarray) -> np.ndarray:
+        return yt8m.sound_bytes(network(log_mel(sound)[..., None])) if sound.any() else yt8m.no_sound(len(sound))
+
+    return Backbone(LOG_MEL_RATE, call, finished=True, sha256=made.digest)
+
+
+def _no_sound() -> Backbone[int]:
+    return Backbone(LOG_MEL_RATE, lambda sound: yt8m.no_sound(len(sound)), finished=True)
+
+
 _PICTURES: dict[str, Callable[[], Backbone[Fit]]] = {
     "flashdigits": _flashdigits_pictures,
     **{name: partial(_vision_pictures, name) for name in _VISION_NETWORKS},
     **{name: partial(_hub_pictures, name) for name in _HUB_NETWORKS},
+    "yt8m": _yt8m_pictures,
 }
-_SOUNDS: dict[str, Callable[[], Backbone[int]]] = {"flashdigits": _flashdigits_sound, "logmel": log_mel_summary}
+_SOUNDS: dict[str, Callable[[], Backbone[int]]] = {
+    "flashdigits": _flashdigits_sound,
+    "logmel": log_mel_summary,
+    "yt8m": _yt8m_sound,
+    "none": _no_sound,
+}

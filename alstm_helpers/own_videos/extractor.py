@@ -13,6 +13,7 @@ import numpy as np
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_sealed, require_file, write_sealed
+from alstm_helpers.own_videos import yt8m
 from alstm_helpers.own_videos.backbones import (
     ONNX,
     absolute,
@@ -91,6 +92,10 @@ class Extractor:
         """Return an extractor that takes its networks only as they are now."""
         sums = zip(STREAM_DIMS, (backbone.sha256 for backbone in self.backbones()), strict=True)
         return dataclasses.replace(self, sha256={stream: sha256 for stream, sha256 in sums if sha256})
+
+    def provenance(self) -> list[str]:
+        """Return a line on each published file whose content nobody but the first fetch vouches for."""
+        return yt8m.provenance([stream for stream, name in self.names.items() if name == yt8m.NAME])
 
     def without_projections(self) -> Extractor:
         """Return an extractor for :meth:`raw` alone, which is small."""

@@ -24,7 +24,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.ledger import LedgerRow
 from alstm_helpers.own_videos.apart import work_apart
-from alstm_helpers.own_videos.backbones import Fields, absolute, is_onnx, picture_input, sound_input
+from alstm_helpers.own_videos.backbones import Fields, absolute, default_sound, is_onnx, picture_input, sound_input
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder
 from alstm_helpers.own_videos.jobs import Division, Job, labelled_jobs, unlabelled_jobs
@@ -44,7 +44,7 @@ class FeatureOptions:
         labels: folder that :func:`alstm_helpers.own_videos.labels.import_labels` wrote; None for videos without labels.
         like: an earlier output folder, whose backbones and projections are used: for a model that was trained on it.
         backbone, audio: see :mod:`alstm_helpers.own_videos.backbones`; the default for sound is ``logmel``, but
-            ``flashdigits`` with the pictures of FlashDigits. They have no effect with ``like``.
+            ``flashdigits`` and ``yt8m`` with the pictures of that name. They have no effect with ``like``.
         val_share, group: see :class:`alstm_helpers.own_videos.jobs.Division`.
         clip_seconds: that the work on one clip may take, see :func:`alstm_helpers.own_videos.apart.work_apart`.
         refit: fit the projections of an earlier run anew; models that were trained on its features no longer fit.
@@ -62,10 +62,6 @@ class FeatureOptions:
     pictures: Fields = field(default_factory=dict)
     sound: Fields = field(default_factory=dict)
 
-    @property
-    def _usual_audio(self) -> str:
-        return "flashdigits" if self.backbone == "flashdigits" else "logmel"
-
     def extractor(self) -> Extractor:
         """Return the extractor that is asked for.
 
@@ -75,7 +71,7 @@ class FeatureOptions:
         if self.like is not None:  # its scale is not of the clips here
             extractor = dataclasses.replace(Extractor.load(self.like).complete(), clips=None)
         else:
-            backbone, audio = absolute(self.backbone), absolute(self.audio or self._usual_audio)
+            backbone, audio = absolute(self.backbone), absolute(self.audio or default_sound(self.backbone))
             extractor = Extractor(backbone, audio)
             if is_onnx(backbone, self.pictures, "--normalisation and --pooling"):
                 extractor = dataclasses.replace(extractor, pictures=picture_input(backbone, self.pictures))
@@ -145,6 +141,7 @@ def extract_features(
     extractor = options.extractor()
     jobs, notes, classes = _plan(files, options, folder)
     extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
+    notes += extractor.provenance()
     with folder.ledger.claimed(folder.raw.path):
         extractor = _resumed(extractor, folder, options)
         done = {job for job in jobs if folder.has(job)}
