@@ -133,7 +133,7 @@ def predict(
     For video files, if some are named, also draw the seconds that the labels come from. Of more than ten videos, name
     those whose best score is lowest: to label them teaches a model most.
     """
-    given = given if given.config_path else replace(given, config_path=_config_beside(weights))
+    given = given if given.config_path else _with_config_of(given, weights)
     config = configure(given, {"INFER.filelist": filelist, "INFER.batch_size": batch_size})
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
@@ -148,7 +148,7 @@ def predict(
     limits = read_thresholds(threshold, config.MODEL.num_classes, scale) if threshold else None
     with claimed(Path(save_dir)):
         net = load_model(config, weights_of(weights, config))
-        names = class_names_of(config)
+        names = class_names_of(config, weights)
         if videos:
             from alstm_helpers.own_videos.watch import WatchOptions
 
@@ -188,12 +188,19 @@ def _about(row: PredictionRow) -> str:
     return f"{row['video']}  {best_five(row['labels'])}"
 
 
-def _config_beside(weights: str | None) -> str:
-    """Return the configuration that a training left beside its weights."""
+def _with_config_of(given: Given, weights: str | None) -> Given:
+    """Add the configuration of the published weights, or the one that a training left beside its weights."""
+    if weights == "published":
+        from alstm_helpers.runtime import set_device
+
+        use_gpu = set_device(None) != "cpu" if given.use_gpu is None else given.use_gpu  # its recipe asks for GPUs
+        return replace(given, config_path="configs/attention_lstm.yaml", use_gpu=use_gpu)
     path = RunFolder.of_weights(weights).config if weights else None
     if path is None or not path.is_file():
-        raise click.UsageError("Missing option '--config'; only weights in the folder of a training bring their own.")
-    return str(path)
+        raise click.UsageError(
+            "Missing option '--config'; only published weights, and those in the folder of a training, bring their own."
+        )
+    return replace(given, config_path=str(path))
 
 
 def _watch(
@@ -207,7 +214,7 @@ def _watch(
     """Label video files one by one; those that cannot be read are named, and the others are labelled."""
     from alstm_helpers.own_videos.watch import find_extractor, watch_files
 
-    done = watch_files(net, find_extractor(config, features), videos, save_dir, options, report=_show)
+    done = watch_files(net, find_extractor(config, features, report=line), videos, save_dir, options, report=_show)
     where = Path(save_dir, "predictions.jsonl")
     line(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
     _ask_for_labels(done.rows)

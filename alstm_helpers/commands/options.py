@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])  # click calls a command with the flags it declares
 Item = TypeVar("Item")
 _MOST_WORKERS = 1024
+_NAMES_BY_HAND = "fetch it where there is a network, and pass -o INFER.class_names=vocabulary.csv"
 
 # Flags are spelt with underscores, as in the source document; dashes are accepted too.
 CONTEXT = {
@@ -236,8 +237,18 @@ def weights_of(given: str | None, config: Config) -> str:
     return str(best)
 
 
-def class_names_of(config: Config) -> dict[int, str]:
-    """Return the class names that ``INFER.class_names`` points to; none where it is null."""
+def class_names_of(config: Config, weights: str | None = None) -> dict[int, str]:
+    """Return the class names that ``INFER.class_names`` points to; where it is null, those of published weights."""
     from alstm_helpers.data.class_names import read_class_names
 
-    return read_class_names(config.INFER.class_names) if config.INFER.class_names else {}
+    if config.INFER.class_names:
+        return read_class_names(config.INFER.class_names)
+    if weights != "published":
+        return {}
+    from alstm_helpers.data.published import VOCABULARY, NotFetched, fetch_weights
+
+    try:
+        return read_class_names(fetch_weights(VOCABULARY, pinned=True, way_out=_NAMES_BY_HAND))
+    except NotFetched as error:
+        line(f"classes have no names: {error}")
+        return {}
