@@ -112,7 +112,8 @@ def run(installed, folder, commands, absent=()):
 
 
 def test_the_content_of_the_wheel(wheel):
-    package = [path for path in (ROOT / "alstm_helpers").rglob("*") if path.suffix == ".py" or path.name == "py.typed"]
+    kinds = (".py", ".typed", ".html", ".css", ".js")
+    package = [path for path in (ROOT / "alstm_helpers").rglob("*") if path.suffix in kinds]
     course = [path for pattern in COURSE for path in ROOT.glob(pattern)]
     expected = {path.relative_to(ROOT).as_posix() for path in package}
     expected |= {f"alstm_helpers/_course/{path.relative_to(ROOT).as_posix()}" for path in course}

@@ -21,8 +21,8 @@ from alstm_helpers.paths import course_files
 
 # The core; pyproject.toml says what each package is for.
 PACKAGES = (
-    *("paddlepaddle", "setuptools", "numpy", "matplotlib", "tqdm", "scikit-learn", "google-crc32c", "protobuf"),
-    *("requests", "joblib", "filelock", "pydantic", "pyyaml", "click"),
+    *("paddlepaddle", "setuptools", "numpy", "matplotlib", "pillow", "tqdm", "scikit-learn", "threadpoolctl"),
+    *("google-crc32c", "protobuf", "requests", "joblib", "filelock", "pydantic", "pyyaml", "click"),
 )
 REPAIR = f"run `make setup` in a clone, or {install_line()}"
 TESTED_PYTHONS = ((3, 11), (3, 13))

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 from onnx.helper import make_node as node
 
+from alstm_helpers.data.transfer import Retry
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos import backbones, onnx_backbones, onnx_network
 from alstm_helpers.own_videos.backbones import picture_backbone, picture_input, sound_backbone, sound_input
@@ -25,7 +26,8 @@ PICTURES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.u
 
 
 @pytest.fixture(autouse=True)
-def forget():
+def forget(monkeypatch):
+    monkeypatch.setattr(Retry, "waits", lambda self: [0.0] * self.attempts)
     yield
     for cached in (picture_backbone, sound_backbone):
         cached.cache_clear()
