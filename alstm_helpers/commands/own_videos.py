@@ -101,7 +101,9 @@ def labels_suggest(
 
 
 normalisation_flag = click.option(
-    "--normalisation", type=click.Choice([*NORMALISATIONS]), help="Of the pictures for onnx:PATH, if no JSON file says."
+    "--normalisation",
+    type=click.Choice([*NORMALISATIONS]),
+    help="Of pictures for onnx:PATH, if no file says: unit is 0 to 1, signed −1 to 1, bytes 0 to 255.",
 )
 pooling_flag = click.option(
     "--pooling", type=click.Choice(["mean", "first"]), help="Of its output, if that has a row for each token."

@@ -14,9 +14,9 @@ CLIP = {  # of open_clip and of OpenAI's weights
 NORMALISATIONS: dict[str, dict[str, object]] = {
     "imagenet": IMAGENET,
     "clip": CLIP,
-    "0..1": {"scale": BYTE},
-    "-1..1": {"scale": BYTE, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},
-    "0..255": {"scale": 1.0},
+    "unit": {"scale": BYTE},  # 0 to 1
+    "signed": {"scale": BYTE, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},  # −1 to 1
+    "bytes": {"scale": 1.0},  # 0 to 255
 }
 SOUNDS: dict[str, dict[str, object]] = {
     "vggish": {"takes": "logmel"},

@@ -191,9 +191,9 @@ def test_a_network_for_bytes_gets_the_pixels_as_they_are(onnx_file, tmp_path):
     [
         ("imagenet", lambda bytes_: (bytes_ / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]),
         ("clip", lambda bytes_: (bytes_ / 255 - [0.48145, 0.45783, 0.40821]) / [0.26863, 0.26130, 0.27578]),
-        ("0..1", lambda bytes_: bytes_ / 255),
-        ("-1..1", lambda bytes_: bytes_ / 127.5 - 1),
-        ("0..255", lambda bytes_: bytes_),
+        ("unit", lambda bytes_: bytes_ / 255),
+        ("signed", lambda bytes_: bytes_ / 127.5 - 1),
+        ("bytes", lambda bytes_: bytes_),
     ],
 )
 @pytest.mark.parametrize("shape, axes", [(["N", 3, 32, 32], [2, 3]), (["N", 32, 32, 3], [1, 2])])

@@ -15,12 +15,12 @@ from alstm_helpers.own_videos.presets import NORMALISATIONS, SOUNDS
 def test_a_network_for_pictures(onnx_file, tmp_path, alstm):
     """The numbers are those of the network, for the first input too."""
     name = onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3])
-    done = check_backbone(name, given=NORMALISATIONS["0..255"])
+    done = check_backbone(name, given=NORMALISATIONS["bytes"])
     assert done.numbers == 3 and done.unit == "32 × 32 pixels" and len(done.sha256 or "") == 64
     assert [each.what for each in done.tried] == ["grey", "a disc", "noise"]
     assert done.tried[0].smallest == done.tried[0].largest == 127 and done.tried[2].largest == pytest.approx(127, abs=9)
     assert all(each.milliseconds > 0 for each in done.tried) and 0 < done.apart < 1
-    printed = alstm("backbones", "check", str(tmp_path / "a.onnx"), "--normalisation", "0..255").out
+    printed = alstm("backbones", "check", str(tmp_path / "a.onnx"), "--normalisation", "bytes").out
     assert "scale 1.0" in printed and f"sha256 {done.sha256}" in printed and "3 numbers a second" in printed
 
 
@@ -44,7 +44,7 @@ def test_numbers_that_are_none(onnx_file, tmp_path):
     constant = numpy_helper.from_array(np.array(127.5, np.float32), "c")
     name = onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], nodes=nodes, initializer=[constant])
     with pytest.raises(AlstmError, match=r"for grey it gives NaN, infinity or .*; check its normalisation"):
-        check_backbone(name, given=NORMALISATIONS["0..255"])
+        check_backbone(name, given=NORMALISATIONS["bytes"])
 
 
 def test_a_network_that_says_nothing(onnx_file, tmp_path):
