@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from alstm_helpers.extras import require
-from alstm_helpers.machine.measure import Figure, Figures
+from alstm_helpers.machine.measure import Figure, Figures, best_seconds
 from alstm_helpers.own_videos.media import Clip, read_frames
 
 RATE, SIDE = 30, 224
+# Processor time of all threads together, which other work on the machine hardly changes.
+_best = partial(best_seconds, repeats=2, clock=time.process_time)
 
 
 def bench_video(seconds: int = 10, size: tuple[int, int] = (1920, 1080)) -> Figures:
@@ -23,24 +25,14 @@ def bench_video(seconds: int = 10, size: tuple[int, int] = (1920, 1080)) -> Figu
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip.mp4")
         _write(path, seconds, size)
-        here = _processor_seconds(lambda: list(read_frames(Clip(path), SIDE))) * 60 / seconds
-        all_of_them = _processor_seconds(lambda: _decode(path)) * 60 / seconds
+        here = _best(lambda: list(read_frames(Clip(path), SIDE))) * 60 / seconds
+        all_of_them = _best(lambda: _decode(path)) * 60 / seconds
     what = f"a minute of {size[1]}p as a phone writes it"
     return {
         "video": Figure(here, "s", f"of processor time: reading {what}, a picture a second"),
         "video_decoded": Figure(all_of_them, "s", f"of processor time: decoding every picture of {what}"),
         "video_ratio": Figure(all_of_them / here, "×", "times as fast as decoding every picture"),
     }
-
-
-def _processor_seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Return the least processor time of all threads together, which other work on the machine hardly changes."""
-    taken = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        taken.append(time.process_time() - start)
-    return min(taken)
 
 
 def _write(path: Path, seconds: int, size: tuple[int, int]) -> None:
