@@ -22,8 +22,8 @@ from alstm_helpers.own_videos.backbones import (
     sound_backbone,
 )
 from alstm_helpers.own_videos.inputs import EARLIER, EARLIER_SOUND, AnyInput, PictureInput, SoundInput, parse_input
-from alstm_helpers.own_videos.media import Clip, batches, read_frames, read_sound
-from alstm_helpers.own_videos.onnx_backbones import Backbone, check_numbers
+from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
+from alstm_helpers.own_videos.onnx_backbones import Backbone, check_numbers, look
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.projection import CHANGING, Projection, fit_projection
 from alstm_helpers.own_videos.thumbnails import Thumbnail, Thumbnails
@@ -155,7 +155,7 @@ class Extractor:
         """
         pictures, sound = self.backbones()
         frames, small = read_frames(clip, pictures.unit), Thumbnails()
-        rgb = np.concatenate([pictures.call(batch) for batch in batches(small.of(frames))])
+        rgb = look(pictures, small.of(frames))
         heard = read_sound(clip, len(rgb), sound.unit)
         streams = {"rgb": rgb, "audio": sound.call(heard.samples)}
         for stream, values in streams.items():

@@ -56,7 +56,7 @@ class PictureInput(_Input):
     size: _Side | None = None
     resize: _Side | None = None
     squeeze: bool = False
-    filter: Literal["area", "nearest", "bilinear", "bicubic", "lanczos"] = "area"
+    filter: Filter = "area"
     colours: Literal["rgb", "bgr"] = "rgb"
     scale: float = Field(BYTE, gt=0)
     mean: Annotated[Colours, Field(strict=False)] = (0.0, 0.0, 0.0)
@@ -77,7 +77,7 @@ class PictureInput(_Input):
 
     def fit(self, side: int) -> Fit:
         """Return how a picture becomes a square of ``side`` pixels."""
-        return Fit(side, max(side, self.resize or side), self.squeeze, self.filter)
+        return Fit.described(side, self.resize, self.squeeze, self.filter)
 
 
 class SoundInput(_Input):

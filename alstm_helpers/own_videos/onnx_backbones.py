@@ -10,7 +10,7 @@ from 125 to 7500 Hz on the HTK mel scale, log(mel + 0.01), 0.96 s per example.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.media import batches
 from alstm_helpers.own_videos.onnx_network import OnnxNetwork
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.presets import DEFAULT_SIDE, LARGEST_SIDE
@@ -48,6 +49,11 @@ class Backbone(NamedTuple, Generic[UnitT]):
     call: Network
     finished: bool = False
     sha256: str | None = None
+
+
+def look(backbone: Backbone[Fit], frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Return a backbone's numbers for pictures, float32 (T, D); only a batch of them is in memory at a time."""
+    return np.concatenate([backbone.call(batch) for batch in batches(frames)])
 
 
 def check_numbers(values: np.ndarray, clip: str, backbone: str) -> None:

@@ -22,7 +22,7 @@ _FROM_BT2020 = np.array(  # red, green and blue of BT.2020 to those of BT.709 (I
 )
 _LONGEST = 32  # times that a picture may be longer than wide
 
-Filter: TypeAlias = Literal["area", "nearest", "bilinear", "bicubic", "lanczos", "tensorflow1"]
+Filter: TypeAlias = Literal["area", "nearest", "bilinear", "bicubic", "lanczos"]
 # As FFmpeg calls them. Of a picture made smaller, bilinear, bicubic and lanczos differ from Pillow's by one at most.
 _INTERPOLATION: dict[Filter, str] = {
     "area": "AREA",
@@ -48,7 +48,12 @@ class Fit:
     side: int
     shorter: int | None = None
     squeeze: bool = False
-    filter: Filter = "area"
+    filter: Filter | Literal["tensorflow1"] = "area"
+
+    @classmethod
+    def described(cls, side: int, resize: int | None, squeeze: bool, filter: Filter) -> Fit:
+        """Return how a network's description has it, whose ``resize`` is no smaller than the square."""
+        return cls(side, max(side, resize or side), squeeze, filter)
 
     def scaled(self, width: float, height: float) -> tuple[int, int]:
         """Return the width and the height to which a picture is scaled before its middle is cut out."""

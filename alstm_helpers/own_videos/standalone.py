@@ -17,8 +17,8 @@ import numpy as np
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.levels import dequantize
-from alstm_helpers.own_videos.media import Clip, batches, read_frames, read_sound
-from alstm_helpers.own_videos.onnx_backbones import check_numbers, log_mel_summary, onnx_pictures, onnx_sound
+from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
+from alstm_helpers.own_videos.onnx_backbones import check_numbers, log_mel_summary, look, onnx_pictures, onnx_sound
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.projection import Projection
 
@@ -31,7 +31,7 @@ class _Takes(SimpleNamespace):
     """What a network takes: the fields that ``label.json`` keeps."""
 
     def fit(self, side: int) -> Fit:
-        return Fit(side, max(side, self.resize or side), self.squeeze, self.filter)
+        return Fit.described(side, self.resize, self.squeeze, self.filter)
 
 
 class Labeller:
@@ -69,7 +69,7 @@ class Labeller:
         """
         clip = Clip(path)
         frames = read_frames(clip, self._pictures.unit)
-        rgb = np.concatenate([self._pictures.call(batch) for batch in batches(frames)])
+        rgb = look(self._pictures, frames)
         heard = read_sound(clip, len(rgb), self._sound.unit)
         streams = {"rgb": rgb, "audio": self._sound.call(heard.samples)}
         for stream, values in streams.items():

@@ -30,8 +30,8 @@ from alstm_helpers.own_videos.feature_folder import FeatureFolder
 from alstm_helpers.own_videos.inputs import PictureInput
 from alstm_helpers.own_videos.jobs import Job, unlabelled_jobs
 from alstm_helpers.own_videos.label_formats.locations import is_writable, video_location
-from alstm_helpers.own_videos.media import batches, read_frames
-from alstm_helpers.own_videos.onnx_backbones import Backbone, check_numbers
+from alstm_helpers.own_videos.media import read_frames
+from alstm_helpers.own_videos.onnx_backbones import Backbone, check_numbers, look
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.video_files import composed, find_video_files
 from alstm_helpers.own_videos.zero_shot import class_scores, clip_embedding, embed_prompts, foreign_note, read_prompts
@@ -205,7 +205,7 @@ class _Network(NamedTuple):
             AlstmError: the clip cannot be read.
         """
         frames = read_frames(job.clip, self.backbone.unit)
-        seconds = np.concatenate([self.backbone.call(batch) for batch in batches(frames)])
+        seconds = look(self.backbone, frames)
         check_numbers(seconds, job.name, "clip")
         return clip_embedding(seconds), frames.notes
 
