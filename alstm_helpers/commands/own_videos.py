@@ -138,7 +138,7 @@ def check(name: str, sound: bool, normalisation: str | None, pooling: str | None
         raise click.UsageError("--normalisation and --pooling are for pictures, --audio_like is for --sound.")
     given = dict(SOUNDS[audio_like]) if audio_like else _pictures_as(normalisation, pooling)
     done = check_backbone(
-        f"{ONNX}{name}" if name.endswith(".onnx") and ":" not in name else name, sound=sound, given=given
+        f"{ONNX}{name}" if name.endswith(".onnx") and not name.startswith(ONNX) else name, sound=sound, given=given
     )
     if done.takes:
         line(", ".join(f"{key} {value}" for key, value in done.takes.model_dump(exclude_none=True).items()))
