@@ -54,7 +54,7 @@ def is_amd() -> bool:
 
 def recommended_environment() -> dict[str, str]:
     """Return the variables that make Paddle's CPU kernels fast on this machine."""
-    wanted = {"OMP_NUM_THREADS": str(usable_cores())}
+    wanted = {"OMP_NUM_THREADS": str(max(1, usable_cores() // 2))}  # for each of two streams, see model/streams.py
     if is_amd():
         wanted["MKL_DEBUG_CPU_TYPE"] = "5"
     return wanted

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 
+from alstm_helpers import runtime
+from alstm_helpers.model import streams
 from alstm_helpers.runtime import Tensor, paddle
 
 nn, F = paddle.nn, paddle.nn.functional
@@ -44,7 +47,12 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return exponents / exponents.sum(axis=1, keepdim=True).clip(min=1e-30)  # (B, T)
 
 
-def dropout(x: Tensor, rate: float) -> Tensor:
+def random_bits(size: int) -> Tensor:
+    """Return ``size`` random numbers of 16 bits, int16 (size,): one draw of 32 bits makes two."""
+    return paddle.randint(-(2**31), 2**31 - 1, [(size + 1) // 2], dtype="int32").view("int16")[:size]
+
+
+def dropout(x: Tensor, rate: float, bits: Tensor | None = None) -> Tensor:
     """Zero each element with probability ``rate`` and divide the others by ``1 - rate`` (N. Srivastava et al., 2014).
 
     Equivalent to ``paddle.nn.functional.dropout``, whose generator takes a tenth of a training step on a CPU: it draws
@@ -53,15 +61,16 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     Args:
         x: float32 (…).
         rate: in [0, 1), rounded to a multiple of 1 / 65536.
+        bits: what decides, int16 with as many elements as ``x``; by default drawn here.
 
     Returns:
         float32 (…).
     """
-    size = math.prod(x.shape)
-    bits = paddle.randint(-(2**31), 2**31 - 1, [(size + 1) // 2], dtype="int32").view("int16")  # (size or size + 1,)
+    if bits is None:
+        bits = random_bits(math.prod(x.shape))  # (size,)
     lowest = min(round(rate * 2**16) - 2**15, 2**15 - 1)  # smallest 16-bit number that keeps an element
-    kept = (bits[:size] >= lowest).reshape(x.shape)  # (…), bool
-    return x * kept.astype(x.dtype) / (1 - rate)  # (…)
+    kept = (bits >= lowest).reshape(x.shape)  # (…), bool
+    return x * paddle.scale(kept.astype(x.dtype), 1 / (1 - rate))  # (…)
 
 
 class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
@@ -128,40 +137,70 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         """
         mask = length_mask(lengths.astype("int64"), rgb.shape[1])  # (B, T)
         lengths = (mask > 0).sum(axis=1)  # int64 (B,), at most T: beyond it Paddle's LSTM ends the process
-        rgb_pooled, rgb_weights = self._stream(0, rgb, lengths, mask)  # (B, 2H), (B, T)
-        audio_pooled, audio_weights = self._stream(1, audio, lengths, mask)  # (B, 2H), (B, T)
+        works = [
+            partial(self._stream, index, frames, lengths, mask, self._dropout_bits(index, mask))
+            for index, frames in enumerate((rgb, audio))
+        ]
+        at_once = self._at_once(rgb, audio) and not return_attention
+        pooled = streams.pool(works) if at_once else [work() for work in works]
+        (rgb_pooled, rgb_weights), (audio_pooled, audio_weights) = pooled  # twice (B, 2H), (B, T)
         pooled = paddle.concat([rgb_pooled, audio_pooled], axis=1)  # (B, 4H)
         hidden = F.relu(self.fc_out1(pooled))  # (B, fc_sizes[0])
         logits = self.fc_logit(paddle.tanh(self.fc_out2(hidden)))  # (B, C)
         return (logits, (rgb_weights, audio_weights)) if return_attention else logits
 
-    def _stream(self, index: int, frames: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return one stream, (B, T, dim), pooled to (B, 2H), and the weights (B, T)."""
-        if frames.dtype == paddle.uint8:
-            frames = paddle.scale(frames.astype("float32"), 4 / 255, 4 / 512 - 2)  # (B, T, dim), in [-2, 2]
-        embedded = paddle.tanh(getattr(self, f"fc_feature{index}")(frames))  # (B, T, E)
+    def _at_once(self, rgb: Tensor, audio: Tensor) -> bool:
+        """Tell whether to work on both streams at once: on a CPU, unless gradients must pass through to the frames."""
+        if not paddle.in_dynamic_mode() or not rgb.place.is_cpu_place() or runtime.usable_cores() < 2:
+            return False
+        return not paddle.is_grad_enabled() or (self.training and rgb.stop_gradient and audio.stop_gradient)
+
+    def _dropout_bits(self, index: int, mask: Tensor) -> Tensor | None:
+        """Draw what decides about a stream's dropout; None outside training. ``mask`` is (B, T)."""
+        if not self.training or not self.drop_rate:
+            return None
         lstm = getattr(self, f"bi_lstm{index}")
-        states, (final, _) = lstm(embedded, sequence_length=lengths)  # (B, T, 2H), (2, B, H)
-        return self._pool(index, states, final, lengths, mask)
+        return random_bits(math.prod(mask.shape) * 2 * lstm.hidden_size)
+
+    def _stream(self, index: int, frames: Tensor, lengths: Tensor, mask: Tensor, bits: Tensor | None) -> streams.Pooled:
+        """Return one stream, (B, T, dim), pooled to (B, 2H), and the weights (B, T)."""
+        embedded = self._embed(index, frames, mask)  # (B, T, E)
+        lstm = getattr(self, f"bi_lstm{index}")
+        states, _ = lstm(embedded, sequence_length=lengths)  # (B, T, 2H)
+        if bits is not None:
+            states = dropout(states, self.drop_rate, bits)  # (B, T, 2H)
+        return self._pool(index, states, lengths, mask)
+
+    def _embed(self, index: int, frames: Tensor, mask: Tensor) -> Tensor:
+        """Return the first layer's output (B, T, E) for frames (B, T, dim), computed for real seconds only on a CPU."""
+        seconds = None
+        if paddle.in_dynamic_mode() and frames.place.is_cpu_place():
+            seconds = paddle.nonzero(mask.flatten()).flatten()  # (N,), of B × T
+            frames = paddle.gather(frames.reshape([-1, frames.shape[2]]), seconds)  # (N, dim)
+        if frames.dtype == paddle.uint8:
+            frames = paddle.scale(frames.astype("float32"), 4 / 255, 4 / 512 - 2)  # in [-2, 2]
+        embedded = paddle.tanh(getattr(self, f"fc_feature{index}")(frames))  # (N, E) or (B, T, E)
+        if seconds is None:
+            return embedded
+        padded = paddle.zeros([mask.size, embedded.shape[1]])
+        return paddle.scatter(padded, seconds, embedded).reshape([*mask.shape, -1])  # (B × T, E) → (B, T, E)
 
     def _add_pooling(self, index: int, state_size: int) -> None:
         """Add the layer that scores the states, of size 2H, of a stream."""
         self.add_sublayer(f"att_fc{index}", nn.Linear(state_size, 1))
 
-    def _pool(self, index: int, states: Tensor, final: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _pool(self, index: int, states: Tensor, lengths: Tensor, mask: Tensor) -> streams.Pooled:
         """Pool the states of a stream.
 
         Args:
             index: 0 for rgb, 1 for audio.
             states: float32 (B, T, 2H).
-            final: float32 (2, B, H), the state after the last second, and after the first one backwards.
             lengths: int64 (B,).
             mask: float32 (B, T), see :func:`length_mask`.
 
         Returns:
             pooled (B, 2H), and the weights (B, T).
         """
-        states = self._dropout(states)  # (B, T, 2H)
         weights = self._weights(index, states, lengths, mask)  # (B, T)
         return paddle.bmm(weights.unsqueeze(1), states).squeeze(1), weights  # (B, 1, T) @ (B, T, 2H) → (B, 2H)
 
@@ -169,10 +208,6 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         """Return the weight of each second, float32 (B, T); arguments as for ``_pool``."""
         scores = getattr(self, f"att_fc{index}")(states).squeeze(2)  # (B, T)
         return masked_softmax(scores, mask)  # (B, T)
-
-    def _dropout(self, states: Tensor) -> Tensor:
-        """Apply dropout to states (…) while training."""
-        return dropout(states, self.drop_rate) if self.training and self.drop_rate else states
 
 
 class MeanPooling(AttentionLSTM):
@@ -196,10 +231,13 @@ class LastState(AttentionLSTM):
     def _add_pooling(self, index: int, state_size: int) -> None:
         """Add nothing: taking a state needs no parameters."""
 
-    def _pool(self, index: int, states: Tensor, final: Tensor, lengths: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _pool(self, index: int, states: Tensor, lengths: Tensor, mask: Tensor) -> streams.Pooled:
         """Return the final states (B, 2H) and a weight of 1 on the last second (B, T)."""
         last_second = mask - paddle.concat([mask[:, 1:], paddle.zeros_like(mask[:, :1])], axis=1)  # (B, T)
-        return self._dropout(paddle.concat([final[0], final[1]], axis=1)), last_second  # 2 × (B, H) → (B, 2H)
+        size = states.shape[2] // 2
+        forward = paddle.bmm(last_second.unsqueeze(1), states[:, :, :size]).squeeze(1)  # (B, 1, T) @ (B, T, H) → (B, H)
+        backward = states[:, 0, size:] * mask[:, :1]  # (B, H), after the first second; 0 without seconds
+        return paddle.concat([forward, backward], axis=1), last_second  # 2 × (B, H) → (B, 2H)
 
 
 POOLINGS: dict[str, type[AttentionLSTM]] = {"attention": AttentionLSTM, "mean": MeanPooling, "last": LastState}

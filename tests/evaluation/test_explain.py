@@ -56,12 +56,12 @@ def test_contributions_are_the_slope_of_the_logit(net, video):
     step = 1e-2
 
     def logit(stream, second, by):
-        def changed(self, index, frames, lengths, mask):
+        def changed(self, index, frames, lengths, mask, bits):
             states, _ = getattr(self, f"bi_lstm{index}")(
                 paddle.tanh(getattr(self, f"fc_feature{index}")(frames.astype("float32") * (4 / 255) + 4 / 512 - 2)),
                 sequence_length=lengths,
             )
-            _, weights = original(self, index, frames, lengths, mask)
+            _, weights = original(self, index, frames, lengths, mask, bits)
             values = weights.numpy()
             if index == stream:
                 values[0, second] += by

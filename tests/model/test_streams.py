@@ -1,0 +1,136 @@
+"""Both streams at once: the same numbers as one after the other, forward and backward, to the last bit."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+from test_network import small_batch, small_net
+
+from alstm_helpers import runtime
+from alstm_helpers.model import POOLINGS, streams
+from alstm_helpers.runtime import paddle
+
+LENGTHS = [1, 7, 3, 20, 12]
+
+
+@pytest.fixture(params=[1, 2], ids=["in turn", "at once"])
+def cores(monkeypatch, request):
+    monkeypatch.setattr(runtime, "usable_cores", lambda: request.param)
+    return request.param
+
+
+def tensors():
+    return [paddle.to_tensor(array) for array in small_batch(LENGTHS)]
+
+
+def gradients(net, *, steps=1):
+    """Logits and gradients by name, after ``steps`` backward passes that add up; zeros for a frozen parameter."""
+    net.train()
+    paddle.seed(7)
+    for _ in range(steps):
+        logits = net(*tensors())
+        (logits * paddle.arange(logits.size, dtype="float32").reshape(logits.shape)).sum().backward()
+    rows = {name: None if one.grad is None else one.grad.numpy() for name, one in net.named_parameters()}
+    return logits.numpy(), rows
+
+
+def both_ways(monkeypatch, pooling, **settings):
+    """The results of :func:`gradients` with one core and with two; and whether two worked at once."""
+    called = []
+    monkeypatch.setattr(streams, "at_once", lambda works, original=streams.at_once: called.append(1) or original(works))
+    for count in (1, 2):
+        monkeypatch.setattr(runtime, "usable_cores", lambda count=count: count)
+        assert not called
+        yield gradients(small_net(pooling), **settings)
+    assert called
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_logits_and_gradients_are_the_same_to_the_last_bit(monkeypatch, pooling, steps):
+    (logits, one), (others, other) = both_ways(monkeypatch, pooling, steps=steps)
+    np.testing.assert_array_equal(logits, others)
+    for name, gradient in one.items():
+        np.testing.assert_array_equal(gradient, other[name], err_msg=name)
+        assert name.startswith("att") or np.abs(gradient).max() > 0, name
+
+
+@pytest.mark.usefixtures("cores")
+def test_frozen_streams_get_no_gradient_and_the_last_layers_do():
+    net = small_net()
+    for name, parameter in net.named_parameters():
+        parameter.stop_gradient = not name.startswith("fc_out") and not name.startswith("fc_logit")
+    _, found = gradients(net)
+    assert {name for name, gradient in found.items() if gradient is not None} == {
+        name for name in found if name.startswith(("fc_out", "fc_logit"))
+    }
+
+
+@pytest.mark.usefixtures("cores")
+def test_one_frozen_stream_leaves_the_other_learning():
+    net = small_net()
+    for name, parameter in net.named_parameters():
+        parameter.stop_gradient = name.startswith(("fc_feature0", "bi_lstm0", "att_fc0"))
+    _, found = gradients(net)
+    assert found["fc_feature0.weight"] is None and np.abs(found["fc_feature1.weight"]).max() > 0
+
+
+@pytest.mark.usefixtures("cores")
+def test_a_gradient_reaches_the_frames_where_it_is_asked_for():
+    net = small_net()
+    net.train()
+    rgb, audio, lengths = tensors()
+    rgb = rgb.astype("float32") / 64 - 2
+    rgb.stop_gradient = False
+    net(rgb, audio, lengths).sum().backward()
+    assert np.abs(rgb.grad.numpy()[0, 0]).max() > 0 and not rgb.grad.numpy()[0, 1:].any()  # 1 second, then padding
+
+
+@pytest.mark.usefixtures("cores")
+@pytest.mark.parametrize("training", [True, False])
+def test_without_gradients_nothing_is_recorded(training):
+    net = small_net(drop_rate=0.0)
+    expected = net(*tensors()).numpy()
+    net.train() if training else net.eval()
+    with paddle.no_grad():
+        logits = net(*tensors())
+    assert logits.stop_gradient
+    np.testing.assert_array_equal(logits.numpy(), expected)
+
+
+# --- at_once ----------------------------------------------------------------------------------------------------
+
+
+def test_the_works_run_at_the_same_time():
+    meeting = threading.Barrier(3, timeout=20)  # raises if they do not all come
+    assert sorted(streams.at_once([meeting.wait] * 3)) == [0, 1, 2]
+
+
+def test_results_keep_the_order_of_the_works():
+    assert streams.at_once([lambda: "a", lambda: "b", lambda: "c"]) == ["a", "b", "c"]
+    assert streams.at_once([]) == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_gradients_are_on_or_off_in_each_work_as_they_are_here(enabled):
+    with paddle.set_grad_enabled(enabled):
+        assert streams.at_once([paddle.is_grad_enabled] * 2) == [enabled] * 2
+    assert streams.at_once([paddle.is_grad_enabled] * 2) == [True] * 2
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_error_comes_out_once_all_works_have_ended(failing):
+    ended = threading.Event()
+
+    def fails():
+        raise ValueError("broken")
+
+    def ends():
+        threading.Event().wait(0.05)
+        ended.set()
+
+    with pytest.raises(ValueError, match="broken"):
+        streams.at_once([fails, ends] if failing == 0 else [ends, fails])
+    assert ended.is_set()
