@@ -36,7 +36,9 @@ def end_with(parent: int) -> None:
 
 
 def processes(count: int, jobs: int) -> AbstractContextManager[object]:
-    """Let joblib's Parallel run its jobs in processes that end with this one.
+    """Let joblib's Parallel run its jobs in processes that end with this one, and that share the cores.
+
+    Each has its share of threads, whatever number this process has: the package sets that when it is imported.
 
     Args:
         count: of processes; -1 for one per core. No more are started than there are jobs.
@@ -44,7 +46,11 @@ def processes(count: int, jobs: int) -> AbstractContextManager[object]:
     """
     needed = max(1, min(usable_cores() if count < 0 else count, jobs))
     where: AbstractContextManager[object] = parallel_config(
-        backend="loky", n_jobs=needed, initializer=end_with, initargs=(os.getpid(),)
+        backend="loky",
+        n_jobs=needed,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+        inner_max_num_threads=max(1, usable_cores() // needed),
     )
     return where
 

@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
+from joblib import delayed
 from joblib.parallel import get_active_backend
 
-from alstm_helpers.workers import processes
+from alstm_helpers.workers import processes, results
 
 pytestmark = pytest.mark.posix
 WORK = """
@@ -56,3 +58,11 @@ def test_no_more_processes_than_jobs(monkeypatch, count, jobs, expected):
     monkeypatch.setattr("alstm_helpers.workers.usable_cores", lambda: 4)
     with processes(count, jobs):
         assert get_active_backend()[1] == expected
+
+
+def test_processes_share_the_cores(monkeypatch):
+    """The package has set the variable to all cores here; more threads than cores wait for each other."""
+    monkeypatch.setattr("alstm_helpers.workers.usable_cores", lambda: 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with closing(results([delayed(os.getenv)("OMP_NUM_THREADS")] * 2, processes(2, 2))) as found:
+        assert list(found) == ["2", "2"]

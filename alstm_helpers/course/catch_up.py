@@ -56,7 +56,9 @@ def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = No
 def _cells_above(notebook: str, cell: str) -> list[Cell]:
     """Read the cells before one. The course's notebooks are valid, and nbformat alone takes seconds to import."""
     text = (course_files() / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8")
-    cells: list[Cell] = [{**each, "source": "".join(each["source"])} for each in json.loads(text)["cells"]]
+    cells: list[Cell] = json.loads(text)["cells"]
+    for each in cells:
+        each["source"] = "".join(each["source"])
     return cells[: [each["id"] for each in cells].index(cell)]
 
 
