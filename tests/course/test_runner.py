@@ -238,6 +238,25 @@ def test_the_model_of_an_earlier_run_does_not_count(clone, run, monkeypatch):
     assert seen == [("05_evaluation", True, False), ("04_training", False, True), ("05_evaluation", False, True)]
 
 
+@pytest.mark.parametrize("profile, at_once", [("tiny", -1), ("full", 1)])
+def test_speeds_are_compared_alone_and_the_real_set_is_one_at_a_time(clone, tmp_path, monkeypatch, profile, at_once):
+    run, started = CourseRun(tmp_path / "out", profile, ""), []
+
+    def record(count, jobs):
+        started.append(count)
+        return parallel_config(backend="sequential")
+
+    def note(path, run):
+        started.append(path.stem)
+        return outcome(path.stem)
+
+    run.work.mkdir(parents=True)
+    monkeypatch.setattr(course, "run_notebook", note)
+    monkeypatch.setattr(course, "processes", record)
+    list(course._run_all([Path("02_install_check.ipynb"), Path("03_data.ipynb"), Path("09_own_videos.ipynb")], run))
+    assert started == [at_once, "03_data", "09_own_videos", 1, "02_install_check"]
+
+
 def test_durations_by_section(run_one, tmp_path):
     def cell(kind, source, seconds=None):
         made = getattr(nbformat.v4, f"new_{kind}_cell")(source)
