@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,14 +14,14 @@ import pytest
 from joblib import delayed
 from joblib.parallel import get_active_backend
 
-from alstm_helpers.workers import processes, results
+from alstm_helpers.workers import end_idle, processes, results
 
 pytestmark = pytest.mark.posix
 WORK = """
 import signal, time
 from contextlib import closing
 from joblib import delayed
-from alstm_helpers.workers import processes, results
+from alstm_helpers.workers import end_idle, processes, results
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background may have inherited as ignored
 with closing(results([delayed(time.sleep)(seconds) for seconds in (0, 600, 600)], processes(2, 3))) as done:
     next(done)
@@ -66,3 +67,6 @@ def test_processes_share_the_cores(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     with closing(results([delayed(os.getenv)("OMP_NUM_THREADS")] * 2, processes(2, 2))) as found:
         assert list(found) == ["2", "2"]
+    begun = multiprocessing.active_children()
+    end_idle()
+    assert begun and not multiprocessing.active_children()

@@ -24,6 +24,7 @@ from alstm_helpers.course.schedule import (
     Span,
     Step,
     critical_path,
+    in_turn,
     measured_seconds,
     plan,
 )
@@ -32,7 +33,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, staging, write_json
 from alstm_helpers.paths import course_files
-from alstm_helpers.workers import processes, results
+from alstm_helpers.workers import end_idle, processes, results
 
 LONGEST_CELL = 60  # seconds that a cell may take, in the profile tiny
 
@@ -110,6 +111,10 @@ class CourseRun:
         """Return the environment that the notebooks share."""
         folders = {"data_dir": str(self.data_dir), "out_dir": str(self.out_dir)}
         return Lab("data", profile=self.profile, seed=0, **folders)
+
+    def model_is_due(self) -> bool:
+        """Return whether notebook 04 is still going to train its model in this run."""
+        return self.untrained.exists() and not self.lab().run_folder.finished.exists()
 
 
 def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
@@ -196,9 +201,10 @@ def _run_all(notebooks: Sequence[Path], run: CourseRun) -> Generator[Outcome, No
         run.untrained.touch()
     together, alone = plan(notebooks, measured_seconds())
     at_once = 1 if run.profile == "full" else -1  # there they download to one folder, and share a GPU
-    for group, workers in ((together, at_once), (alone, 1)):
-        jobs = [delayed(run_notebook)(path, run) for path in group]
-        yield from results(jobs, processes(workers, len(jobs)))
+    jobs = (delayed(run_notebook)(path, run) for path in in_turn(together, run.model_is_due))
+    yield from results(jobs, processes(at_once, len(together)), ahead="n_jobs")
+    end_idle()  # so that the next notebooks have the machine, and their processor time is their own
+    yield from results([delayed(run_notebook)(path, run) for path in alone], processes(1, 1))
 
 
 def _result(outcome: Outcome, report: Callable[[str], None]) -> NotebookResult:
@@ -237,9 +243,8 @@ def run_notebook(notebook: Path, run: CourseRun) -> Outcome:
 
 def _wait_for_model(run: CourseRun) -> bool:
     """Wait until notebook 04 has trained its model, or has ended; return whether that took time."""
-    finished = run.lab().run_folder.finished
     waited = False
-    while run.untrained.exists() and not finished.exists():
+    while run.model_is_due():
         waited = True
         time.sleep(0.2)
     return waited

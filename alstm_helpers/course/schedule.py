@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, TypedDict
@@ -23,7 +23,7 @@ ALONE = {"02_install_check", "06_inference"}
 
 
 class Plan(NamedTuple):
-    """The notebooks that run side by side, in the order in which they start, and those that follow one by one."""
+    """The notebooks that run side by side, the most urgent first, and those that follow one by one."""
 
     together: list[Path]
     alone: list[Path]
@@ -53,22 +53,37 @@ def measured_seconds() -> dict[str, float]:
 
 
 def plan(notebooks: Sequence[Path], seconds: Mapping[str, float]) -> Plan:
-    """Order notebooks: the one that trains the model, then the longest first, but last those that need the model.
+    """Order notebooks: the one that trains the model, then the longest first.
 
     Args:
         notebooks: to run.
         seconds: how long each takes; one that has never been measured may be the longest.
     """
 
-    def turn(notebook: Path) -> tuple[bool, bool, float]:
-        name = notebook.stem
-        return name != TRAINER, name in NEED_MODEL, -seconds.get(name, math.inf)
+    def turn(notebook: Path) -> tuple[bool, float]:
+        return notebook.stem != TRAINER, -seconds.get(notebook.stem, math.inf)
 
     ordered = sorted(notebooks, key=turn)
     return Plan(
         together=[notebook for notebook in ordered if notebook.stem not in ALONE],
         alone=[notebook for notebook in ordered if notebook.stem in ALONE],
     )
+
+
+def in_turn(notebooks: Iterable[Path], model_is_due: Callable[[], bool]) -> Iterator[Path]:
+    """Yield notebooks in their order, but those that need a model that is still due after those that do not.
+
+    Args:
+        notebooks: in order of urgency.
+        model_is_due: asked whenever the next one can start.
+    """
+    waiting = list(notebooks)
+    while waiting:
+        due = model_is_due()
+        ready = [notebook for notebook in waiting if not due or notebook.stem not in NEED_MODEL]
+        first = (ready or waiting)[0]
+        waiting.remove(first)
+        yield first
 
 
 def critical_path(spans: Sequence[Span], begin: float, end: float) -> list[Step]:

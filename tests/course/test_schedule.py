@@ -8,7 +8,16 @@ import pytest
 
 from alstm_helpers.course import schedule
 from alstm_helpers.course.runner import find_notebooks
-from alstm_helpers.course.schedule import ALONE, NEED_MODEL, TRAINER, Span, critical_path, measured_seconds, plan
+from alstm_helpers.course.schedule import (
+    ALONE,
+    NEED_MODEL,
+    TRAINER,
+    Span,
+    critical_path,
+    in_turn,
+    measured_seconds,
+    plan,
+)
 from alstm_helpers.paths import course_files
 
 SECONDS = {
@@ -21,15 +30,24 @@ def stems(paths):
     return [path.stem for path in paths]
 
 
-def test_the_trainer_then_the_longest_and_last_those_that_need_the_model():
+def test_the_trainer_then_the_longest_and_alone_those_that_compare_speeds():
     found = plan([Path(f"{name}.ipynb") for name in [*SECONDS, "10_new"]], SECONDS)
-    assert stems(found.together) == [TRAINER, "10_new", "01_model", "08_x", "03_data", "09_own_videos", "05_evaluation"]
+    assert stems(found.together) == [TRAINER, "10_new", "09_own_videos", "01_model", "08_x", "03_data", "05_evaluation"]
     assert stems(found.alone) == ["02_install_check", "06_inference"]
 
 
-def test_some_notebooks_only():
-    found = plan([Path("05_evaluation.ipynb"), Path("03_data.ipynb")], SECONDS)
-    assert stems(found.together) == ["03_data", "05_evaluation"] and not found.alone
+@pytest.mark.parametrize(
+    "due, expected",
+    [
+        ([False] * 5, [TRAINER, "09_own_videos", "01_model", "05_evaluation", "07_x"]),
+        ([True, True, False, False, False], [TRAINER, "01_model", "09_own_videos", "05_evaluation", "07_x"]),
+        ([True] * 5, [TRAINER, "01_model", "07_x", "09_own_videos", "05_evaluation"]),
+    ],
+)
+def test_those_that_need_the_model_let_others_pass_while_it_is_due(due, expected):
+    order = [Path(name) for name in (TRAINER, "09_own_videos", "01_model", "05_evaluation", "07_x")]
+    answers = iter(due)
+    assert stems(in_turn(order, lambda: next(answers))) == expected
 
 
 def test_the_tables_name_the_courses_notebooks():
