@@ -209,14 +209,10 @@ def _run_all(notebooks: Sequence[Path], run: CourseRun) -> Generator[Outcome, No
 
 def _result(outcome: Outcome, report: Callable[[str], None]) -> NotebookResult:
     span, processor_seconds, problem = outcome
-    seconds, status = round(span.stop - span.start, 1), "failed" if problem else "ok"
+    status: Literal["ok", "failed"] = "failed" if problem else "ok"
+    seconds = round(span.stop - span.start, 1)
     report(f"{span.name:<28} {status:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
-    return NotebookResult(
-        name=span.name,
-        status="failed" if problem else "ok",
-        seconds=seconds,
-        processor_seconds=round(processor_seconds, 1),
-    )
+    return NotebookResult(name=span.name, status=status, seconds=seconds, processor_seconds=round(processor_seconds, 1))
 
 
 def run_notebook(notebook: Path, run: CourseRun) -> Outcome:
