@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from joblib import Parallel, parallel_config
+from joblib.externals.loky import get_reusable_executor
 
 from alstm_helpers.runtime import usable_cores
 
@@ -36,7 +37,9 @@ def end_with(parent: int) -> None:
 
 
 def processes(count: int, jobs: int) -> AbstractContextManager[object]:
-    """Let joblib's Parallel run its jobs in processes that end with this one.
+    """Let joblib's Parallel run its jobs in processes that end with this one, and that share the cores.
+
+    Each has its share of threads, whatever number this process has: the package sets that when it is imported.
 
     Args:
         count: of processes; -1 for one per core. No more are started than there are jobs.
@@ -44,18 +47,30 @@ def processes(count: int, jobs: int) -> AbstractContextManager[object]:
     """
     needed = max(1, min(usable_cores() if count < 0 else count, jobs))
     where: AbstractContextManager[object] = parallel_config(
-        backend="loky", n_jobs=needed, initializer=end_with, initargs=(os.getpid(),)
+        backend="loky",
+        n_jobs=needed,
+        initializer=end_with,
+        initargs=(os.getpid(),),
+        inner_max_num_threads=max(1, usable_cores() // needed),
     )
     return where
 
 
-def results(jobs: Iterable[object], where: AbstractContextManager[object]) -> Generator[Any, None, None]:
+def results(
+    jobs: Iterable[object], where: AbstractContextManager[object], *, ahead: str = "2 * n_jobs"
+) -> Generator[Any, None, None]:
     """Run jobs and yield what each returns as soon as it is done; once the generator is closed, none is running.
 
     Args:
         jobs: made by joblib's ``delayed``.
         where: the processes, see :func:`processes`, or another configuration of joblib.
+        ahead: how many jobs are taken before the first is done; ``n_jobs`` where the order may depend on the results.
     """
     with where, warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="joblib")  # that the other jobs are cancelled
-        yield from Parallel(return_as="generator_unordered")(jobs)
+        yield from Parallel(return_as="generator_unordered", pre_dispatch=ahead)(jobs)
+
+
+def end_idle() -> None:
+    """End joblib's processes, which would wait for more work, and hold what they have in memory."""
+    get_reusable_executor().shutdown(wait=True)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
+from joblib import delayed
 from joblib.parallel import get_active_backend
 
-from alstm_helpers.workers import processes
+from alstm_helpers.workers import end_idle, processes, results
 
 pytestmark = pytest.mark.posix
 WORK = """
 import signal, time
 from contextlib import closing
 from joblib import delayed
-from alstm_helpers.workers import processes, results
+from alstm_helpers.workers import end_idle, processes, results
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background may have inherited as ignored
 with closing(results([delayed(time.sleep)(seconds) for seconds in (0, 600, 600)], processes(2, 3))) as done:
     next(done)
@@ -56,3 +59,14 @@ def test_no_more_processes_than_jobs(monkeypatch, count, jobs, expected):
     monkeypatch.setattr("alstm_helpers.workers.usable_cores", lambda: 4)
     with processes(count, jobs):
         assert get_active_backend()[1] == expected
+
+
+def test_processes_share_the_cores(monkeypatch):
+    """The package has set the variable to all cores here; more threads than cores wait for each other."""
+    monkeypatch.setattr("alstm_helpers.workers.usable_cores", lambda: 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    with closing(results([delayed(os.getenv)("OMP_NUM_THREADS")] * 2, processes(2, 2))) as found:
+        assert list(found) == ["2", "2"]
+    begun = multiprocessing.active_children()
+    end_idle()
+    assert begun and not multiprocessing.active_children()

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
-import nbformat
 from IPython.core.getipython import get_ipython
 from IPython.utils.capture import capture_output
-from nbformat import NotebookNode
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import course_files
 
 Variables: TypeAlias = "dict[str, object]"
+
+
+class Cell(TypedDict):
+    """What is used of a notebook's cell; ``source`` is one text, not a list of lines."""
+
+    id: str
+    cell_type: str
+    source: str
+    metadata: dict[str, list[str]]
 
 
 def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = None) -> str:
@@ -45,29 +53,33 @@ def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = No
     return f"ran {count} above in {time.perf_counter() - start:.0f} s; continue here"
 
 
-def _cells_above(notebook: str, cell: str) -> list[NotebookNode]:
-    cells: list[NotebookNode] = nbformat.read(course_files() / "notebooks" / f"{notebook}.ipynb", as_version=4).cells
-    return cells[: [each.id for each in cells].index(cell)]
+def _cells_above(notebook: str, cell: str) -> list[Cell]:
+    """Read the cells before one. The course's notebooks are valid, and nbformat alone takes seconds to import."""
+    text = (course_files() / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8")
+    cells: list[Cell] = json.loads(text)["cells"]
+    for each in cells:
+        each["source"] = "".join(each["source"])
+    return cells[: [each["id"] for each in cells].index(cell)]
 
 
-def _is_missing(cell: NotebookNode, space: Variables) -> bool:
+def _is_missing(cell: Cell, space: Variables) -> bool:
     """Return whether a cell is code of the lesson that has not run."""
-    if cell.cell_type != "code" or cell.id.startswith("ex-"):
+    if cell["cell_type"] != "code" or cell["id"].startswith("ex-"):
         return False
-    if "parameters" in cell.metadata.get("tags", []) and "PROFILE" in space:
+    if "parameters" in cell["metadata"].get("tags", []) and "PROFILE" in space:
         return False  # the learner or papermill may have set other values
     history = space.get("In")
-    return not isinstance(history, list) or cell.source.strip() not in {source.strip() for source in history}
+    return not isinstance(history, list) or cell["source"].strip() not in {source.strip() for source in history}
 
 
-def _run(notebook: str, cells: Sequence[NotebookNode], space: Variables) -> None:
+def _run(notebook: str, cells: Sequence[Cell], space: Variables) -> None:
     """Run cells one after the other and show only their count."""
     for count, cell in enumerate(cells, 1):
         print(f"\rcell {count} of {len(cells)}", end="", flush=True)
         try:
             with capture_output():
-                exec(compile(cell.source, f"<{notebook}: {cell.id}>", "exec"), space)  # noqa: S102 - the course's own cells
+                exec(compile(cell["source"], f"<{notebook}: {cell['id']}>", "exec"), space)  # noqa: S102 - the course's own cells
         except Exception as error:
             print()
-            raise AlstmError(f"{notebook}, cell {cell.id}", str(error), "run the cells from the top on") from error
+            raise AlstmError(f"{notebook}, cell {cell['id']}", str(error), "run the cells from the top on") from error
     print()

@@ -18,40 +18,51 @@ from nbformat import NotebookNode
 
 from alstm_helpers.course.exercises.core import STRICT
 from alstm_helpers.course.lab import PROFILES, Lab
+from alstm_helpers.course.schedule import (
+    NEED_MODEL,
+    TRAINER,
+    Span,
+    Step,
+    critical_path,
+    in_turn,
+    measured_seconds,
+    plan,
+)
 from alstm_helpers.course.variants import VARIANTS
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, staging, write_json
 from alstm_helpers.paths import course_files
-from alstm_helpers.workers import processes, results
+from alstm_helpers.workers import end_idle, processes, results
 
 LONGEST_CELL = 60  # seconds that a cell may take, in the profile tiny
-# These run side by side (joblib gives each process its share of the cores): their trainings are short, and side by side
-# they finish sooner than in turn. The others measure speeds, need the model of notebook 04, or are 04 itself, whose
-# longest cell must have all cores, as in JupyterLab, to stay within its limit.
-TOGETHER = ("01_model", "07_configuration", "08_recommended_parameters")
 
 
 class NotebookResult(TypedDict):
-    """One notebook's entry in ``summary.json``."""
+    """One notebook's entry in ``summary.json``; ``processor_seconds`` is 0 where the system does not tell."""
 
     name: str
     status: Literal["ok", "failed"]
     seconds: float
+    processor_seconds: float
 
 
 class Summary(TypedDict):
-    """The content of ``summary.json``; the notebooks are sorted by name."""
+    """The content of ``summary.json``; the notebooks are sorted by name.
+
+    ``critical_path`` says where the seconds went: the chain of notebooks that waited for each other.
+    """
 
     notebooks: list[NotebookResult]
+    critical_path: list[Step]
     seconds: float
 
 
 class Outcome(NamedTuple):
     """How a notebook ran; ``problem`` is empty if all is well."""
 
-    name: str
-    seconds: float
+    span: Span
+    processor_seconds: float
     problem: str
 
 
@@ -75,6 +86,11 @@ class CourseRun:
         return self.out / "run"
 
     @property
+    def untrained(self) -> Path:
+        """File that is there while notebook 04 has neither trained the model nor ended."""
+        return self.work / "untrained"
+
+    @property
     def data_dir(self) -> Path:
         """``DATA_DIR`` of every notebook."""
         return self.work / "data"
@@ -90,6 +106,15 @@ class CourseRun:
         device = "auto" if self.profile == "full" else "cpu"
         folders = {"DATA_DIR": str(self.data_dir), "OUT_DIR": str(self.out_dir)}
         return {"PROFILE": self.profile, "DEVICE": device, **folders}
+
+    def lab(self) -> Lab:
+        """Return the environment that the notebooks share."""
+        folders = {"data_dir": str(self.data_dir), "out_dir": str(self.out_dir)}
+        return Lab("data", profile=self.profile, seed=0, **folders)
+
+    def model_is_due(self) -> bool:
+        """Return whether notebook 04 is still going to train its model in this run."""
+        return self.untrained.exists() and not self.lab().run_folder.finished.exists()
 
 
 def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
@@ -125,7 +150,7 @@ def run_course(
     variant: str = "",
     report: Callable[[str], None] = lambda line: None,
 ) -> Summary:
-    """Run notebooks through papermill, first those of ``TOGETHER`` side by side, then the others one by one.
+    """Run notebooks through papermill, side by side where :mod:`alstm_helpers.course.schedule` lets them.
 
     A notebook fails if a cell raises, an expected result is outside its tolerance, or it exceeds its time budget; the
     others still run.
@@ -150,13 +175,18 @@ def run_course(
     require("papermill", "nbconvert")
     run = CourseRun(Path(out).resolve(), profile, variant)
     selected = find_notebooks(notebooks)
-    start = time.perf_counter()
+    start, spans = time.monotonic(), []
     with claimed(run.out, run.work):  # two runs would remove each other's files
-        Lab("data", profile=profile, seed=0, data_dir=str(run.data_dir), out_dir=str(run.out_dir)).ensure_data()
+        run.lab().ensure_data()
         with closing(_run_all(selected, run)) as outcomes:  # an error here must end the notebooks at once
-            rows = [_result(outcome, report) for outcome in outcomes]
+            rows = []
+            for outcome in outcomes:
+                spans.append(outcome.span)
+                rows.append(_result(outcome, report))
         rows.sort(key=lambda row: row["name"])
-        summary = Summary(notebooks=rows, seconds=round(time.perf_counter() - start, 1))
+        end = time.monotonic()
+        path = critical_path(spans, start, end)
+        summary = Summary(notebooks=rows, critical_path=path, seconds=round(end - start, 1))
         write_json(run.out / "summary.json", summary)
         executed = [run.out / path.name for path in selected if (run.out / path.name).exists()]
         write_json(run.out / "durations.json", {path.stem: durations(path) for path in executed})
@@ -165,36 +195,61 @@ def run_course(
 
 def _run_all(notebooks: Sequence[Path], run: CourseRun) -> Generator[Outcome, None, None]:
     """Run the notebooks; yield each outcome as soon as it is there."""
-    together = [path for path in notebooks if path.stem in TOGETHER]
-    alone = [path for path in notebooks if path.stem not in TOGETHER]
-    for group, workers in ((together, -1), (alone, 1)):
-        jobs = [delayed(run_notebook)(path, run) for path in group]
-        yield from results(jobs, processes(workers, len(jobs)))
+    run.untrained.unlink(missing_ok=True)
+    if TRAINER in [path.stem for path in notebooks]:
+        run.lab().run_folder.finished.unlink(missing_ok=True)  # the others must get the model of this run
+        run.untrained.touch()
+    together, alone = plan(notebooks, measured_seconds())
+    at_once = 1 if run.profile == "full" else -1  # there they download to one folder, and share a GPU
+    jobs = (delayed(run_notebook)(path, run) for path in in_turn(together, run.model_is_due))
+    yield from results(jobs, processes(at_once, len(together)), ahead="n_jobs")
+    end_idle()  # so that the next notebooks have the machine, and their processor time is their own
+    yield from results([delayed(run_notebook)(path, run) for path in alone], processes(1, 1))
 
 
 def _result(outcome: Outcome, report: Callable[[str], None]) -> NotebookResult:
-    name, seconds, problem = outcome
-    result = NotebookResult(name=name, status="failed" if problem else "ok", seconds=seconds)
-    report(f"{name:<28} {result['status']:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
-    return result
+    span, processor_seconds, problem = outcome
+    status: Literal["ok", "failed"] = "failed" if problem else "ok"
+    seconds = round(span.stop - span.start, 1)
+    report(f"{span.name:<28} {status:<7} {seconds:6.1f} s" + (f"  {problem}" if problem else ""))
+    return NotebookResult(name=span.name, status=status, seconds=seconds, processor_seconds=round(processor_seconds, 1))
 
 
 def run_notebook(notebook: Path, run: CourseRun) -> Outcome:
     """Run one notebook, write its executed copy and HTML page, and judge it."""
-    start = time.perf_counter()
+    waited = notebook.stem in NEED_MODEL and _wait_for_model(run)
+    start, busy = time.monotonic(), _processor_seconds()
     executed = run.out / notebook.name
     expected = run.out_dir / "expected" / f"{notebook.stem}.json"
     expected.unlink(missing_ok=True)  # an earlier run's results must not count
     with staging(run.work) as folder:
         problem = _execute(_source(notebook, run), executed, run, folder / "kernel.json")
+    if notebook.stem == TRAINER:
+        run.untrained.unlink(missing_ok=True)
+    busy = _processor_seconds() - busy
     if executed.exists():
         with atomic_write(executed.with_suffix(".html"), "w") as file:
             file.write(to_html(executed))
     problem = problem or unexpected_results(expected)
-    seconds = round(time.perf_counter() - start, 1)
+    span = Span(notebook.stem, start, time.monotonic(), waited)
     if not problem and not run.variant:
-        problem = over_budget(executed, run.profile, seconds)
-    return Outcome(notebook.stem, seconds, " ".join(problem.split()))
+        problem = over_budget(executed, run.profile, span.stop - start, busy)
+    return Outcome(span, busy, " ".join(problem.split()))
+
+
+def _wait_for_model(run: CourseRun) -> bool:
+    """Wait until notebook 04 has trained its model, or has ended; return whether that took time."""
+    waited = False
+    while run.model_is_due():
+        waited = True
+        time.sleep(0.2)
+    return waited
+
+
+def _processor_seconds() -> float:
+    """Return the processor time of the child processes that have ended, theirs included; 0 on Windows."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _source(notebook: Path, run: CourseRun) -> Path:
@@ -245,17 +300,26 @@ def unexpected_results(expected: Path) -> str:
     return f"outside the tolerance: {', '.join(outside)}" if outside else ""
 
 
-def over_budget(executed: Path, profile: str, seconds: float) -> str:
+def over_budget(executed: Path, profile: str, seconds: float, processor_seconds: float) -> str:
     """Return which time limit was exceeded, or an empty string.
 
-    The limits are the notebook's ``budget_seconds`` for the profile and, in tiny, ``LONGEST_CELL`` for a cell.
+    The limits are the notebook's ``budget_seconds`` for the profile and, in tiny, ``LONGEST_CELL`` for a cell. On a
+    machine with other work, and beside other notebooks, everything takes longer by the clock. So if the notebook's
+    processor time is shorter, that counts, and of each cell the same share.
+
+    Args:
+        executed: with the seconds of each cell.
+        profile: a key of ``PROFILES``.
+        seconds: by the clock.
+        processor_seconds: of its kernel, and of the processes that it started; 0 if unknown.
     """
     notebook = nbformat.read(executed, as_version=4)
     budget = notebook.metadata.get("alstm", {}).get("budget_seconds", {}).get(profile)
-    if budget is not None and seconds > budget:
+    share = min(1.0, processor_seconds / seconds) if processor_seconds and seconds else 1.0
+    if budget is not None and seconds * share > budget:
         return f"over its budget of {budget} s"
-    slow = [cell for cell in notebook.cells if _seconds(cell) > LONGEST_CELL] if profile == "tiny" else []
-    return f"cell {slow[0].id} took {_seconds(slow[0]):.0f} s, the limit is {LONGEST_CELL} s" if slow else ""
+    slow = [cell for cell in notebook.cells if _seconds(cell) * share > LONGEST_CELL] if profile == "tiny" else []
+    return f"cell {slow[0].id} took {_seconds(slow[0]) * share:.0f} s, the limit is {LONGEST_CELL} s" if slow else ""
 
 
 def _seconds(cell: NotebookNode) -> float:

@@ -18,6 +18,7 @@ import os
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,8 +119,18 @@ class Scene(NamedTuple):
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return all 1,797 digit images, int64 (N, 8, 8) of 0–16, and their classes (N,)."""
-    from sklearn.datasets import load_digits  # slow to import, needed only to draw
+    """Return all 1,797 digit images, int64 (N, 8, 8) of 0–16, and their classes (N,).
+
+    They are read from scikit-learn's own file: importing its loader, with SciPy and pandas, takes longer than all else
+    that a notebook does up to its first picture.
+    """
+    package = find_spec("sklearn")
+    folder = Path(package.origin).parent if package and package.origin else Path()
+    file = folder / "datasets" / "data" / "digits.csv.gz"
+    if file.is_file():
+        rows = np.loadtxt(file, delimiter=",").astype(np.int64)  # (N, 65): 64 pixels and the class
+        return rows[:, :64].reshape(-1, 8, 8), rows[:, 64]
+    from sklearn.datasets import load_digits
 
     data = load_digits()
     return data.images.astype(np.int64), data.target

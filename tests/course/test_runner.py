@@ -9,9 +9,11 @@ import nbformat
 import papermill
 import pytest
 from bs4 import BeautifulSoup
+from joblib import parallel_config
 
 from alstm_helpers.course import runner as course
-from alstm_helpers.course.runner import Outcome, find_notebooks, run_course, to_html
+from alstm_helpers.course.runner import CourseRun, Outcome, find_notebooks, over_budget, run_course, to_html
+from alstm_helpers.course.schedule import Span
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.files import claimed
 
@@ -27,7 +29,12 @@ def clone(tmp_path, monkeypatch):
         (folder / name).write_text("{}", encoding="utf-8")
     monkeypatch.setattr(course, "course_files", lambda: tmp_path / "clone")
     monkeypatch.setattr("alstm_helpers.course.lab.Lab.ensure_data", lambda lab: lab.data_dir.mkdir(exist_ok=True))
+    monkeypatch.setattr(course, "processes", lambda count, jobs: parallel_config(backend="sequential"))
     return tmp_path / "clone"
+
+
+def outcome(name, problem=""):
+    return Outcome(Span(name, 0.0, 1.5), 1.2, problem)
 
 
 def names(paths):
@@ -51,7 +58,7 @@ def test_find_notebooks_rejects_unknown_names(clone):
 
 def test_run_course_sums_up(clone, tmp_path, monkeypatch):
     problems = {"01_model": "", "03_data": "cell 4: ValueError: broken", "05_evaluation": ""}
-    monkeypatch.setattr(course, "run_notebook", lambda path, run: Outcome(path.stem, 1.0, problems[path.stem]))
+    monkeypatch.setattr(course, "run_notebook", lambda path, run: outcome(path.stem, problems[path.stem]))
     lines: list[str] = []
     done = run_course(tmp_path / "out", report=lines.append)
     assert [(row["name"], row["status"]) for row in done["notebooks"]] == [
@@ -59,17 +66,12 @@ def test_run_course_sums_up(clone, tmp_path, monkeypatch):
         ("03_data", "failed"),
         ("05_evaluation", "ok"),
     ]
-    assert all(row["seconds"] >= 0 and set(row) == {"name", "status", "seconds"} for row in done["notebooks"])
+    assert all(row["seconds"] == 1.5 and row["processor_seconds"] == 1.2 for row in done["notebooks"])
     assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8")) == done
-    assert set(done) == {"notebooks", "seconds"}
+    assert set(done) == {"notebooks", "critical_path", "seconds"}
+    assert done["critical_path"][0]["name"] == "data"
     assert (tmp_path / "out" / "run" / "data").is_dir()  # made before the first notebook
     assert len(lines) == 3 and "cell 4: ValueError: broken" in lines[1]
-
-
-def test_the_notebooks_that_run_together_exist():
-    every = {path.stem for path in find_notebooks()}
-    assert set(course.TOGETHER) < every
-    assert not {"02_install_check", "05_evaluation", "06_inference"} & set(course.TOGETHER)
 
 
 def test_an_unknown_profile_runs_nothing(clone, tmp_path):
@@ -178,6 +180,83 @@ def test_a_cell_longer_than_a_minute_has_failed_in_tiny(run_one, took, profile, 
     assert status == "ok" or "cell sum took 61 s, the limit is 60 s" in line
 
 
+@pytest.mark.parametrize(
+    "processor_seconds, expected",
+    [(0, "over its budget of 50 s"), (60, "over its budget of 50 s"), (45, "cell long took 68 s"), (30, "")],
+)
+def test_limits_count_processor_time_on_a_busy_machine(tmp_path, processor_seconds, expected):
+    """By the clock the notebook took 100 s; of its cell counts the same share."""
+    cell = nbformat.v4.new_code_cell("1", id="long", metadata={"papermill": {"duration": 150}})
+    metadata = {"alstm": {"budget_seconds": {"tiny": 50}}}
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=metadata), tmp_path / "x.ipynb")
+    assert over_budget(tmp_path / "x.ipynb", "tiny", 100, processor_seconds).startswith(expected)
+    assert bool(expected) == bool(over_budget(tmp_path / "x.ipynb", "tiny", 100, processor_seconds))
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = CourseRun(tmp_path / "out", "tiny", "")
+    made.work.mkdir(parents=True)
+    return made
+
+
+@pytest.mark.parametrize("released_by", ["the model", "the end of notebook 04"])
+def test_a_notebook_that_needs_the_model_waits_for_it(run, monkeypatch, released_by):
+    """Notebook 04 goes on after its training, and may fail before it."""
+    finished = run.lab().run_folder.finished
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        if released_by == "the model":
+            finished.parent.mkdir()
+            finished.touch()
+        else:
+            run.untrained.unlink()
+
+    monkeypatch.setattr("alstm_helpers.course.runner.time.sleep", sleep)
+    assert not course._wait_for_model(run)  # notebook 04 is not among those that run
+    run.untrained.touch()
+    assert course._wait_for_model(run) and len(slept) == 1
+    assert not course._wait_for_model(run) and len(slept) == 1
+
+
+def test_the_model_of_an_earlier_run_does_not_count(clone, run, monkeypatch):
+    """Notebook 04 is about to replace it."""
+    finished = run.lab().run_folder.finished
+    finished.parent.mkdir()
+    finished.touch()
+    seen = []
+
+    def fake(path, run):
+        seen.append((path.stem, finished.exists(), run.untrained.exists()))
+        return outcome(path.stem)
+
+    monkeypatch.setattr(course, "run_notebook", fake)
+    list(course._run_all([Path("05_evaluation.ipynb")], run))
+    list(course._run_all([Path("05_evaluation.ipynb"), Path("04_training.ipynb")], run))
+    assert seen == [("05_evaluation", True, False), ("04_training", False, True), ("05_evaluation", False, True)]
+
+
+@pytest.mark.parametrize("profile, at_once", [("tiny", -1), ("full", 1)])
+def test_speeds_are_compared_alone_and_the_real_set_is_one_at_a_time(clone, tmp_path, monkeypatch, profile, at_once):
+    run, started = CourseRun(tmp_path / "out", profile, ""), []
+
+    def record(count, jobs):
+        started.append(count)
+        return parallel_config(backend="sequential")
+
+    def note(path, run):
+        started.append(path.stem)
+        return outcome(path.stem)
+
+    run.work.mkdir(parents=True)
+    monkeypatch.setattr(course, "run_notebook", note)
+    monkeypatch.setattr(course, "processes", record)
+    list(course._run_all([Path("02_install_check.ipynb"), Path("03_data.ipynb")], run))
+    assert started == [at_once, "03_data", 1, "02_install_check"]
+
+
 def test_durations_by_section(run_one, tmp_path):
     def cell(kind, source, seconds=None):
         made = getattr(nbformat.v4, f"new_{kind}_cell")(source)
@@ -204,7 +283,7 @@ def test_durations_by_section(run_one, tmp_path):
 
 def test_two_runs_into_one_folder_are_refused(clone, tmp_path, monkeypatch):
     """They would remove each other's files."""
-    monkeypatch.setattr(course, "run_notebook", lambda path, run: Outcome(path.stem, 1.0, ""))
+    monkeypatch.setattr(course, "run_notebook", lambda path, run: outcome(path.stem))
     with claimed(tmp_path / "out" / "run"), pytest.raises(FolderInUse, match="another run is writing here; wait until"):
         run_course(tmp_path / "out")
     assert len(run_course(tmp_path / "out")["notebooks"]) == 3

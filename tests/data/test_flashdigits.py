@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import struct
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -347,6 +348,17 @@ def digits_of(split, count):
                 shown = clip.frames[event.start : event.stop]
                 assert (shown == shown[0]).all()
                 yield shown[0].tobytes(), event.label
+
+
+def test_the_digits_are_read_without_scikit_learns_loader(monkeypatch):
+    """It is slow to import, and still there in case the file moves."""
+    with monkeypatch.context() as here:
+        here.setitem(sys.modules, "sklearn.datasets", None)  # an import raises
+        images, targets = flashdigits._digits.__wrapped__()
+    monkeypatch.setattr(flashdigits, "find_spec", lambda name: None)
+    loaded, of_loader = flashdigits._digits.__wrapped__()
+    assert images.shape == (1797, 8, 8) and images.dtype == loaded.dtype == np.int64
+    assert np.array_equal(images, loaded) and np.array_equal(targets, of_loader)
 
 
 def test_digits_are_shown_where_the_events_say(without_noise):
