@@ -136,10 +136,11 @@ def make_works(first, second):
     works = {
         "sleeps": lambda: (os.system("echo noise"), time.sleep(0.15)),
         "computes": lambda: sum(range(3 * 10**6)),
+        "lasts": lambda: time.sleep(5),
         "fails": lambda: sys.exit("line\\nno such layer"),
         "dies": lambda: os._exit(3),
     }
-    return f"Library {second} {os.environ['ALSTM_TEST']} {os.environ.get('ALSTM_OLD')}", works
+    return f"Library {second} {os.environ['TO_THE_SIDE']} {os.environ.get('NOT_TO_THE_SIDE')}", works
 """
 
 
@@ -148,8 +149,8 @@ def side(tmp_path, monkeypatch):
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "side.py").write_text(SCRIPT, encoding="utf-8")
     monkeypatch.setattr(measure, "course_files", lambda: tmp_path)
-    monkeypatch.setenv("ALSTM_OLD", "1")
-    environment = {"ALSTM_TEST": "x", "ALSTM_OLD": None}
+    monkeypatch.setenv("NOT_TO_THE_SIDE", "1")
+    environment = {"TO_THE_SIDE": "x", "NOT_TO_THE_SIDE": None}
     return Side(sys.executable, "--pytorch", "side", ["1 a", "é"], environment)
 
 
@@ -195,6 +196,9 @@ def test_the_other_process_ends_with_the_input(side):
 
 
 def test_the_other_process_ends_with_an_interruption(side):
+    """It does not first finish what it measures."""
     with pytest.raises(KeyboardInterrupt), started(side) as worker:
+        assert worker._process.stdin
+        worker._process.stdin.write(b"lasts\n")
         raise KeyboardInterrupt
-    assert worker._process.poll() is not None
+    assert worker._process.poll() not in (0, None)
