@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -178,6 +179,29 @@ def test_tables_have_the_minutes_of_reading_and_of_the_machine():
     ]
     assert "| 0:00 | [01_model](../notebooks/01_model.ipynb) | 42 |  |" in found["two-days"]
     assert "02_x" not in found["half-day"]
+
+
+def test_speeds_are_those_that_were_measured(tmp_path):
+    """One table per machine; a ratio that was refused is a dash, and one that was not measured has no row."""
+    figures = {
+        "machine": {
+            **{"processor": "Abacus", "cores": 2, "load_before": 0.1, "load_after": 1.9, "busy": 1},
+            **{"date": "2026-12-01", "paddle": "3.3.1", "command": "alstm bench --busy 1"},
+        },
+        "train": {"value": 1507.2, "spread": [999.6, 2000], "what": "ours"},
+        "pytorch_padded": {"value": 0.4567, "spread": [0.4, 0.5], "what": "theirs"},
+        "train_per_padded": {"value": None, "spread": [0.9, 1.2], "cpu": 1.234, "cpu_spread": [1.1, 1.3]},
+    }
+    report = tmp_path / "abacus.json"
+    report.write_text(json.dumps(figures), encoding="utf-8")
+    caption, empty, _, _, row = site_tool.speeds([report]).splitlines()
+    assert caption == (
+        "**Abacus**, 2 cores, 1 of them kept busy, load 0.1 before and 1.9 after, 2026-12-01, Paddle 3.3.1: "
+        "`alstm bench --busy 1 --json`"
+    )
+    assert not empty
+    assert row == "| ours | 1,507 (1,000–2,000) | theirs | 0.457 (0.4–0.5) | – (0.9–1.2) | 1.23 (1.1–1.3) |"
+    assert site_tool.speeds([report, report]).count("**Abacus**") == 2
 
 
 def test_no_executed_notebook_is_one_sentence(tmp_path):

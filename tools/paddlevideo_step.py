@@ -1,19 +1,16 @@
-"""Time a training step as PaddleVideo's port of this model does it: the baseline of ``alstm bench``, not for use.
+"""A training step as PaddleVideo's port of this model does it: the baseline of ``alstm bench``, not for use.
 
 Every video is padded to 512 frames and passed to the network as float32, with a float32 mask of the features' own
 shape; attention is exp / sum, without subtracting the largest score. The script imports nothing from this package, so
 Paddle uses the threads that its wheel sets, unless the caller sets the environment.
-
-    python tools/paddlevideo_step.py '[[213, 187], [300, 152, 99]]'      # the seconds of each video, batch by batch
-
-The first batch runs once more beforehand, to warm up. Prints the seconds per step of each batch, as JSON.
+``alstm_helpers/machine/on_request.py`` runs it.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -68,25 +65,27 @@ def make_streams(lengths: list[int]) -> list[Stream]:
     return streams
 
 
-def main() -> None:
-    """Train on each batch once, and print the seconds as JSON."""
-    batches = json.loads(sys.argv[1])
+def make_works(lengths: str) -> tuple[str, dict[str, Callable[[], None]]]:
+    """Return Paddle's version and a training step on each batch, by its size; the first one warms up.
+
+    Args:
+        lengths: the seconds of each video, batch by batch, as JSON.
+    """
     paddle.seed(0)
     net = PaddedNetwork()
     optimizer = paddle.optimizer.RMSProp(
         2.5e-4, rho=0.95, epsilon=1e-6, centered=True, parameters=net.parameters(), weight_decay=4e-4
     )
-    times = []
-    for lengths in (batches[0], *batches):
-        streams, labels = make_streams(lengths), paddle.zeros([len(lengths), CLASSES])
-        start = time.perf_counter()
+
+    def step(streams: list[Stream], labels: Tensor) -> None:
         logits = net(streams)
         paddle.nn.functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum").backward()
         optimizer.step()
         optimizer.clear_grad()
-        times.append(time.perf_counter() - start)
-    print(json.dumps(times[1:]))
 
-
-if __name__ == "__main__":
-    main()
+    works: dict[str, Callable[[], None]] = {
+        str(len(batch)): partial(step, make_streams(batch), paddle.zeros([len(batch), CLASSES]))
+        for batch in json.loads(lengths)
+    }
+    next(iter(works.values()))()
+    return f"Paddle {paddle.__version__}", works

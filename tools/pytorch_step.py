@@ -1,18 +1,15 @@
-"""Time the course-size model's training step in PyTorch: the baseline of ``alstm bench --pytorch PYTHON``.
+"""The course-size model's training step in PyTorch: the baseline of ``alstm bench --pytorch PYTHON``.
 
-Run ``python tools/pytorch_step.py LENGTHS`` with a Python that has PyTorch; LENGTHS is JSON, the seconds of each video,
-batch by batch. The network, the summed loss and the optimiser are those of the package; the frames are noise. Prints
-JSON: the seconds of the fastest of several epochs for ``packed`` and for ``padded``. In ``packed``, the backward
-direction of the LSTM starts at the end of each video, as in the package. In ``padded``, the LSTM also runs over the
-padding: that is faster, but a different network for all videos shorter than the longest of their batch.
+``alstm_helpers/machine/on_request.py`` runs it in a Python that has PyTorch. The network, the summed loss and the
+optimiser are those of the package; the frames are noise. In ``packed``, the backward direction of the LSTM starts at
+the end of each video, as in the package. In ``padded``, the LSTM also runs over the padding: that is faster, but a
+different network for all videos shorter than the longest of their batch.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import time
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 Tensor: TypeAlias = Any  # torch.Tensor; PyTorch is not among this project's packages
 Batch: TypeAlias = tuple[list[Tensor], Tensor, Tensor]  # the streams, the lengths, the labels
-DIMS, CLASSES, SIZE, FC, DROP, EPOCHS = (1024, 128), 20, 64, (128, 64), 0.2, 8
+DIMS, CLASSES, SIZE, FC, DROP = (1024, 128), 20, 64, (128, 64), 0.2
 
 
 class Network(nn.Module):  # type: ignore[misc]
@@ -66,29 +63,28 @@ def make_batch(lengths: list[int]) -> Batch:
     return streams, torch.tensor(lengths), labels
 
 
-def epoch_seconds(batches: list[Batch], packed: bool) -> float:
-    """Return the seconds of the fastest training epoch."""
+def make_epoch(batches: list[Batch], packed: bool) -> Callable[[], None]:
+    """Return a function that trains for an epoch."""
     torch.manual_seed(0)
     net = Network(packed)
     optimizer = torch.optim.RMSprop(net.parameters(), 1e-4, alpha=0.95, eps=1e-6, centered=True)
     loss_of = nn.BCEWithLogitsLoss(reduction="sum")
-    best = float("inf")
-    for _ in range(EPOCHS):
-        start = time.perf_counter()
+
+    def epoch() -> None:
         for streams, lengths, labels in batches:
             loss_of(net(streams, lengths), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
-        best = min(best, time.perf_counter() - start)
-    return best
+
+    return epoch
 
 
-def main() -> None:
-    """Time both networks on every usable core, and print the seconds as JSON."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    batches = [make_batch(lengths) for lengths in json.loads(sys.argv[1])]
-    print(json.dumps({name: epoch_seconds(batches, name == "packed") for name in ("packed", "padded")}))
+def make_works(lengths: str) -> tuple[str, dict[str, Callable[[], None]]]:
+    """Return PyTorch's version and an epoch of each network.
 
-
-if __name__ == "__main__":
-    main()
+    Args:
+        lengths: the seconds of each video, batch by batch, as JSON.
+    """
+    batches = [make_batch(batch) for batch in json.loads(lengths)]
+    works = {name: make_epoch(batches, name == "packed") for name in ("packed", "padded")}
+    return f"PyTorch {torch.__version__.split('+')[0]}", works

@@ -1,7 +1,7 @@
 """Make the course a static site: executed notebooks, glossary and workshop as pages that open from the file system.
 
     python tools/site.py build/course build/site     # the site
-    python tools/site.py --tables                    # the tables in docs/ and the README's row of services
+    python tools/site.py --tables                    # the tables in docs/, the README's row of services and speeds
 
 The first folder holds executed notebooks, as ``make course`` leaves them; the second gets the site. Sphinx with MyST-NB
 makes the pages, with navigation and search; a warning from it, such as a link that leads nowhere, is an error. Pages
@@ -9,7 +9,8 @@ on the package are made from its docstrings.
 
 The tables are in docs/ between comments, so that the files read well on a code host. There they have the seconds of
 docs/measured.json and link to the notebooks; in the site they have those of its own course run. The row of services
-that open a notebook is also in the README and on each notebook's page.
+that open a notebook is also in the README and on each notebook's page. The README's table of speeds is made from the
+files of docs/speed, each written by ``alstm bench --json`` on one machine.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nbformat
 import yaml
@@ -40,6 +41,21 @@ HALF_DAY = (
     ("04_training", "to the first training; resume, if there is time"),
     ("05_evaluation", "the metrics by hand, which numbers compare"),
 )
+# The README's rows of speeds: a ratio of `alstm bench`, and what it compares.
+SPEEDS = {
+    "full_4_per_shipped": ("full_4", "padded_4_shipped"),
+    "full_16_per_shipped": ("full_16", "padded_16_shipped"),
+    "full_16_per_tuned": ("full_16", "padded_16_tuned"),
+    **{
+        f"{ratio}{end}": (f"{ours}{end}", f"{theirs}{end}")
+        for end in ("", "_one_thread")
+        for ratio, ours, theirs in (
+            ("train_per_pytorch", "train", "pytorch"),
+            ("train_per_padded", "train", "pytorch_padded"),
+            ("grouped_per_padded", "train_grouped", "pytorch_padded"),
+        )
+    },
+}
 STRETCH, BREAK = 90, 15  # minutes: the longest stretch without a break, and a break
 
 
@@ -133,6 +149,46 @@ def tables(about: Mapping[str, About], folder: str) -> dict[str, str]:
     }
 
 
+def speeds(reports: Iterable[Path]) -> str:
+    """Return the tables of speeds, one per machine that was measured.
+
+    Args:
+        reports: files that ``alstm bench --json`` wrote.
+    """
+    parts = []
+    for path in reports:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        machine = figures["machine"]
+        cores = f"{machine['cores']} cores" + (f", {machine['busy']} of them kept busy" if machine["busy"] else "")
+        load = f"load {machine['load_before']} before and {machine['load_after']} after"
+        rows = [
+            f"**{machine['processor']}**, {cores}, {load}, {machine['date']}, Paddle {machine['paddle']}: "
+            f"`{machine['command']} --json`",
+            "",
+            "| here | videos/s | baseline | videos/s | ratio | by processor time |",
+            "|---|---|---|---|---|---|",
+        ]
+        for name, (ours, theirs) in SPEEDS.items():
+            if name in figures:
+                here, there, ratio = (figures[key] for key in (ours, theirs, name))
+                rates = f"{here['what']} | {with_spread(here)} | {there['what']} | {with_spread(there)}"
+                rows.append(f"| {rates} | {with_spread(ratio)} | {with_spread(ratio, 'cpu', 'cpu_spread')} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def with_spread(figure: Mapping[str, Any], value: str = "value", spread: str = "spread") -> str:
+    """Return a number of a figure and its spread; a dash for a ratio that was refused."""
+    middle = figure.get(value)
+    low, high = (three_digits(end) for end in figure[spread])
+    return f"{'–' if middle is None else three_digits(middle)} ({low}–{high})"
+
+
+def three_digits(value: float) -> str:
+    """Return a number with three digits, or as an integer if it has more."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def filled(document: Path, found: Mapping[str, str]) -> str:
     """Return the text of a document with the tables between its comments replaced.
 
@@ -153,7 +209,9 @@ def updated_documents() -> dict[Path, str]:
     found = tables(read_about(notebooks, read_seconds(DOCS / "measured.json")), "../notebooks/")
     address = doors.repository(PYPROJECT)
     return {
-        ROOT / "README.md": filled(ROOT / "README.md", {"doors": doors.row(address)}),
+        ROOT / "README.md": filled(
+            ROOT / "README.md", {"doors": doors.row(address), "speed": speeds(sorted((DOCS / "speed").glob("*.json")))}
+        ),
         DOCS / "doors.md": filled(DOCS / "doors.md", {"doors": doors.row(address, help_page="")}),
         **{path: filled(path, found) for path in (DOCS / "index.md", DOCS / "workshop.md")},
     }

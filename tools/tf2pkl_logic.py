@@ -1,17 +1,15 @@
 """Convert a shard as the original converter does, on TensorFlow 2: the baseline of ``alstm bench --tensorflow PYTHON``.
 
-Run ``python tools/tf2pkl_logic.py SHARD PICKLE`` with a Python that has TensorFlow. Like tf2pkl.py, it builds a graph
-that reads, parses and decodes one video, runs a session once per video, converts the bytes to float32 and back, turns
-a dense vector of classes into label numbers, keeps everything in a list, and pickles it with protocol 2. The last
-line that it prints is JSON: videos and seconds, without TensorFlow's start-up.
+``alstm_helpers/machine/on_request.py`` runs it in a Python that has TensorFlow. Like tf2pkl.py, it builds a graph that
+reads, parses and decodes one video, runs a session once per video, converts the bytes to float32 and back, turns a
+dense vector of classes into label numbers, keeps everything in a list, and pickles it with protocol 2.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
-import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -41,8 +39,8 @@ def one_video(shard: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return context["id"], rgb, audio, tf.cast(dense, tf.bool), tf.minimum(tf.shape(rgb)[0], MAX_FRAMES)
 
 
-def convert(shard: str, target: str) -> int:
-    """Write the pickle and return the number of videos in it."""
+def convert(shard: str, target: str) -> None:
+    """Write the pickle."""
     rows = []
     with tf.Graph().as_default(), tf.Session() as session:
         tensors = one_video(shard)
@@ -60,11 +58,9 @@ def convert(shard: str, target: str) -> int:
         coordinator.join(threads)
     with Path(target).open("wb") as file:
         pickle.dump(rows, file, protocol=2)
-    return len(rows)
 
 
-if __name__ == "__main__":
+def make_works(shard: str, target: str) -> tuple[str, dict[str, Callable[[], None]]]:
+    """Return TensorFlow's version and the conversion of a shard."""
     tf.Session().close()  # TensorFlow's own start is not part of the measurement
-    start = time.perf_counter()
-    videos = convert(*sys.argv[1:3])
-    print(json.dumps({"videos": videos, "seconds": time.perf_counter() - start}))
+    return f"TensorFlow {tensorflow.__version__}", {"convert": partial(convert, shard, target)}

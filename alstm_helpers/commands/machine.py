@@ -38,16 +38,34 @@ def doctor(as_json: bool) -> None:
     metavar="PART",
     help="data, metrics, model, parts, full_size, video, server, latency (4 min).",
 )
-def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tuple[str, ...]) -> None:
-    """Measure this machine: conversion, reading, metrics, training steps, the server; about two minutes."""
+@click.option(
+    "--busy", type=click.IntRange(0, 1024), default=0, help="Keep N cores busy meanwhile, as other work does."
+)
+def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tuple[str, ...], busy: int) -> None:
+    """Measure this machine: conversion, reading, metrics, training steps, the server; five to ten minutes.
+
+    Each figure is the median of several rounds, with the interval in which it may lie, and the same by processor
+    time. A ratio whose interval includes 1 is refused: a dash, and null in JSON.
+    """
     from alstm_helpers.machine.bench import PARTS, run_bench
 
     for name in only:
         if name not in PARTS:
             raise AlstmError(f"--only {name}", "no such part", f"choose from {', '.join(PARTS)}")
-    figures = run_bench(tensorflow, pytorch, progress_bar, only)
+    report = run_bench(tensorflow, pytorch, progress_bar, only, busy)
     if as_json:
-        click.echo(json.dumps({name: figure._asdict() for name, figure in figures.items()}, indent=2))
-    else:
-        for name, figure in figures.items():
-            line(f"{name:<20} {figure.value:>10.4g} {figure.unit:<10} {figure.what}")
+        click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
+        return
+    machine = report.machine
+    load = f"load {machine['load_before']} before, {machine['load_after']} after"
+    line(f"{machine['processor']}, {machine['cores']} cores; {load}")
+    line(f"{'':<30} {'median':>8} {'spread':>15} {'unit':<8} {'processor':>9}")
+    for name, figure in report.figures.items():
+        spread = "–".join(map(_number, figure.spread or ()))
+        cpu = _number(figure.cpu) if figure.cpu_spread else ""
+        line(f"{name:<30} {_number(figure.value):>8} {spread:>15} {figure.unit:<8} {cpu:>9} {figure.what}")
+
+
+def _number(value: float | None) -> str:
+    """Return four digits of a number; a dash for a ratio that is refused."""
+    return "–" if value is None else f"{value:.4g}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -14,12 +15,12 @@ import numpy as np
 
 from alstm_helpers.data.convert import convert_shard
 from alstm_helpers.data.dataset import read_batches
-from alstm_helpers.machine.measure import Figure, Figures, best_seconds, run_tool, seconds_of
+from alstm_helpers.machine.measure import Figure, Figures, Measure, Side, alternate, here, rate, ratio, started, took
+from alstm_helpers.machine.on_request import Sample, measured
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, Video, write_videos
 
 VIDEOS = 500  # half a training shard of YouTube-8M, 125 MB
-PAIRS = 7  # conversions and plain writes that are compared
 SHARDS = 50  # tf2pkl is four to five times slower by its 24th
 SCORED_VIDEOS = 100_000  # in the metrics whose result is timed
 CLASSES = 3862
@@ -72,23 +73,30 @@ def _conversion(shard: Path, pickle: Path, tensorflow: str | None) -> Figures:
     """Compare the conversion with a plain write of the same bytes and, if asked for, with tf2pkl's logic."""
     size, content = shard.stat().st_size, pickle.read_bytes()
     plain, again = pickle.with_name("plain"), pickle.with_name("again.pkl")
-    # In turn, so that both meet the same disk; each into a new file, as in a first conversion.
-    pairs = [(seconds_of(lambda: _plain_write(plain, content)), _convert_anew(shard, again)) for _ in range(PAIRS)]
-    write, seconds = np.median(pairs, axis=0).tolist()
-    ratio = float(np.median([written / converted for written, converted in pairs]))
+    measures: dict[str, Measure] = {
+        "plain": partial(_plain_write, plain, content),
+        "convert": partial(_convert_anew, shard, again),
+    }
+    title = ""
+    with contextlib.ExitStack() as stack:
+        if tensorflow:
+            side = Side(tensorflow, "--tensorflow", "tf2pkl_logic", [str(shard), str(again)])
+            theirs = stack.enter_context(started(side))
+            measures["theirs"], title = theirs.measure("convert"), theirs.title
+        samples = alternate(measures)
+    ours = samples["convert"]
     memory = _peak_memory(shard, again) / size
     figures = {
-        "convert": Figure(size / 1e6 / seconds, "MB/s", "TFRecord to pickle, one process"),
-        "convert_videos": Figure(VIDEOS / seconds, "videos/s", "the same"),
-        "plain_write": Figure(len(content) / 1e6 / write, "MB/s", "the same bytes, only written to the disk"),
-        "convert_per_write": Figure(ratio, "×", "speed of convert relative to plain_write"),
+        "convert": rate(size / 1e6, ours, "TFRecord to pickle, one process", "MB/s"),
+        "convert_videos": rate(VIDEOS, ours, "the same"),
+        "plain_write": rate(len(content) / 1e6, samples["plain"], "the same bytes, only written to the disk", "MB/s"),
+        "convert_per_write": ratio(ours, samples["plain"], "speed of convert relative to plain_write"),
         "convert_memory": Figure(memory, "×", "peak memory of the process relative to the shard's size"),
     }
     if tensorflow:
-        tool = run_tool(tensorflow, "--tensorflow", "tf2pkl_logic.py", str(shard), str(again))
-        theirs = float(tool["seconds"])
-        figures["tf2pkl"] = Figure(size / 1e6 / theirs, "MB/s", "tf2pkl's logic on TensorFlow, the same shard")
-        figures["convert_per_tf2pkl"] = Figure(theirs / seconds, "×", "speed of convert relative to tf2pkl")
+        what = f"tf2pkl's logic on {title}, the same shard"
+        figures["tf2pkl"] = rate(size / 1e6, samples["theirs"], what, "MB/s")
+        figures["convert_per_tf2pkl"] = ratio(ours, samples["theirs"], "speed of convert relative to tf2pkl")
     return figures
 
 
@@ -96,17 +104,18 @@ def _later_shards(folder: Path) -> Figures:
     """Compare the last of many conversions in one process with the first ones."""
     shard = folder / "short.tfrecord"
     write_videos(shard, full_size_videos(VIDEOS // 5))
-    times = [_convert_anew(shard, folder / "again.pkl") for _ in range(SHARDS)]
-    ratio = float(np.median(times[:10]) / np.median(times[-10:]))
-    return {"convert_last": Figure(ratio, "×", f"speed on shards {SHARDS - 9} to {SHARDS} relative to shards 1 to 10")}
+    times = [_convert_anew(shard, folder / "again.pkl").wall for _ in range(SHARDS)]
+    value = float(np.median(times[:10]) / np.median(times[-10:]))
+    return {"convert_last": Figure(value, "×", f"speed on shards {SHARDS - 9} to {SHARDS} relative to shards 1 to 10")}
 
 
 def _reading(shard: Path, pickle: Path) -> Figures:
-    figures = {}
-    for name, path in (("read", pickle), ("read_tfrecord", shard)):
-        what = f"from a warm {path.suffix} into batches of 128, one core"
-        figures[name] = Figure(VIDEOS / best_seconds(partial(_read_all, path)), "videos/s", what)
-    return figures
+    paths = {"read": pickle, "read_tfrecord": shard}
+    samples = alternate({name: here(partial(_read_all, path)) for name, path in paths.items()})
+    return {
+        name: rate(VIDEOS, samples[name], f"from a warm {path.suffix} into batches of 128, one core")
+        for name, path in paths.items()
+    }
 
 
 def _read_all(path: Path) -> None:
@@ -114,18 +123,23 @@ def _read_all(path: Path) -> None:
         pass
 
 
-def _convert_anew(shard: Path, target: Path) -> float:
-    """Return the seconds of a conversion into a new file."""
+def _convert_anew(shard: Path, target: Path) -> Sample:
+    """Measure a conversion into a new file, as a first conversion is."""
     target.unlink(missing_ok=True)
-    return seconds_of(lambda: convert_shard(shard, target))
+    return measured(lambda: convert_shard(shard, target))
 
 
-def _plain_write(path: Path, content: bytes) -> None:
+def _plain_write(path: Path, content: bytes) -> Sample:
+    """Measure a write to a new file that ends when the bytes are on the disk."""
+
+    def write() -> None:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+
     path.unlink(missing_ok=True)
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    return measured(write)
 
 
 def _peak_memory(shard: Path, target: Path) -> int:
@@ -139,14 +153,15 @@ def bench_metrics() -> Figures:
     rng = np.random.default_rng(0)
     scores = rng.random((1000, CLASSES), dtype=np.float32)
     labels = rng.integers(0, CLASSES, (1000, 3)).tolist()
-    seconds = best_seconds(lambda: YouTube8MMetrics().update(scores, labels))
     metrics = YouTube8MMetrics()
     metrics.update(scores, labels)
     thousand = metrics.subset(np.arange(1000))
     while metrics.num_videos < SCORED_VIDEOS:
         metrics.merge(thousand)
-    result = f"result at {SCORED_VIDEOS:,} videos, one core"
+    samples = alternate(
+        {"update": here(lambda: YouTube8MMetrics().update(scores, labels)), "result": here(metrics.result)}
+    )
     return {
-        "metrics": Figure(1000 / seconds, "videos/s", f"update with {CLASSES:,} classes"),
-        "metrics_result": Figure(best_seconds(metrics.result), "s", result),
+        "metrics": rate(1000, samples["update"], f"update with {CLASSES:,} classes"),
+        "metrics_result": took(samples["result"], f"result at {SCORED_VIDEOS:,} videos, one core"),
     }

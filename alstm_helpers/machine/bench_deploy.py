@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,13 +20,14 @@ from alstm_helpers.deployment.export import INT8, export
 from alstm_helpers.deployment.predictor import Predictor
 from alstm_helpers.loopback import HOST, free_port, start_server
 from alstm_helpers.machine.bench_model import course_model
-from alstm_helpers.machine.measure import Figure, Figures
+from alstm_helpers.machine.measure import Figure, Figures, alternate, here, took
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM
 
 BATCHES, SECONDS = (1, 8, 64), (60, 213, 300)  # 213 is the mean of YouTube-8M, 300 its maximum
 REQUESTS, CLIENTS = 400, 8
+SECONDS_PER_BATCH = 4.0  # after which no further round of all engines begins
 
 # Scores a padded batch: rgb uint8 (B, T, 1024), audio uint8 (B, T, 128), lengths integers (B,).
 Scorer: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray], object]
@@ -77,21 +79,12 @@ def bench_latency(
             for length in seconds:
                 rgb, audio = (rng.integers(0, 256, (size, length, dim), np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
                 batch = rgb, audio, np.full(size, length)
-                for name, run in runs.items():
-                    took = _fastest(run, batch)
-                    what = f"batch {size} of {length} s, {name}: {size / took:.3g} videos/s"
-                    figures[f"{name}_{size}x{length}"] = Figure(took * 1000, "ms", what)
+                measures = {name: here(partial(run, *batch)) for name, run in runs.items()}
+                for name, samples in alternate(measures, SECONDS_PER_BATCH).items():
+                    videos = size / float(np.median([sample.wall for sample in samples]))
+                    what = f"batch {size} of {length} s, {name}: {videos:.3g} videos/s"
+                    figures[f"{name}_{size}x{length}"] = took(samples, what, "ms", 1000)
     return figures
-
-
-def _fastest(run: Scorer, batch: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """Return the seconds of the fastest of at least two runs; short runs are repeated for a second, 20 at most."""
-    times: list[float] = []
-    while len(times) < 2 or (sum(times) < 1 and len(times) < 20):
-        start = time.perf_counter()
-        run(*batch)
-        times.append(time.perf_counter() - start)
-    return min(times)
 
 
 # --- the server ---------------------------------------------------------------------------------------------------

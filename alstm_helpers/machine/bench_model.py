@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +17,24 @@ from alstm_helpers.data.dataset import Batch, collate, read_batches
 from alstm_helpers.data.flashdigits import NUM_CLASSES, make_video
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.machine.bench_data import CLASSES, full_size_videos
-from alstm_helpers.machine.measure import Figure, Figures, best_seconds, run_tool
+from alstm_helpers.machine.measure import (
+    SECONDS_OF_ROUNDS,
+    Figures,
+    Measure,
+    Samples,
+    Side,
+    alternate,
+    here,
+    rate,
+    ratio,
+    started,
+    took,
+)
+from alstm_helpers.machine.on_request import Works
 from alstm_helpers.model import AttentionLSTM, dropout, length_mask, masked_softmax
 from alstm_helpers.model.build import to_tensors
 from alstm_helpers.model.loss import summed_loss
-from alstm_helpers.runtime import paddle, recommended_environment
+from alstm_helpers.runtime import paddle, recommended_environment, set_device, usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, write_videos
 from alstm_helpers.training.precision import Optimizer
 from alstm_helpers.training.train import make_optimizer
@@ -28,6 +42,9 @@ from alstm_helpers.training.train import make_optimizer
 VIDEOS, BATCH = 512, 64  # of FlashDigits, for the course-size model: one window that is sorted by length
 SECONDS = 60  # of each video, where the parts of a step are measured
 FULL_SIZE_BATCHES = (4, 16)
+# The settings of the course-size comparison: OMP_NUM_THREADS (None: all cores, as each side uses them), the end of the
+# figures' names, and what is said of it.
+THREADS = {None: ("", ""), "1": ("_one_thread", ", on one thread")}
 
 
 def course_model() -> tuple[AttentionLSTM, Optimizer]:
@@ -45,16 +62,48 @@ def _train_epoch(net: AttentionLSTM, optimizer: Optimizer, batches: Iterable[Bat
         optimizer.clear_grad()
 
 
+def make_works(size: str, shard: str = "") -> Works:
+    """Return the epochs that a process of its own measures, with the package's threads or those it is told.
+
+    Args:
+        size: ``course`` or ``full``.
+        shard: of FlashDigits, for the course-size model.
+    """
+    set_device(None)
+    return f"Paddle {paddle.__version__}", _course_works(Path(shard)) if size == "course" else _full_size_works()
+
+
 def _lengths_of(batches: Iterable[Batch]) -> str:
     """Return the seconds of each video, batch by batch, as JSON."""
     return json.dumps([batch.lengths.tolist() for batch in batches])
 
 
+def _ours(threads: str | None, *arguments: str) -> Side:
+    """Return this package's side, with its own choice of threads or a given number."""
+    chosen = {"OMP_NUM_THREADS": threads} if threads else {}
+    return Side(sys.executable, "bench", __name__, arguments, {**recommended_environment(), **chosen})
+
+
 # --- the course-size model ----------------------------------------------------------------------------------------
 
 
+def _course_works(shard: Path) -> dict[str, Callable[[], object]]:
+    net, optimizer = course_model()
+    mixed = _course_batches(shard)
+    grouped = list(read_batches([shard], BATCH, NUM_CLASSES, by_length=True))
+    return {
+        "mixed": partial(_train_epoch, net, optimizer, mixed),
+        "grouped": partial(_train_epoch, net, optimizer, grouped),
+        "scores": lambda: list(score_batches(net, mixed)),
+    }
+
+
+def _course_batches(shard: Path) -> list[Batch]:
+    return list(read_batches([shard], BATCH, NUM_CLASSES))
+
+
 def bench_model(pytorch: str | None) -> Figures:
-    """Measure the course-size model on FlashDigits.
+    """Measure the course-size model on FlashDigits, on all cores and on one thread.
 
     Args:
         pytorch: a Python with PyTorch, to measure the same network with; None leaves that out.
@@ -62,48 +111,59 @@ def bench_model(pytorch: str | None) -> Figures:
     Raises:
         AlstmError: that Python cannot run it.
     """
-    mixed, grouped = _course_batches()
-    lengths = _lengths_of(mixed)
-    theirs = [run_tool(pytorch, "--pytorch", "pytorch_step.py", lengths)] if pytorch else []
-    net, optimizer = course_model()
-    mixed_seconds = best_seconds(lambda: _train_epoch(net, optimizer, mixed))
-    grouped_seconds = best_seconds(lambda: _train_epoch(net, optimizer, grouped))
-    scoring_seconds = best_seconds(lambda: list(score_batches(net, mixed)))
-    step = f"training step, 64/64 model, batch {BATCH}, 20 to 60 seconds, mixed"
-    figures = {
-        "train": Figure(VIDEOS / mixed_seconds, "videos/s", step),
-        "train_grouped": Figure(
-            VIDEOS / grouped_seconds, "videos/s", "the same videos, grouped by length as in training"
-        ),
-        "infer": Figure(VIDEOS / scoring_seconds, "videos/s", f"scores, 64/64 model, batch {BATCH}"),
-    }
-    if pytorch:  # before and after, and the better of both times: noise of the machine must not favour us
-        theirs.append(run_tool(pytorch, "--pytorch", "pytorch_step.py", lengths))
-        packed, padded = (min(found[name] for found in theirs) for name in ("packed", "padded"))
-        figures |= _beside_pytorch(packed, padded, mixed_seconds, grouped_seconds)
-    return figures
-
-
-def _course_batches() -> tuple[list[Batch], list[Batch]]:
-    """Return the same videos as batches of mixed lengths, and as batches of similar lengths."""
-    with tempfile.TemporaryDirectory() as folder:
+    measures: dict[str, Measure] = {}
+    title = ""
+    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         shard = Path(folder, "bench.tfrecord")
         write_videos(shard, (make_video(0, "train", index) for index in range(VIDEOS)))
-        mixed = list(read_batches([shard], BATCH, NUM_CLASSES))
-        grouped = list(read_batches([shard], BATCH, NUM_CLASSES, by_length=True))
-    return mixed, grouped
+        lengths = _lengths_of(_course_batches(shard))
+        for threads, (end, _) in THREADS.items():
+            ours = stack.enter_context(started(_ours(threads, "course", str(shard))))
+            measures |= {f"train{end}": ours.measure("mixed"), f"train_grouped{end}": ours.measure("grouped")}
+            if not threads:
+                measures["infer"] = ours.measure("scores")
+            if pytorch:
+                theirs = stack.enter_context(started(_pytorch(pytorch, threads, lengths)))
+                measures |= {
+                    f"pytorch{end}": theirs.measure("packed"),
+                    f"pytorch_padded{end}": theirs.measure("padded"),
+                }
+                title = theirs.title
+        samples = alternate(measures, 2 * SECONDS_OF_ROUNDS)
+    return _course_figures(samples, title)
 
 
-def _beside_pytorch(packed: float, padded: float, mixed: float, grouped: float) -> Figures:
-    """Compare PyTorch's seconds per epoch, packed and padded, with ours on mixed and on grouped batches."""
-    other = "PyTorch, LSTM running over the padding: another network"
-    return {
-        "pytorch": Figure(VIDEOS / packed, "videos/s", "the batches of train, the same network in PyTorch"),
-        "train_per_pytorch": Figure(packed / mixed, "×", "speed of train relative to pytorch"),
-        "pytorch_padded": Figure(VIDEOS / padded, "videos/s", other),
-        "train_per_padded": Figure(padded / mixed, "×", "speed of train relative to pytorch_padded"),
-        "grouped_per_padded": Figure(padded / grouped, "×", "speed of train_grouped relative to pytorch_padded"),
+def _pytorch(python: str, threads: str | None, lengths: str) -> Side:
+    """Return PyTorch's side: with as many threads, and without what this package sets for Paddle."""
+    environment = {**dict.fromkeys(recommended_environment()), "OMP_NUM_THREADS": threads or str(usable_cores())}
+    return Side(python, "--pytorch", "pytorch_step", [lengths], environment)
+
+
+def _course_figures(samples: Samples, pytorch: str) -> Figures:
+    """Return the rates of all that was measured, and the ratios of what was measured on both sides."""
+    step = f"training step, 64/64 model, batch {BATCH}, 20 to 60 seconds"
+    rates = {
+        "train": f"{step}, mixed",
+        "train_grouped": f"{step}, grouped by length as in training",
+        "infer": f"scores, 64/64 model, batch {BATCH}",
+        "pytorch": f"{pytorch}, the same network on the batches of train",
+        "pytorch_padded": f"{pytorch}, LSTM running over the padding: another network",
     }
+    ratios = {
+        "train_per_pytorch": ("train", "pytorch"),
+        "train_per_padded": ("train", "pytorch_padded"),
+        "grouped_per_padded": ("train_grouped", "pytorch_padded"),
+    }
+    figures: Figures = {}
+    for end, where in THREADS.values():
+        for name, what in rates.items():
+            if name + end in samples:
+                figures[name + end] = rate(VIDEOS, samples[name + end], what + where)
+        for name, (ours, theirs) in ratios.items():
+            if theirs + end in samples:
+                what = f"speed of {ours}{end} relative to {theirs}{end}"
+                figures[name + end] = ratio(samples[ours + end], samples[theirs + end], what)
+    return figures
 
 
 def bench_parts() -> Figures:
@@ -143,7 +203,8 @@ def bench_parts() -> Figures:
         "part_lstm": (lstm, "its part in rgb's BiLSTM, likewise; audio's takes as long"),
         "part_attend": (attend, "its part in rgb's dropout and attention, likewise; audio's takes as long"),
     }
-    return {name: Figure(best_seconds(work, 20) * 1000, "ms", what) for name, (work, what) in works.items()}
+    samples = alternate({name: here(work) for name, (work, _) in works.items()})
+    return {name: took(samples[name], what, "ms", 1000) for name, (_, what) in works.items()}
 
 
 # --- the full-size model ------------------------------------------------------------------------------------------
@@ -155,35 +216,37 @@ def full_size_batch(size: int) -> Batch:
     return collate(videos[4 * size : 5 * size], CLASSES)
 
 
-def bench_full_size() -> Figures:
-    """Compare the full-size model at real lengths with PaddleVideo's padded step; needs about 4 GB of memory."""
-    batches = [full_size_batch(size) for size in FULL_SIZE_BATCHES]
-    theirs = _padded_seconds(batches)
+def _full_size_works() -> dict[str, Callable[[], object]]:
     paddle.seed(0)
     net = AttentionLSTM()
     optimizer = make_optimizer(net, TrainSection())
+    works: dict[str, Callable[[], object]] = {
+        str(size): partial(_train_epoch, net, optimizer, [full_size_batch(size)]) for size in FULL_SIZE_BATCHES
+    }
+    works[str(FULL_SIZE_BATCHES[0])]()  # warms up; the rounds are too long for one that does not count
+    return works
+
+
+def bench_full_size() -> Figures:
+    """Compare the full-size model at real lengths with PaddleVideo's padded step; needs about 7 GB of memory."""
+    lengths = _lengths_of(full_size_batch(size) for size in FULL_SIZE_BATCHES)
+    shipped, tuned = dict.fromkeys(recommended_environment()), recommended_environment()
     figures: Figures = {}
-    for number, (size, batch) in enumerate(zip(FULL_SIZE_BATCHES, batches, strict=True)):
-        ours = best_seconds(partial(_train_epoch, net, optimizer, [batch]), 2)
-        what = f"training step, full-size model, batch {size}, real lengths"
-        figures[f"full_{size}"] = Figure(size / ours, "videos/s", what)
-        for name, threads in (("shipped", "Paddle's threads as shipped"), ("tuned", "this package's threads")):
-            seconds = theirs[name][number]
-            what = f"PaddleVideo's step, padded to 512 frames, {threads}"
-            figures[f"padded_{size}_{name}"] = Figure(size / seconds, "videos/s", what)
-            what = f"speed of full_{size} relative to padded_{size}_{name}"
-            figures[f"full_{size}_per_{name}"] = Figure(seconds / ours, "×", what)
+    with started(_ours(None, "full")) as ours:
+        for end, environment, threads in (
+            ("shipped", shipped, "Paddle's threads as shipped"),
+            ("tuned", tuned, "this package's threads"),
+        ):
+            with started(Side(sys.executable, "bench", "paddlevideo_step", [lengths], environment)) as theirs:
+                measures = {f"full_{size}": ours.measure(str(size)) for size in FULL_SIZE_BATCHES}
+                measures |= {f"padded_{size}_{end}": theirs.measure(str(size)) for size in FULL_SIZE_BATCHES}
+                samples = alternate(measures, warm_up=False)
+            for size in FULL_SIZE_BATCHES:
+                full, padded = f"full_{size}", f"padded_{size}_{end}"
+                what = f"training step, full-size model, batch {size}, real lengths"
+                figures.setdefault(full, rate(size, samples[full], what))
+                what = f"PaddleVideo's step, padded to 512 frames, {threads}"
+                figures[padded] = rate(size, samples[padded], what)
+                what = f"speed of {full} relative to {padded}"
+                figures[f"{full}_per_{end}"] = ratio(samples[full], samples[padded], what)
     return figures
-
-
-def _padded_seconds(batches: Sequence[Batch]) -> dict[str, list[float]]:
-    """Return the seconds of PaddleVideo's step per batch, with its wheel's threads and with this package's."""
-    settings: dict[str, dict[str, str | None]] = {
-        "shipped": dict.fromkeys(("OMP_NUM_THREADS", "MKL_DEBUG_CPU_TYPE")),
-        "tuned": dict(recommended_environment()),
-    }
-    lengths = _lengths_of(batches)
-    return {
-        name: run_tool(sys.executable, "bench", "paddlevideo_step.py", lengths, **environment)
-        for name, environment in settings.items()
-    }

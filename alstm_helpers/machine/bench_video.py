@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from alstm_helpers.extras import require
-from alstm_helpers.machine.measure import Figure, Figures, best_seconds
+from alstm_helpers.machine.measure import Figures, alternate, here, ratio, took
+from alstm_helpers.machine.on_request import Sample
 from alstm_helpers.own_videos.media import Clip, read_frames
 
 RATE, SIDE = 30, 224
-# Processor time of all threads together, which other work on the machine hardly changes.
-_best = partial(best_seconds, repeats=2, clock=time.process_time)
 
 
 def bench_video(seconds: int = 10, size: tuple[int, int] = (1920, 1080)) -> Figures:
@@ -25,13 +23,16 @@ def bench_video(seconds: int = 10, size: tuple[int, int] = (1920, 1080)) -> Figu
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "clip.mp4")
         _write(path, seconds, size)
-        here = _best(lambda: list(read_frames(Clip(path), SIDE))) * 60 / seconds
-        all_of_them = _best(lambda: _decode(path)) * 60 / seconds
+        read, decode = lambda: list(read_frames(Clip(path), SIDE)), partial(_decode, path)
+        samples = alternate({"video": here(read), "video_decoded": here(decode)})
+    # By processor time alone: libraries that decode differ in how many cores they take.
+    ours, theirs = ([Sample(cpu, cpu) for _, cpu in side] for side in samples.values())
     what = f"a minute of {size[1]}p as a phone writes it"
+    reading, decoding = f"reading {what}, a picture a second", f"decoding every picture of {what}"
     return {
-        "video": Figure(here, "s", f"of processor time: reading {what}, a picture a second"),
-        "video_decoded": Figure(all_of_them, "s", f"of processor time: decoding every picture of {what}"),
-        "video_ratio": Figure(all_of_them / here, "×", "times as fast as decoding every picture"),
+        "video": took(ours, f"of processor time: {reading}", scale=60 / seconds),
+        "video_decoded": took(theirs, f"of processor time: {decoding}", scale=60 / seconds),
+        "video_ratio": ratio(ours, theirs, "times as fast as decoding every picture"),
     }
 
 

@@ -23,6 +23,7 @@ from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.files import write_sealed
+from alstm_helpers.machine.bench import Report
 from alstm_helpers.machine.doctor import Check
 from alstm_helpers.machine.measure import Figure
 from alstm_helpers.model.build import build_model
@@ -687,11 +688,23 @@ def test_doctor(alstm, monkeypatch):
 
 
 def test_bench(alstm, monkeypatch):
-    figures = {"read": Figure(1234.5, "videos/s", "from a pickle")}
-    monkeypatch.setattr("alstm_helpers.machine.bench.run_bench", lambda *_: figures)
-    read = {"value": 1234.5, "unit": "videos/s", "what": "from a pickle"}
-    assert json.loads(alstm("bench", "--json").out) == {"read": read}
-    assert alstm("bench").out.split()[:3] == ["read", "1234", "videos/s"]
+    figures = {
+        "read": Figure(1234.5, "videos/s", "from a pickle"),
+        "per": Figure(None, "×", "a to b", (0.91, 1.1), 2.0, (1.5, 2.5)),
+        "per_too": Figure(3.0, "×", "a to b", (2.5, 3.5), None, (0.5, 2.5)),
+    }
+    machine = {"processor": "Abacus", "cores": 2, "load_before": 0.1, "load_after": None}
+    monkeypatch.setattr("alstm_helpers.machine.bench.run_bench", lambda *_: Report(machine, figures))
+    found = json.loads(alstm("bench", "--json").out)
+    assert found["machine"] == machine
+    assert found["read"] == {"value": 1234.5, "unit": "videos/s", "what": "from a pickle"}
+    first, _, *rows = alstm("bench").out.splitlines()
+    assert first == "Abacus, 2 cores; load 0.1 before, None after"
+    assert [row.split()[:5] for row in rows] == [
+        ["read", "1234", "videos/s", "from", "a"],
+        ["per", "–", "0.91–1.1", "×", "2"],
+        ["per_too", "3", "2.5–3.5", "×", "–"],
+    ]
 
 
 def test_course(alstm, monkeypatch, tmp_path):

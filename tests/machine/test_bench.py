@@ -1,9 +1,12 @@
-"""The bench: its baselines compute the same network, and a script that fails in another Python is one line."""
+"""The bench: its baselines compute the same network, and what it compares is measured alike."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,16 +16,25 @@ import pytest
 import requests
 from support import unequal_videos
 
+from alstm_helpers.data.flashdigits import make_video
 from alstm_helpers.deployment.predictor import Prediction
-from alstm_helpers.errors import AlstmError
-from alstm_helpers.machine import bench, bench_data, bench_deploy, bench_model
+from alstm_helpers.machine import bench, bench_data, bench_deploy, bench_model, measure, on_request
 from alstm_helpers.machine.bench_video import bench_video
-from alstm_helpers.machine.measure import Figure, run_tool
+from alstm_helpers.machine.measure import Figure
+from alstm_helpers.machine.on_request import Sample
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import state_of
-from alstm_helpers.runtime import paddle
+from alstm_helpers.runtime import paddle, usable_cores
+from alstm_helpers.tfrecord import write_videos
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Measure once where the bench measures for seconds."""
+    monkeypatch.setattr(measure, "MOST_ROUNDS", 1)
+    monkeypatch.setattr(on_request, "SHORTEST", 0)
 
 
 def test_the_padded_baseline_is_the_same_network():
@@ -53,76 +65,163 @@ def test_the_padded_baseline_is_the_same_network():
     np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-5)
 
 
-def fake_python(folder, body):
-    """Write a Python that runs ``body`` instead of its script; started by a shell, for paths with a space."""
-    answer, path = folder / "answer.py", folder / "python"
-    answer.write_text(f"import json, os, sys\n{body}\n", encoding="utf-8")
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{answer}" "$@"\n', encoding="utf-8")
-    path.chmod(0o755)
-    return str(path)
+class FakeWorker:
+    """The other side of a comparison, with fixed seconds of each work: twice as many of processor time."""
+
+    def __init__(self, title, seconds):
+        self.title, self.seconds = title, seconds
+
+    def measure(self, name):
+        return lambda: Sample(self.seconds[name], 2 * self.seconds[name])
 
 
-@pytest.mark.posix
-def test_conversion_relative_to_tf2pkl(tmp_path, monkeypatch):
+def fake_sides(monkeypatch, module, seconds_of):
+    """Let comparisons meet fake workers; return the sides that are started, in order."""
+    sides = []
+
+    @contextlib.contextmanager
+    def started(side):
+        sides.append(side)
+        yield FakeWorker("Library 9", seconds_of(side))
+
+    monkeypatch.setattr(module, "started", started)
+    return sides
+
+
+def value_of(figure):
+    """Return the value of a figure that is not refused."""
+    assert figure.value is not None
+    return figure.value
+
+
+def test_conversion_relative_to_tf2pkl(monkeypatch):
     """The ratio is that of the times on the same shard; without TensorFlow its rows are left out."""
-    for name, value in (("VIDEOS", 5), ("PAIRS", 2), ("SHARDS", 20)):
+    for name, value in (("VIDEOS", 5), ("SHARDS", 20)):
         monkeypatch.setattr(bench_data, name, value)
-    figures = bench_data.bench_data(fake_python(tmp_path, "print(json.dumps({'videos': 5, 'seconds': 100.0}))"))
-    assert figures["convert_per_tf2pkl"].value == pytest.approx(100 * figures["convert_videos"].value / 5)
-    assert all(figure.value > 0 and figure.what for figure in figures.values())
-    ours = ["convert", "convert_videos", "plain_write", "convert_per_write", "convert_memory"]
-    assert list(figures) == [*ours, "tf2pkl", "convert_per_tf2pkl", "convert_last", "read", "read_tfrecord"]
-    assert list(bench_data.bench_data(None)) == [*ours, "convert_last", "read", "read_tfrecord"]
+    sides = fake_sides(monkeypatch, bench_data, lambda side: {"convert": 100.0})
+    figures = bench_data.bench_data("python")
+    assert (sides[0].python, sides[0].flag, sides[0].module) == ("python", "--tensorflow", "tf2pkl_logic")
+    assert sides[0].arguments[0].endswith(".tfrecord")
+    assert value_of(figures["convert_per_tf2pkl"]) == pytest.approx(100 * value_of(figures["convert_videos"]) / 5)
+    assert "Library 9" in figures["tf2pkl"].what
+    assert all(figure.what for figure in figures.values())
+    names = ["convert", "convert_videos", "plain_write", "convert_per_write", "convert_memory"]
+    assert list(figures) == [*names, "tf2pkl", "convert_per_tf2pkl", "convert_last", "read", "read_tfrecord"]
+    assert list(bench_data.bench_data(None)) == [*names, "convert_last", "read", "read_tfrecord"]
 
 
 def test_metrics_are_measured(monkeypatch):
     monkeypatch.setattr(bench_data, "SCORED_VIDEOS", 2000)
     figures = bench_data.bench_metrics()
-    assert figures["metrics"].value > 0 and "2,000 videos" in figures["metrics_result"].what
+    assert value_of(figures["metrics"]) > 0 and "2,000 videos" in figures["metrics_result"].what
 
 
-@pytest.mark.posix
-def test_rates_relative_to_pytorch(tmp_path, monkeypatch):
-    """The better of PyTorch's two times counts, and it gets the lengths of our batches."""
+def test_rates_relative_to_pytorch(monkeypatch):
+    """Both sides have the same lengths and the same number of threads; PyTorch gets nothing that is set for Paddle."""
     monkeypatch.setattr(bench_model, "VIDEOS", 20)
     monkeypatch.setattr(bench_model, "BATCH", 8)
-    body = f"""
-calls = {str(tmp_path / "calls")!r}
-number = os.path.getsize(calls) if os.path.exists(calls) else 0
-open(calls, "a").write("x")
-assert [len(batch) for batch in json.loads(sys.argv[2])] == [8, 8, 4]
-print("noise")
-print(json.dumps({{"packed": [4.0, 2.0][number], "padded": [1.0, 5.0][number]}}))
-"""
-    figures = bench_model.bench_model(fake_python(tmp_path, body))
-    assert figures["pytorch"].value == 10 and figures["pytorch_padded"].value == 20
-    for name, base in (("train_per_pytorch", 10), ("train_per_padded", 20)):
-        assert figures[name].value == pytest.approx(figures["train"].value / base)
-    assert figures["grouped_per_padded"].value == pytest.approx(figures["train_grouped"].value / 20)
-    assert set(bench_model.bench_model(None)) == {"train", "train_grouped", "infer"}
+    monkeypatch.setattr(bench_model, "recommended_environment", lambda: {"OMP_NUM_THREADS": "3", "ONLY_PADDLE": "1"})
+    monkeypatch.setattr(bench_model, "usable_cores", lambda: 4)
+    seconds = {"mixed": 1.0, "grouped": 0.5, "scores": 0.1, "packed": 3.0, "padded": 2.0}
+
+    def seconds_of(side):
+        return {
+            name: (5 if side.environment["OMP_NUM_THREADS"] == "1" else 1) * value for name, value in seconds.items()
+        }
+
+    sides = fake_sides(monkeypatch, bench_model, seconds_of)
+    figures = bench_model.bench_model("python")
+    ours, theirs = sides[::2], sides[1::2]
+    assert [side.environment for side in ours] == [
+        {"OMP_NUM_THREADS": "3", "ONLY_PADDLE": "1"},
+        {"OMP_NUM_THREADS": "1", "ONLY_PADDLE": "1"},
+    ]
+    assert [side.environment for side in theirs] == [
+        {"OMP_NUM_THREADS": "4", "ONLY_PADDLE": None},
+        {"OMP_NUM_THREADS": "1", "ONLY_PADDLE": None},
+    ]
+    assert all((side.python, side.flag) == ("python", "--pytorch") for side in theirs)
+    assert [len(batch) for batch in json.loads(theirs[0].arguments[0])] == [8, 8, 4]
+    found = {name: (figure.value, figure.cpu) for name, figure in figures.items()}
+    assert found == {
+        "train": (20, 10),
+        "train_grouped": (40, 20),
+        "infer": (200, 100),
+        "pytorch": pytest.approx((20 / 3, 10 / 3)),
+        "pytorch_padded": (10, 5),
+        "train_per_pytorch": (3, 3),
+        "train_per_padded": (2, 2),
+        "grouped_per_padded": (4, 4),
+        "train_one_thread": (4, 2),
+        "train_grouped_one_thread": (8, 4),
+        "pytorch_one_thread": pytest.approx((4 / 3, 2 / 3)),
+        "pytorch_padded_one_thread": (2, 1),
+        "train_per_pytorch_one_thread": (3, 3),
+        "train_per_padded_one_thread": (2, 2),
+        "grouped_per_padded_one_thread": (4, 4),
+    }
+    ours_alone = {"train", "train_grouped", "infer", "train_one_thread", "train_grouped_one_thread"}
+    assert set(bench_model.bench_model(None)) == ours_alone
 
 
-@pytest.mark.posix
-def test_a_python_without_the_package_is_named(tmp_path):
-    with pytest.raises(AlstmError, match=r"--pytorch .*python: pytorch_step\.py failed \(.*no torch.*\); name a"):
-        run_tool(fake_python(tmp_path, "sys.exit('no torch')"), "--pytorch", "pytorch_step.py", "[]")
-    with pytest.raises(AlstmError, match=r"--pytorch none: pytorch_step\.py failed"):
-        run_tool("none", "--pytorch", "pytorch_step.py", "[]")
-
-
-@pytest.mark.posix
-def test_full_size_relative_to_the_padded_step(tmp_path, monkeypatch):
-    """Both settings of threads reach the other process; a ratio compares times of the same batch."""
+def test_full_size_relative_to_the_padded_step(monkeypatch):
+    """PaddleVideo's step runs as shipped and with this package's threads; a ratio compares times of the same batch."""
     tuned = {"OMP_NUM_THREADS": "2", "MKL_DEBUG_CPU_TYPE": "5"}
-    monkeypatch.setattr(bench_model, "FULL_SIZE_BATCHES", (1, 2))
-    monkeypatch.setattr(bench_model, "AttentionLSTM", lambda: AttentionLSTM(3862, (1024, 128), 4, 4, 0.5, (4, 4)))
     monkeypatch.setattr(bench_model, "recommended_environment", lambda: tuned)
-    body = "print(json.dumps([1.0, 10.0] if 'OMP_NUM_THREADS' not in os.environ else [0.5, 5.0]))"
-    monkeypatch.setattr(sys, "executable", fake_python(tmp_path, body))
+
+    def seconds_of(side):
+        if side.module != "paddlevideo_step":
+            return {"4": 1.0, "16": 2.0}
+        return {"4": 2.0, "16": 10.0} if side.environment["OMP_NUM_THREADS"] is None else {"4": 0.5, "16": 4.0}
+
+    sides = fake_sides(monkeypatch, bench_model, seconds_of)
     figures = bench_model.bench_full_size()
-    assert (figures["padded_1_shipped"].value, figures["padded_2_shipped"].value) == (1, 0.2)
-    assert (figures["padded_1_tuned"].value, figures["padded_2_tuned"].value) == (2, 0.4)
-    assert figures["full_2_per_tuned"].value == pytest.approx(figures["full_2"].value / 0.4)
+    assert [side.environment for side in sides] == [tuned, dict.fromkeys(tuned), tuned]
+    assert [len(batch) for batch in json.loads(sides[1].arguments[0])] == [4, 16]
+    assert {name: figure.value for name, figure in figures.items()} == {
+        "full_4": 4,
+        "padded_4_shipped": 2,
+        "full_4_per_shipped": 2,
+        "full_16": 8,
+        "padded_16_shipped": 1.6,
+        "full_16_per_shipped": 5,
+        "padded_4_tuned": 8,
+        "full_4_per_tuned": 0.5,
+        "padded_16_tuned": 4,
+        "full_16_per_tuned": 2,
+    }
+
+
+def test_what_the_process_of_this_package_measures(tmp_path, monkeypatch):
+    """Epochs that train the network on all videos of the shard, in both orders, and scores of all of them."""
+    monkeypatch.setattr(bench_model, "BATCH", 4)
+    monkeypatch.setattr(bench_model, "FULL_SIZE_BATCHES", (1, 2))
+    monkeypatch.setattr(bench_model, "AttentionLSTM", lambda *_, **__: small_net())
+    seen = []
+    monkeypatch.setattr(bench_model, "_train_epoch", lambda net, optimizer, batches: seen.append(batches))
+    shard = tmp_path / "a.tfrecord"
+    write_videos(shard, (make_video(0, "train", index) for index in range(10)))
+    title, works = bench_model.make_works("course", str(shard))
+    assert title == f"Paddle {paddle.__version__}"
+    for work in works.values():
+        work()
+    mixed, grouped = ([batch.lengths for batch in batches] for batches in seen)
+    assert [len(lengths) for lengths in mixed] == [4, 4, 2]
+    assert sorted(np.concatenate(mixed)) == sorted(np.concatenate(grouped))
+    assert max(map(np.ptp, grouped)) < max(map(np.ptp, mixed))
+    scores = works["scores"]()
+    assert isinstance(scores, list) and len(scores) == 3
+    _, works = bench_model.make_works("full")
+    works["2"]()
+    assert list(works) == ["1", "2"] and [len(batches[0].ids) for batches in seen[2:]] == [1, 2]
+
+
+def test_an_epoch_trains():
+    net, optimizer = bench_model.course_model()
+    before = state_of(net)
+    batch = bench_model.full_size_batch(1)
+    bench_model._train_epoch(net, optimizer, [batch._replace(labels=batch.labels[:, :20])])
+    assert all((array != before[name]).any() for name, array in state_of(net).items() if "weight" in name)
 
 
 def test_full_size_batches_are_of_similar_and_average_length():
@@ -131,33 +230,83 @@ def test_full_size_batches_are_of_similar_and_average_length():
     assert 190 < batch.lengths.mean() < 236 and len(batch.ids) == 16
 
 
-def test_parts_take_less_time_than_the_step():
+def test_parts_take_less_time_than_the_step(monkeypatch):
+    monkeypatch.setattr(measure, "MOST_ROUNDS", 3)
     figures = bench_model.bench_parts()
-    whole = figures["part_step"].value
-    assert all(0 < figures[name].value < whole for name in ("part_embed", "part_lstm", "part_attend"))
+    whole = figures["part_step"].cpu
+    assert whole and all(0 < (figures[name].cpu or 0) < whole for name in ("part_embed", "part_lstm", "part_attend"))
 
 
 def test_every_part_but_the_long_one_is_run_once(monkeypatch):
     for name in bench.PARTS:
-        monkeypatch.setitem(bench.PARTS, name, lambda pythons, name=name: {name: Figure(1.234, "×", str(pythons))})
+        monkeypatch.setitem(bench.PARTS, name, lambda pythons, name=name: {name: Figure(1.2345678, "×", str(pythons))})
     seen = []
 
     def progress(parts, *, total=None, desc="", size=None, total_size=None):
         seen.append((total, desc))
         return parts
 
-    figures = bench.run_bench("tf", "pt", progress=progress)
+    machine, figures = bench.run_bench("tf", "pt", progress=progress)
     assert seen == [(7, "measuring")]
     assert list(figures) == ["matmul", "data", "metrics", "model", "parts", "full_size", "video", "server"]
-    assert figures["data"] == Figure(1.23, "×", "Pythons(tensorflow='tf', pytorch='pt')")
-    json.dumps(figures)
-    assert list(bench.run_bench(only=["latency", "metrics"])) == ["matmul", "latency", "metrics"]
+    assert figures["data"] == Figure(1.235, "×", "Pythons(tensorflow='tf', pytorch='pt')")
+    assert machine["command"] == "alstm bench --tensorflow PYTHON --pytorch PYTHON"
+    machine, figures = bench.run_bench(only=["latency", "metrics"])
+    assert list(figures) == ["matmul", "latency", "metrics"]
+    assert machine["command"] == "alstm bench --only latency --only metrics"
+
+
+def test_the_report_names_the_machine_and_omits_what_was_not_measured(monkeypatch):
+    """A refused ratio is null; numbers have four digits."""
+    part = {"a": Figure(None, "×", "a", (0.123456, 12345.6), 2.34567, (1.0, 3.0)), "b": Figure(1.0, "s", "b")}
+    monkeypatch.setitem(bench.PARTS, "data", lambda _: part)
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.456, 0, 0), raising=False)
+    report = json.loads(json.dumps(bench.run_bench(only=["data"]).as_json()))
+    assert report["a"] == {
+        **{"value": None, "unit": "×", "what": "a", "spread": [0.1235, 12350]},
+        **{"cpu": 2.346, "cpu_spread": [1, 3]},
+    }
+    assert report["b"] == {"value": 1, "unit": "s", "what": "b"}
+    machine = report["machine"]
+    assert (machine["cores"], machine["load_before"], machine["load_after"]) == (usable_cores(), 0.46, 0.46)
+    assert machine["processor"] and machine["busy"] == 0 and machine["paddle"] == paddle.__version__
+
+
+def test_cores_are_kept_busy_meanwhile_and_not_longer(monkeypatch):
+    started = []
+
+    class Popen(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    def fail(_):
+        assert [process.poll() for process in started] == [None, None]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    monkeypatch.setitem(bench.PARTS, "data", fail)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run_bench(only=["data"], busy=2)
+    assert len(started) == 2 and None not in [process.poll() for process in started]
+
+
+@pytest.mark.posix
+def test_a_busy_process_computes_until_its_input_ends():
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    with subprocess.Popen([sys.executable, "-c", bench._SPIN], stdin=subprocess.PIPE) as process:
+        time.sleep(0.5)
+        assert process.poll() is None
+    assert process.returncode == 0
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before > 0.1
 
 
 def test_other_pythons_reach_their_parts(monkeypatch):
     monkeypatch.setattr(bench, "bench_data", lambda python: {"data": Figure(1, "×", str(python))})
     monkeypatch.setattr(bench, "bench_model", lambda python: {"model": Figure(1, "×", str(python))})
-    figures = bench.run_bench("tf", "pt", only=["data", "model"])
+    figures = bench.run_bench("tf", "pt", only=["data", "model"]).figures
     assert (figures["data"].what, figures["model"].what) == ("tf", "pt")
 
 
@@ -173,7 +322,7 @@ def test_latency_of_each_engine(monkeypatch):
     figures = bench_deploy.bench_latency(batches=(1, 3), seconds=(2, 5))
     names = {f"{engine}_{size}x{seconds}" for engine in ENGINES for size in (1, 3) for seconds in (2, 5)}
     assert set(figures) == names
-    assert all(figure.value > 0 and figure.unit == "ms" for figure in figures.values())
+    assert all(value_of(figure) > 0 and figure.unit == "ms" for figure in figures.values())
 
 
 def test_latency_is_measured_on_the_batch_that_it_names():
@@ -181,11 +330,11 @@ def test_latency_is_measured_on_the_batch_that_it_names():
 
     def slow(rgb, audio, lengths):
         seen.append((rgb.shape, audio.shape, lengths.tolist()))
-        time.sleep(0.6)
+        time.sleep(0.2)
 
     figure = bench_deploy.bench_latency(lambda folder: {"slow": slow}, batches=(2,), seconds=(7,))["slow_2x7"]
-    assert seen == [((2, 7, 1024), (2, 7, 128), [7, 7])] * 2
-    assert figure.value >= 600 and "batch 2 of 7 s, slow: " in figure.what
+    assert seen == [((2, 7, 1024), (2, 7, 128), [7, 7])] * 2  # the first one warms up
+    assert value_of(figure) >= 200 and "batch 2 of 7 s, slow: " in figure.what
 
 
 ENGINES = ("trainer", "paddle", "onnx", "onnx_int8")
@@ -208,7 +357,7 @@ def test_the_server_under_load(monkeypatch):
     payloads = [{"rgb": rgb[0], "audio": audio[0]} for rgb, audio, _ in map(unequal_videos, ([3], [7]))]
     figures = bench_deploy.measure_server(small_net(), payloads)
     assert set(figures) == {"serve", "serve_median", "serve_99"}
-    assert 0 < figures["serve_median"].value <= figures["serve_99"].value
+    assert 0 < value_of(figures["serve_median"]) <= value_of(figures["serve_99"])
     with pytest.raises(requests.HTTPError, match="400"):
         bench_deploy.measure_server(small_net(), [{"rgb": payloads[0]["rgb"]}])
 
@@ -216,5 +365,5 @@ def test_the_server_under_load(monkeypatch):
 def test_reading_a_video():
     figures = bench_video(2, (128, 72))
     assert [figure.unit for figure in figures.values()] == ["s", "s", "×"]
-    here, whole, ratio = (figure.value for figure in figures.values())
-    assert here > 0 and ratio == pytest.approx(whole / here)
+    here, whole, ratio = figures.values()
+    assert value_of(here) > 0 and ratio.spread == pytest.approx([value_of(whole) / value_of(here)] * 2)
