@@ -69,9 +69,11 @@ SHOW = "import os, alstm_helpers; print([os.environ.get(name) for name in ('OMP_
 def test_recommended_environment(monkeypatch):
     monkeypatch.setattr(runtime, "usable_cores", lambda: 6)
     monkeypatch.setattr(runtime, "is_amd", lambda: True)
-    assert runtime.recommended_environment() == {"OMP_NUM_THREADS": "6", "MKL_DEBUG_CPU_TYPE": "5"}
+    assert runtime.recommended_environment() == {"OMP_NUM_THREADS": "3", "MKL_DEBUG_CPU_TYPE": "5"}
     monkeypatch.setattr(runtime, "is_amd", lambda: False)
-    assert runtime.recommended_environment() == {"OMP_NUM_THREADS": "6"}
+    for cores, threads in ((1, "1"), (2, "1"), (3, "1"), (4, "2")):
+        monkeypatch.setattr(runtime, "usable_cores", lambda cores=cores: cores)
+        assert runtime.recommended_environment() == {"OMP_NUM_THREADS": threads}
 
 
 def test_importing_the_package_sets_what_is_not_set():
@@ -92,7 +94,7 @@ def test_configure_threads_comes_too_late_after_paddle(monkeypatch):
     assert "OMP_NUM_THREADS" not in os.environ
     monkeypatch.delitem(sys.modules, "paddle")
     runtime.configure_threads()
-    assert os.environ["OMP_NUM_THREADS"] == str(runtime.usable_cores())
+    assert os.environ["OMP_NUM_THREADS"] == runtime.recommended_environment()["OMP_NUM_THREADS"]
 
 
 def test_paddle_is_imported_quietly():

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import DISTRIBUTION
-from alstm_helpers.runtime import package_version, usable_cores
+from alstm_helpers.runtime import package_version, recommended_environment
 
 EXTRA = "course"
 GPU_PADDLE = "paddlepaddle-gpu"
@@ -31,14 +31,15 @@ def complete_installation() -> None:
     Raises:
         AlstmError: pip failed, or a module that the kernel has already loaded was replaced.
     """
-    if "paddle" in sys.modules and os.environ.get("OMP_NUM_THREADS") == "1" != str(usable_cores()):
-        print("Paddle was imported before alstm_helpers and uses one core: restart the kernel and run from the top")
-    wanted = requirements(EXTRA)
-    if all(is_met(requirement) for requirement in wanted):
+    wanted = recommended_environment().items()
+    if "paddle" in sys.modules and any(os.environ.get(name) != value for name, value in wanted):
+        print("Paddle was imported before alstm_helpers, without its settings: restart the kernel and run from the top")
+    needed = requirements(EXTRA)
+    if all(is_met(requirement) for requirement in needed):
         return
     before = loaded_versions()
-    print(f"installing {len(wanted)} packages and what they need; this takes a minute or more")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *map(str, wanted)]
+    print(f"installing {len(needed)} packages and what they need; this takes a minute or more")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *map(str, needed)]
     if subprocess.run(command, check=False).returncode:
         remedy = "see pip's message above; on Kaggle, switch Internet on in the notebook's settings first"
         raise AlstmError("pip", "the packages of the course could not be installed", remedy)

@@ -54,7 +54,8 @@ def course_model() -> tuple[AttentionLSTM, Optimizer]:
     return net, make_optimizer(net, TrainSection(weight_decay=0.0))
 
 
-def _train_epoch(net: AttentionLSTM, optimizer: Optimizer, batches: Iterable[Batch]) -> None:
+def train_epoch(net: AttentionLSTM, optimizer: Optimizer, batches: Iterable[Batch]) -> None:
+    """Take a training step on each batch."""
     for batch in batches:
         rgb, audio, lengths, truth = to_tensors(batch)
         summed_loss(net(rgb, audio, lengths), truth).backward()
@@ -62,15 +63,17 @@ def _train_epoch(net: AttentionLSTM, optimizer: Optimizer, batches: Iterable[Bat
         optimizer.clear_grad()
 
 
-def make_works(size: str, shard: str = "") -> Works:
+def make_works(size: str, shard: str = "", threads: str = "") -> Works:
     """Return the epochs that a process of its own measures, with the package's threads or those it is told.
 
     Args:
         size: ``course`` or ``full``.
         shard: of FlashDigits, for the course-size model.
+        threads: with ``1``, it works on one stream after the other.
     """
     set_device(None)
-    return f"Paddle {paddle.__version__}", _course_works(Path(shard)) if size == "course" else _full_size_works()
+    works = _course_works(Path(shard), at_once=threads != "1") if size == "course" else _full_size_works()
+    return f"Paddle {paddle.__version__}", works
 
 
 def _lengths_of(batches: Iterable[Batch]) -> str:
@@ -87,13 +90,14 @@ def _ours(threads: str | None, *arguments: str) -> Side:
 # --- the course-size model ----------------------------------------------------------------------------------------
 
 
-def _course_works(shard: Path) -> dict[str, Callable[[], object]]:
+def _course_works(shard: Path, *, at_once: bool) -> dict[str, Callable[[], object]]:
     net, optimizer = course_model()
+    net.streams_at_once = at_once
     mixed = _course_batches(shard)
     grouped = list(read_batches([shard], BATCH, NUM_CLASSES, by_length=True))
     return {
-        "mixed": partial(_train_epoch, net, optimizer, mixed),
-        "grouped": partial(_train_epoch, net, optimizer, grouped),
+        "mixed": partial(train_epoch, net, optimizer, mixed),
+        "grouped": partial(train_epoch, net, optimizer, grouped),
         "scores": lambda: list(score_batches(net, mixed)),
     }
 
@@ -118,7 +122,7 @@ def bench_model(pytorch: str | None) -> Figures:
         write_videos(shard, (make_video(0, "train", index) for index in range(VIDEOS)))
         lengths = _lengths_of(_course_batches(shard))
         for threads, (end, _) in THREADS.items():
-            ours = stack.enter_context(started(_ours(threads, "course", str(shard))))
+            ours = stack.enter_context(started(_ours(threads, "course", str(shard), threads or "")))
             measures |= {f"train{end}": ours.measure("mixed"), f"train_grouped{end}": ours.measure("grouped")}
             if not threads:
                 measures["infer"] = ours.measure("scores")
@@ -221,7 +225,7 @@ def _full_size_works() -> dict[str, Callable[[], object]]:
     net = AttentionLSTM()
     optimizer = make_optimizer(net, TrainSection())
     works: dict[str, Callable[[], object]] = {
-        str(size): partial(_train_epoch, net, optimizer, [full_size_batch(size)]) for size in FULL_SIZE_BATCHES
+        str(size): partial(train_epoch, net, optimizer, [full_size_batch(size)]) for size in FULL_SIZE_BATCHES
     }
     works[str(FULL_SIZE_BATCHES[0])]()  # warms up; the rounds are too long for one that does not count
     return works

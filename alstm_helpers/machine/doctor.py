@@ -31,6 +31,7 @@ OK: CheckStatus = "OK"
 WARN: CheckStatus = "WARN"
 FAIL: CheckStatus = "FAIL"
 SLOW = 0.6  # a speed below this share of the possible one gets a warning
+BUSY = 1.2  # as does a step that takes so many times as long with both streams at once as with one after the other
 DISK = 2  # GB that the course needs
 
 
@@ -150,6 +151,23 @@ def check_speed() -> Iterator[Check]:
     yield Check("speed", WARN if slow else OK, detail + (f"; {best:.0f} with the recommended settings" if slow else ""))
 
 
+def check_step() -> Iterator[Check]:
+    """Measure a training step, and say which threads take it and what they gain."""
+    from alstm_helpers.machine.step import step_times
+
+    times = step_times()
+    took = f"{times.at_once:.0f} ms for 64 videos"
+    if runtime.usable_cores() < 2:
+        yield Check("training step", OK, f"{took}, on one core")
+        return
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    detail = f"{took}, both streams at once, OMP_NUM_THREADS={threads} each; {times.in_turn:.0f} ms one after the other"
+    if times.at_once > BUSY * times.in_turn:
+        yield Check("training step", WARN, f"{detail}; other programs are using the cores")
+    else:
+        yield Check("training step", OK, detail)
+
+
 def check_disk() -> Iterator[Check]:
     """Check the free space in the current folder."""
     free = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -179,16 +197,17 @@ CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
     check_paddle,
     check_threads,
     check_speed,
+    check_step,
     check_jupyter,
     check_disk,
 )
 
 
 def run_checks() -> list[Check]:
-    """Run all checks in order; leave out the speed if Paddle does not work."""
+    """Run all checks in order; leave out the speeds if Paddle does not work."""
     found: list[Check] = []
     for check in CHECKS:
-        if check is check_speed and any(row.status == FAIL and row.name.startswith("paddle") for row in found):
-            continue
-        found += check()
+        broken = any(row.status == FAIL and row.name.startswith("paddle") for row in found)
+        if not broken or check not in (check_speed, check_step):
+            found += check()
     return found

@@ -97,6 +97,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
     """
 
     pooling: ClassVar[str] = "attention"  # its name in MODEL.pooling
+    streams_at_once: bool = True  # on a CPU, see :mod:`alstm_helpers.model.streams`; False for comparison
 
     def __init__(
         self,
@@ -151,7 +152,9 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
 
     def _at_once(self, rgb: Tensor, audio: Tensor) -> bool:
         """Tell whether to work on both streams at once: on a CPU, unless gradients must pass through to the frames."""
-        if not paddle.in_dynamic_mode() or not rgb.place.is_cpu_place() or runtime.usable_cores() < 2:
+        if not self.streams_at_once or runtime.usable_cores() < 2:
+            return False
+        if not paddle.in_dynamic_mode() or not rgb.place.is_cpu_place():
             return False
         return not paddle.is_grad_enabled() or (self.training and rgb.stop_gradient and audio.stop_gradient)
 

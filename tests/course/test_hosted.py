@@ -104,7 +104,7 @@ def test_pip_that_fails_is_one_sentence(installed, monkeypatch):
 
 def test_paddle_loaded_too_early_is_said(installed, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "paddle", ModuleType("paddle"))
-    monkeypatch.setattr(hosted, "usable_cores", lambda: 2)
+    monkeypatch.setattr(hosted, "recommended_environment", lambda: {"OMP_NUM_THREADS": "2"})
     for threads in ("2", "1"):
         assert "restart the kernel" not in capsys.readouterr().out
         monkeypatch.setenv("OMP_NUM_THREADS", threads)

@@ -198,7 +198,7 @@ def test_what_the_process_of_this_package_measures(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_model, "FULL_SIZE_BATCHES", (1, 2))
     monkeypatch.setattr(bench_model, "AttentionLSTM", lambda *_, **__: small_net())
     seen = []
-    monkeypatch.setattr(bench_model, "_train_epoch", lambda net, optimizer, batches: seen.append(batches))
+    monkeypatch.setattr(bench_model, "train_epoch", lambda net, optimizer, batches: seen.append(batches))
     shard = tmp_path / "a.tfrecord"
     write_videos(shard, (make_video(0, "train", index) for index in range(10)))
     title, works = bench_model.make_works("course", str(shard))
@@ -220,7 +220,7 @@ def test_an_epoch_trains():
     net, optimizer = bench_model.course_model()
     before = state_of(net)
     batch = bench_model.full_size_batch(1)
-    bench_model._train_epoch(net, optimizer, [batch._replace(labels=batch.labels[:, :20])])
+    bench_model.train_epoch(net, optimizer, [batch._replace(labels=batch.labels[:, :20])])
     assert all((array != before[name]).any() for name, array in state_of(net).items() if "weight" in name)
 
 

@@ -16,6 +16,8 @@ from alstm_helpers import runtime
 from alstm_helpers.extras import EXTRAS
 from alstm_helpers.machine import doctor
 from alstm_helpers.machine.doctor import FAIL, OK, WARN, Check, locked_versions
+from alstm_helpers.machine.on_request import Sample
+from alstm_helpers.machine.step import StepTimes, step_times
 from alstm_helpers.runtime import paddle
 
 LOCK = """\
@@ -48,8 +50,8 @@ def rows_of(check):
 
 
 def test_this_environment_is_healthy():
-    """All real checks pass, except that of the speed, which depends on the machine."""
-    checks = [check for check in doctor.CHECKS if check is not doctor.check_speed]
+    """All real checks pass, except those of speeds, which depend on the machine."""
+    checks = [check for check in doctor.CHECKS if check not in (doctor.check_speed, doctor.check_step)]
     found = [row for check in checks for row in check()]
     assert not [row for row in found if row.status == FAIL]
     assert {"python", "paddlepaddle", "paddle gradient", "gpu", "OMP_NUM_THREADS", "jupyter kernel", "disk"} <= {
@@ -163,11 +165,11 @@ def test_gpu(monkeypatch, built, gpus, driver, status, part):
     assert row.status == status and part in row.detail
 
 
-@pytest.mark.skipif(runtime.usable_cores() == 1, reason="one thread is right on one core")
-def test_one_thread_set_by_the_user_gets_a_warning():
+def test_another_number_of_threads_set_by_the_user_gets_a_warning():
     code = "from alstm_helpers.machine.doctor import check_threads; print(*(row for row in check_threads()), sep='\\n')"
-    found = run_python(code, OMP_NUM_THREADS="1").stdout.splitlines()[0]
-    assert "status='WARN'" in found and f"{runtime.usable_cores()} is faster" in found
+    wanted = runtime.recommended_environment()["OMP_NUM_THREADS"]
+    found = run_python(code, OMP_NUM_THREADS=f"{int(wanted) + 1}").stdout.splitlines()[0]
+    assert "status='WARN'" in found and f"{wanted} is faster" in found
     assert "status='OK'" in run_python(code, OMP_NUM_THREADS="").stdout.splitlines()[0]
 
 
@@ -193,6 +195,29 @@ def test_speed_is_compared_with_the_recommended_settings(monkeypatch, here, fres
     assert runtime.recommended_environment().items() <= seen["env"].items()
 
 
+@pytest.mark.parametrize(
+    "cores, at_once, in_turn, status, part",
+    [
+        (2, 38.0, 61.0, OK, "38 ms for 64 videos, both streams at once, OMP_NUM_THREADS=3 each; 61 ms one after"),
+        (2, 80.0, 61.0, WARN, "other programs are using the cores"),
+        (1, 60.0, 60.0, OK, "60 ms for 64 videos, on one core"),
+    ],
+)
+def test_the_step_is_measured_both_ways(monkeypatch, cores, at_once, in_turn, status, part):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(runtime, "usable_cores", lambda: cores)
+    monkeypatch.setattr("alstm_helpers.machine.step.step_times", lambda: StepTimes(at_once, in_turn))
+    (row,) = doctor.check_step()
+    assert row.status == status and part in row.detail
+
+
+def test_a_step_takes_time_either_way_and_the_first_way_is_at_once(monkeypatch):
+    ways = []
+    monkeypatch.setattr("alstm_helpers.machine.step.train_epoch", lambda net, *_: ways.append(net.streams_at_once))
+    monkeypatch.setattr("alstm_helpers.machine.step.here", lambda work: lambda: work() or Sample(ways[-1] + 1.0, 0.0))
+    assert step_times() == StepTimes(2000.0, 1000.0)
+
+
 @pytest.mark.parametrize("free, status", [(50, OK), (1, WARN)])
 def test_disk(monkeypatch, free, status):
     usage = SimpleNamespace(free=free * 10**9)
@@ -216,9 +241,10 @@ def test_all_checks_run_in_order(monkeypatch):
     assert [row.name for row in doctor.run_checks()] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("status, expected", [(OK, ["paddle import", "speed"]), (FAIL, ["paddle import"])])
-def test_speed_is_not_measured_if_paddle_fails(monkeypatch, status, expected):
+@pytest.mark.parametrize("status, expected", [(OK, ["paddle import", "speed", "step"]), (FAIL, ["paddle import"])])
+def test_speeds_are_not_measured_if_paddle_fails(monkeypatch, status, expected):
     monkeypatch.setattr(doctor, "check_speed", lambda: iter([Check("speed", OK, "fast")]))
-    checks = (lambda: iter([Check("paddle import", status, "")]), doctor.check_speed)
+    monkeypatch.setattr(doctor, "check_step", lambda: iter([Check("step", OK, "fast")]))
+    checks = (lambda: iter([Check("paddle import", status, "")]), doctor.check_speed, doctor.check_step)
     monkeypatch.setattr(doctor, "CHECKS", checks)
     assert [row.name for row in doctor.run_checks()] == expected

@@ -6,48 +6,25 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from numpy_network import numpy_network, numpy_top, sigmoid
+from numpy_network import (
+    CLASSES,
+    DIMS,
+    EMBEDDING,
+    FC,
+    LSTM,
+    numpy_network,
+    numpy_top,
+    random_weights,
+    sigmoid,
+    small_batch,
+    small_net,
+)
 
 from alstm_helpers.config import ModelSection
 from alstm_helpers.model import POOLINGS, AttentionLSTM, dropout, length_mask, masked_softmax
 from alstm_helpers.model.weights import apply_weights, load_arrays, state_of
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import dequantize
-
-DIMS, EMBEDDING, LSTM, FC, CLASSES = (12, 8), 5, 4, (7, 6), 9
-
-
-def small_net(pooling="attention", *, seed=0, drop_rate=0.5, scale=15.0):
-    """A small network whose weights are large enough for attention to be far from even."""
-    paddle.seed(seed)
-    net = POOLINGS[pooling](
-        num_classes=CLASSES,
-        feature_dims=DIMS,
-        embedding_size=EMBEDDING,
-        lstm_size=LSTM,
-        drop_rate=drop_rate,
-        fc_sizes=FC,
-    )
-    rng = np.random.default_rng(seed)
-    for name, parameter in net.named_parameters():
-        parameter.set_value(random_weights(rng, name, parameter.shape, scale))
-    net.eval()
-    return net
-
-
-def random_weights(rng, name, shape, scale):
-    """Draw float32 weights that keep the size of their input; those of the attention are larger by ``scale``."""
-    fan_in = shape[0] if name.startswith(("fc", "att")) else shape[-1]
-    deviation = (scale if name.startswith("att") else 1) / np.sqrt(fan_in)
-    return rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
-
-
-def small_batch(lengths, num_steps=None, *, seed=0, dims=DIMS):
-    """Draw uint8 rgb and audio of random videos, with noise in the padding, too; int64 lengths."""
-    rng = np.random.default_rng(seed)
-    shape = (len(lengths), num_steps or max(lengths))
-    rgb, audio = (rng.integers(0, 256, (*shape, dim), dtype=np.uint8) for dim in dims)
-    return rgb, audio, np.array(lengths, dtype=np.int64)
 
 
 def run(net, rgb, audio, lengths):

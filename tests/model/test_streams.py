@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from test_network import small_batch, small_net
+from numpy_network import small_batch, small_net
 
 from alstm_helpers import runtime
 from alstm_helpers.model import POOLINGS, streams
@@ -38,8 +38,13 @@ def gradients(net, *, steps=1):
 
 def both_ways(monkeypatch, pooling, **settings):
     """The results of :func:`gradients` with one core and with two; and whether two worked at once."""
-    called = []
-    monkeypatch.setattr(streams, "at_once", lambda works, original=streams.at_once: called.append(1) or original(works))
+    called, original = [], streams.at_once
+
+    def at_once(works):
+        called.append(len(works))
+        return original(works)
+
+    monkeypatch.setattr(streams, "at_once", at_once)
     for count in (1, 2):
         monkeypatch.setattr(runtime, "usable_cores", lambda count=count: count)
         assert not called

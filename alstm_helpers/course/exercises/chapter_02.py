@@ -9,7 +9,7 @@ def judge_speed(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge a ratio of two measured speeds by whether it is plausible, since it differs between machines."""
     (ratio,) = numbers(answer, 1)
     if ratio > 5:
-        return "that looks like GFLOP/s; divide by the speed of the recommended settings"
+        return "that looks like GFLOP/s; divide by the speed with OpenMP on all cores"
     if ratio > 1.6 or ratio <= 0:
         return "more threads than cores do not compute that much faster; is the ratio inverted?"
     return ""
@@ -71,23 +71,23 @@ EXERCISES = [
         hints=(
             "runtime.recommended_environment() gives the settings, a dict; change one of its values.",
             '{**runtime.recommended_environment(), "OMP_NUM_THREADS": str(4 * runtime.usable_cores())}',
-            'speed_with(…)[1] is the speed; divide it by measured["recommended"][1].',
+            'speed_with(…)[1] is the speed; divide it by measured["OpenMP on all cores"][1].',
         ),
         solution=(
             'many = runtime.recommended_environment() | {"OMP_NUM_THREADS": str(4 * runtime.usable_cores())}\n'
-            'answer = speed_with(many)[1] / measured["recommended"][1]'
+            'answer = speed_with(many)[1] / measured["OpenMP on all cores"][1]'
         ),
         note="More threads than cores wait for one another. The ratio is about 1 at best, and often much less.",
         mistakes=(
             (
-                lambda notebook: 10 + notebook.measured["recommended"][1],
-                "that looks like GFLOP/s; divide by the speed of the recommended settings",
+                lambda notebook: 10 + notebook.measured["OpenMP on all cores"][1],
+                "that looks like GFLOP/s; divide by the speed with OpenMP on all cores",
             ),
             (
                 always(4.0),
                 "more threads than cores do not compute that much faster; is the ratio inverted?",
             ),
-            (lambda notebook: notebook.measured["recommended"], "that is a tuple of 2; give one number"),
+            (lambda notebook: notebook.measured["recommended"], "that is a tuple of 4; give one number"),
         ),
     ),
 ]
