@@ -72,7 +72,7 @@ def make_works(size: str, shard: str = "", threads: str = "") -> Works:
         threads: with ``1``, it works on one stream after the other.
     """
     set_device(None)
-    works = _course_works(Path(shard), at_once=threads != "1") if size == "course" else _full_size_works()
+    works = _course_works(Path(shard), one_thread=threads == "1") if size == "course" else _full_size_works()
     return f"Paddle {paddle.__version__}", works
 
 
@@ -90,9 +90,9 @@ def _ours(threads: str | None, *arguments: str) -> Side:
 # --- the course-size model ----------------------------------------------------------------------------------------
 
 
-def _course_works(shard: Path, *, at_once: bool) -> dict[str, Callable[[], object]]:
+def _course_works(shard: Path, *, one_thread: bool) -> dict[str, Callable[[], object]]:
     net, optimizer = course_model()
-    net.streams_at_once = at_once
+    net.streams_at_once = False if one_thread else None
     mixed = _course_batches(shard)
     grouped = list(read_batches([shard], BATCH, NUM_CLASSES, by_length=True))
     return {

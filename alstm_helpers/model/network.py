@@ -97,7 +97,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
     """
 
     pooling: ClassVar[str] = "attention"  # its name in MODEL.pooling
-    streams_at_once: bool = True  # on a CPU, see :mod:`alstm_helpers.model.streams`; False for comparison
+    streams_at_once: bool | None = None  # on a CPU, see :meth:`alstm_helpers.model.streams.Pace.run`
 
     def __init__(
         self,
@@ -110,6 +110,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.num_classes, self.drop_rate = num_classes, drop_rate
+        self._team = streams.Team()
         for stream, dim in enumerate(feature_dims):
             self.add_sublayer(f"fc_feature{stream}", nn.Linear(dim, embedding_size))
             lstm = nn.LSTM(embedding_size, lstm_size, direction="bidirectional")
@@ -142,17 +143,19 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
             partial(self._stream, index, frames, lengths, mask, self._dropout_bits(index, mask))
             for index, frames in enumerate((rgb, audio))
         ]
-        at_once = self._at_once(rgb, audio) and not return_attention
-        pooled = streams.pool(works) if at_once else [work() for work in works]
+        if self._has_team(rgb, audio) and not return_attention:
+            pooled = self._team.pool(works, mask.size, self.streams_at_once)
+        else:
+            pooled = [work() for work in works]
         (rgb_pooled, rgb_weights), (audio_pooled, audio_weights) = pooled  # twice (B, 2H), (B, T)
         pooled = paddle.concat([rgb_pooled, audio_pooled], axis=1)  # (B, 4H)
         hidden = F.relu(self.fc_out1(pooled))  # (B, fc_sizes[0])
         logits = self.fc_logit(paddle.tanh(self.fc_out2(hidden)))  # (B, C)
         return (logits, (rgb_weights, audio_weights)) if return_attention else logits
 
-    def _at_once(self, rgb: Tensor, audio: Tensor) -> bool:
-        """Tell whether to work on both streams at once: on a CPU, unless gradients must pass through to the frames."""
-        if not self.streams_at_once or runtime.usable_cores() < 2:
+    def _has_team(self, rgb: Tensor, audio: Tensor) -> bool:
+        """Tell whether two threads may work: on a CPU, unless gradients must pass through to the frames."""
+        if self.streams_at_once is False or runtime.usable_cores() < 2:
             return False
         if not paddle.in_dynamic_mode() or not rgb.place.is_cpu_place():
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -105,6 +106,71 @@ def test_without_gradients_nothing_is_recorded(training):
     np.testing.assert_array_equal(logits.numpy(), expected)
 
 
+# --- the faster way ---------------------------------------------------------------------------------------------
+
+
+class FakeWays:
+    """Both ways with a clock of their own: seconds per call, by way; ``taken`` has the way of each call."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.seconds, self.taken, self.now = dict(seconds), [], 0.0
+        monkeypatch.setattr(streams, "at_once", lambda works: self._pass(True))
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def _pass(self, way):
+        self.taken.append(way)
+        self.now += self.seconds[way]
+        return []
+
+    def run(self, pace, calls, *, way=None, size=1):
+        for _ in range(calls):
+            pace.run([lambda: self._pass(False)], size, way)
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_the_faster_way_is_taken_and_the_other_one_tried_now_and_then(monkeypatch, faster):
+    ways = FakeWays(monkeypatch, {faster: 1.0, not faster: 1.3})
+    ways.run(streams.Pace(), 200)
+    assert ways.taken.count(not faster) == (4 if faster else 2 + 3)
+    assert set(ways.taken[10:60]) == {faster}
+
+
+def test_a_core_that_is_taken_or_free_again_is_noticed(monkeypatch):
+    ways, pace = FakeWays(monkeypatch, {True: 0.6, False: 1.0}), streams.Pace()
+    ways.run(pace, 20)
+    ways.seconds[True] = 1.3  # another program has come
+    ways.run(pace, 2 * streams.TRIED_EVERY)
+    assert ways.taken[-30:].count(False) >= 29
+    ways.seconds[True] = 0.6  # and gone
+    ways.run(pace, 2 * streams.TRIED_EVERY)
+    assert ways.taken[-30:].count(True) >= 29
+
+
+def test_one_slow_call_changes_nothing(monkeypatch):
+    ways, pace = FakeWays(monkeypatch, {True: 0.6, False: 1.0}), streams.Pace()
+    ways.run(pace, 20)
+    ways.seconds[True] = 9.0
+    ways.run(pace, 1)
+    ways.seconds[True] = 0.6
+    ways.run(pace, 20)
+    assert set(ways.taken[-20:]) == {True}
+
+
+def test_a_batch_of_longer_videos_does_not_count_as_slow(monkeypatch):
+    ways, pace = FakeWays(monkeypatch, {True: 1.0, False: 1.3}), streams.Pace()
+    ways.run(pace, 10)
+    ways.seconds = {True: 5.0, False: 6.5}
+    ways.run(pace, 20, size=5)
+    assert set(ways.taken[-20:]) == {True}
+
+
+@pytest.mark.parametrize("way", [True, False])
+def test_a_way_that_is_asked_for_is_taken(monkeypatch, way):
+    ways = FakeWays(monkeypatch, {way: 9.0, not way: 1.0})
+    ways.run(streams.Pace(), 80, way=way)
+    assert set(ways.taken) == {way}
+
+
 # --- at_once ----------------------------------------------------------------------------------------------------
 
 
@@ -115,7 +181,7 @@ def test_the_works_run_at_the_same_time():
 
 def test_results_keep_the_order_of_the_works():
     assert streams.at_once([lambda: "a", lambda: "b", lambda: "c"]) == ["a", "b", "c"]
-    assert streams.at_once([]) == []
+    assert streams.at_once([]) == []  # as when all streams are frozen
 
 
 @pytest.mark.parametrize("enabled", [True, False])
