@@ -13,7 +13,7 @@ checksums.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from alstm_helpers.ledger import Ledger, LedgerRow
+from alstm_helpers.data.counts import Told, require_count, told_counts
 from alstm_helpers.metrics import require_labels
 from alstm_helpers.pickles import checked, load_shard
 from alstm_helpers.ranks import ALONE, Ranks
@@ -115,13 +115,19 @@ def read_batches(
         AlstmError: a shard cannot be read, or a label is not below ``num_classes``.
     """
     group = _group_by_length if by_length else _in_order
-    for pool in _pools(shards, batch_size, num_classes, shards_at_once=1):
+    for pool in _pools(shards, batch_size, partial(_load, num_classes=num_classes), shards_at_once=1):
         for videos in group(pool, batch_size):
             yield collate(videos[ranks.rank :: ranks.count], num_classes)
 
 
 def shuffled_batches(
-    shards: Sequence[Path], batch_size: int, num_classes: int, order: Shuffle, *, ranks: Ranks = ALONE
+    shards: Sequence[Path],
+    batch_size: int,
+    num_classes: int,
+    order: Shuffle,
+    *,
+    ranks: Ranks = ALONE,
+    told: Mapping[Path, Told] | None = None,
 ) -> Iterator[Batch]:
     """Yield every video once, in an order that depends only on (seed, epoch); ``ceil(N / batch_size)`` batches.
 
@@ -130,13 +136,18 @@ def shuffled_batches(
 
     Args and errors as for :func:`read_batches`, and:
         order: see :class:`Shuffle`.
+        told: see :func:`alstm_helpers.data.counts.told_counts`; a shard that holds another number is an error.
     """
     rng = np.random.default_rng([order.seed, order.epoch])
     shards = _shuffled(rng, shards)
     number = 0
-    for pool in _pools(
-        shards, batch_size, num_classes, shards_at_once=order.shuffle_shards, mix=partial(_shuffled, rng)
-    ):
+
+    def load(shard: Path) -> list[Video]:
+        videos = _load(shard, num_classes)
+        require_count(shard, len(videos), (told or {}).get(shard))
+        return videos
+
+    for pool in _pools(shards, batch_size, load, shards_at_once=order.shuffle_shards, mix=partial(_shuffled, rng)):
         for videos in _shuffled(rng, list(_group_by_length(pool, batch_size))):
             if number >= order.start:
                 yield collate(videos[ranks.rank :: ranks.count], num_classes)
@@ -151,7 +162,7 @@ def _shuffled(rng: np.random.Generator, items: Sequence[Item]) -> list[Item]:
 def _pools(
     shards: Sequence[Path],
     batch_size: int,
-    num_classes: int,
+    load: Callable[[Path], list[Video]],
     *,
     shards_at_once: int,
     mix: Callable[[list[Video]], list[Video]] = list,
@@ -160,7 +171,7 @@ def _pools(
     pool: list[Video] = []
     for first in range(0, len(shards), shards_at_once):
         for shard in shards[first : first + shards_at_once]:
-            pool += _load(shard, num_classes)
+            pool += load(shard)
         pool = mix(pool)
         last = first + shards_at_once >= len(shards)
         usable = len(pool) if last else len(pool) // batch_size * batch_size
@@ -203,14 +214,17 @@ def count_labels(shards: Sequence[Path], num_classes: int) -> np.ndarray:
     return counts
 
 
-def count_videos(shards: Sequence[Path]) -> int:
-    """Count the videos in the shards: from the manifest that `alstm convert` wrote beside them, or by reading them."""
-    manifests = {folder: Ledger(folder / "manifest.jsonl", "shard").rows for folder in {s.parent for s in shards}}
-    return sum(_count(shard, manifests[shard.parent].get(f"{shard.stem}.tfrecord", {})) for shard in shards)
+def count_videos(shards: Sequence[Path], told: Mapping[Path, Told] | None = None) -> int:
+    """Count the videos in the shards: from the manifests beside them, or by reading those of which none tells.
+
+    Args:
+        shards: pickles, TFRecords, or both.
+        told: see :func:`alstm_helpers.data.counts.told_counts`; by default it is called.
+    """
+    told = told_counts(shards) if told is None else told
+    return sum(told[shard].videos if shard in told else _count(shard) for shard in shards)
 
 
-def _count(shard: Path, row: LedgerRow) -> int:
-    """Count one shard's videos; ``row`` is its row of the manifest, or empty."""
-    if shard.suffix == ".tfrecord":
-        return count_records(shard)
-    return int(row["videos"]) if row.get("bytes") == shard.stat().st_size else len(load_shard(shard, unchecked=True))
+def _count(shard: Path) -> int:
+    """Count one shard's videos by reading it, but not their frames."""
+    return count_records(shard) if shard.suffix == ".tfrecord" else len(load_shard(shard, unchecked=True))

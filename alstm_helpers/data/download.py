@@ -22,6 +22,7 @@ from pathlib import Path
 import requests
 import urllib3
 
+from alstm_helpers.data.counts import counted
 from alstm_helpers.data.transfer import AGAIN, PLAIN, Files, Remote, Retry, body_of, checksum
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.ledger import Ledger, LedgerRow
@@ -137,7 +138,7 @@ def download(
 ) -> Downloads:
     """Fetch a partition, or part of it, into ``out``; a rerun fetches the missing files.
 
-    ``out/downloads.jsonl`` records the verified files, so that a rerun need not read them again.
+    ``out/downloads.jsonl`` records the verified files and their videos, so that nobody need read them again.
 
     Args:
         partition: such as ``2/frame/train``.
@@ -161,13 +162,19 @@ def download(
         todo = [remote for remote in wanted if not _is_done(remote, files.out, ledger)]
         total = _check_space(files, todo, report) if todo else None
         with closing(files.fetch_all(todo, options.workers)) as outcomes:  # an error here must stop the transfers
-            bar = progress(outcomes, total=len(todo), desc="downloading", size=_bytes_of, total_size=total)
+            rows = (_with_count(outcome, files.out) for outcome in outcomes)
+            bar = progress(rows, total=len(todo), desc="downloading", size=_bytes_of, total_size=total)
             done, failed = ledger.add_all(bar)
     return Downloads(len(done), sum(map(_bytes_of, done)), len(wanted) - len(todo), failed)
 
 
 def _bytes_of(outcome: LedgerRow | AlstmError) -> int:
     return 0 if isinstance(outcome, AlstmError) else int(outcome["bytes"])
+
+
+def _with_count(outcome: LedgerRow | AlstmError, out: Path) -> LedgerRow | AlstmError:
+    """Add the number of its videos to the row of a file that has just been read, so that it is still in memory."""
+    return outcome if isinstance(outcome, AlstmError) else counted(outcome, out / outcome["file"])
 
 
 def _fetch_plan(session: requests.Session, url: str, retry: Retry) -> list[Remote]:
@@ -215,7 +222,7 @@ def _is_done(remote: Remote, out: Path, ledger: Ledger) -> bool:
         return bool(row.get("bytes") == path.stat().st_size)
     if checksum(path, "md5") != remote.md5:
         return False
-    ledger.add(remote.row(path.stat().st_size))
+    ledger.add(counted(remote.row(path.stat().st_size), path))
     return True
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from joblib import delayed
 
 from alstm_helpers.data.class_names import write_classes
+from alstm_helpers.data.counts import record_counts
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import claimed, leftovers, read_sealed, write_sealed
 from alstm_helpers.progress import ProgressBar, no_progress
@@ -292,8 +293,8 @@ def make_data(
     """Write the data set as TFRecord shards; a rerun makes only the missing ones.
 
     Args:
-        root: folder for ``tf/train/train%04d.tfrecord``, ``tf/val/validate%04d.tfrecord``, ``labels.csv``
-            and ``flashdigits.json`` (the settings).
+        root: folder for ``tf/train/train%04d.tfrecord``, ``tf/val/validate%04d.tfrecord``, ``labels.csv``,
+            ``flashdigits.json`` (the settings) and ``tf/train.shards.jsonl`` (see :mod:`alstm_helpers.data.counts`).
         settings: size and seed.
         workers: processes; -1 for one per core.
         progress: wraps the finished shards, see :mod:`alstm_helpers.progress`.
@@ -317,6 +318,8 @@ def make_data(
             with closing(results(jobs, processes(workers, len(jobs)))) as made:
                 for _ in progress(made, total=len(jobs), desc="making"):
                     pass
+            for folder in folders[1:]:
+                record_counts(folder, folder.glob("*.tfrecord"))
     return MadeData(len(todo), 2 * settings.shards - len(todo), settings.train + settings.val)
 
 

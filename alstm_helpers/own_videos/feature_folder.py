@@ -15,6 +15,7 @@ import yaml
 
 from alstm_helpers.config import load_config
 from alstm_helpers.data.class_names import write_classes
+from alstm_helpers.data.counts import record_counts
 from alstm_helpers.data.filelists import write_filelist
 from alstm_helpers.data.lists import SIDES
 from alstm_helpers.errors import AlstmError
@@ -168,7 +169,7 @@ class FeatureFolder:
         for split, name in SHARD_NAMES.items():
             chosen = [job for job in jobs if job.split == split]
             folder = self.path / "tf" / split
-            written = set()
+            written = set[Path]()
             for number, first in enumerate(range(0, len(chosen), CLIPS_PER_SHARD)):
                 shard = chosen[first : first + CLIPS_PER_SHARD]
                 path = folder / (name % number)
@@ -176,6 +177,7 @@ class FeatureFolder:
                 written.add(path)
             for path in set(folder.glob("*.tfrecord")) - written:
                 path.unlink()
+            record_counts(folder, written)
 
     def _write_own_config(self, num_classes: int) -> list[str]:
         """Write a configuration for few clips to begin with, unless there is one; return a note if that has no room.

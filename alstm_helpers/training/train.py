@@ -6,12 +6,14 @@ import contextlib
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from alstm_helpers.config import Config, TrainSection, save_config
+from alstm_helpers.data.counts import Told, told_counts
 from alstm_helpers.data.dataset import (
     Batch,
     Shuffle,
@@ -210,6 +212,7 @@ class _Plan:
         options: the caller's options.
         ranks: the processes that train together.
         train_shards, valid_shards: the files in the lists; without validation the second is empty.
+        told: the videos that manifests tell of training shards; empty if ``num_samples`` counts the steps.
         steps_per_epoch: for the schedule.
         positive_weights: float32 (C,), see :func:`alstm_helpers.model.loss.summed_loss`.
     """
@@ -220,6 +223,7 @@ class _Plan:
     ranks: Ranks
     train_shards: list[Path]
     valid_shards: list[Path]
+    told: Mapping[Path, Told]
     steps_per_epoch: int
     positive_weights: Tensor | None
 
@@ -251,7 +255,8 @@ def _make_plan(config: Config, folder: RunFolder, options: TrainOptions, ranks: 
     section = config.TRAIN
     train_shards = read_filelist(section.filelist)
     valid_shards = read_filelist(config.VALID.filelist) if options.valid_interval else []
-    num_videos = section.num_samples or count_videos(train_shards)
+    told = {} if section.num_samples else told_counts(train_shards)
+    num_videos = section.num_samples or count_videos(train_shards, told)
     if not num_videos:
         raise AlstmError(section.filelist, "its shards contain no videos", "convert shards that do")
     positive_weights = None
@@ -265,6 +270,7 @@ def _make_plan(config: Config, folder: RunFolder, options: TrainOptions, ranks: 
         ranks=ranks,
         train_shards=train_shards,
         valid_shards=valid_shards,
+        told=told,
         steps_per_epoch=math.ceil(num_videos / section.batch_size),
         positive_weights=positive_weights,
     )
@@ -400,7 +406,9 @@ class _Run:
         self.net.train()
         order = Shuffle(state.seed, state.epoch, section.shuffle_shards, start=state.batch)
         num_classes = self.config.MODEL.num_classes
-        batches = shuffled_batches(plan.train_shards, section.batch_size, num_classes, order, ranks=plan.ranks)
+        batches = shuffled_batches(
+            plan.train_shards, section.batch_size, num_classes, order, ranks=plan.ranks, told=plan.told
+        )
         meter = Meter(self.config, plan.steps_per_epoch, plan.ranks.count)
         title, left = f"epoch {state.epoch + 1}/{section.epoch}", plan.steps_per_epoch - state.batch
         start = time.perf_counter()

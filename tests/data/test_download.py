@@ -12,9 +12,10 @@ from typing import cast
 import pytest
 import requests
 from fileserver import CONTENT
-from support import default_of
+from support import a_video, default_of
 
 from alstm_helpers.commands import data as commands
+from alstm_helpers.data.counts import told_counts
 from alstm_helpers.data.download import (
     DownloadOptions,
     Downloads,
@@ -27,6 +28,7 @@ from alstm_helpers.data.download import (
 )
 from alstm_helpers.data.transfer import Files, Remote, Retry
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.tfrecord import write_videos
 
 
 def fetch(server, out, *, workers=2, timeout=0.5, **how):
@@ -172,6 +174,18 @@ def test_a_whole_file_that_is_not_recorded_is_recorded_not_fetched(server, tmp_p
     server.gets.clear()
     assert fetch(server, tmp_path).skipped == 6 and server.gets == []
     assert len((tmp_path / "downloads.jsonl").read_text(encoding="utf-8").splitlines()) == 6
+
+
+def test_the_videos_of_a_file_are_recorded(server, tmp_path):
+    """Of one that was fetched, and of one that was here already; of none that is not a TFRecord."""
+    write_videos(tmp_path / "shard", [a_video("a", 1), a_video("b", 2)])
+    content = server.files["trainab.tfrecord"] = (tmp_path / "shard").read_bytes()
+    server.plan["trainab.tfrecord"] = hashlib.md5(content).hexdigest()
+    for _ in range(2):
+        fetch(server, tmp_path)
+        found = told_counts(sorted(tmp_path.glob("*.tfrecord")))
+        assert {path.name: told.videos for path, told in found.items()} == {"train0001.tfrecord": 2}
+        (tmp_path / "downloads.jsonl").unlink()
 
 
 def test_a_wrong_part_is_refused_before_the_server_is_asked(server, tmp_path):

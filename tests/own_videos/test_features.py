@@ -17,6 +17,7 @@ from onnx.helper import make_node
 
 from alstm_helpers.commands import own_videos as commands
 from alstm_helpers.config import load_config
+from alstm_helpers.data.counts import told_counts
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render
 from alstm_helpers.errors import AlstmError
@@ -263,9 +264,11 @@ def test_many_clips_are_several_shards(clips, tmp_path, monkeypatch):
     shards = sorted((out / "tf" / "infer").iterdir())
     assert [path.name for path in shards] == [f"infer{number:04d}.tfrecord" for number in range(3)]
     assert [len(list(read_videos(path))) for path in shards] == [3, 3, 2]
+    assert [told.videos for told in told_counts(shards).values()] == [3, 3, 2]
     monkeypatch.setattr("alstm_helpers.own_videos.feature_folder.CLIPS_PER_SHARD", 8)
     extract(clips, out, labels=None)
     assert sorted((out / "tf" / "infer").iterdir()) == read_filelist(out / "infer.list") == shards[:1]
+    assert [told.videos for told in told_counts(shards[:1]).values()] == [8]
 
 
 def test_own_settings_are_not_overwritten(clips, tmp_path):

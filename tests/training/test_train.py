@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import json
 import math
 import pickle
@@ -33,6 +35,7 @@ from support import (
 
 from alstm_helpers.commands import training as commands
 from alstm_helpers.config import TrainSection, load_config
+from alstm_helpers.data.counts import record_counts
 from alstm_helpers.data.dataset import shuffled_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, FolderInUse
@@ -42,6 +45,7 @@ from alstm_helpers.model.weights import load_arrays, save_weights, state_of
 from alstm_helpers.ranks import Ranks
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain, save_plain
+from alstm_helpers.tfrecord import write_videos
 from alstm_helpers.training import log
 from alstm_helpers.training import train as training
 from alstm_helpers.training.checkpoint import fingerprint, load_checkpoint
@@ -724,6 +728,46 @@ def test_validation_every_second_epoch_and_at_the_end(config, tmp_path):
 def test_validation_does_not_disturb_the_training(whole, config, tmp_path):
     train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
     assert same(latest(tmp_path), latest(whole[0]))
+
+
+@pytest.mark.parametrize("pattern", ["pkl/train/*.pkl", "tf/train/*.tfrecord"])
+def test_no_shard_is_opened_before_the_first_batch(config, tiny_data, tmp_path, monkeypatch, pattern):
+    """The manifests that `alstm convert` and `alstm make-data` wrote have the number of videos."""
+    opened: list[str] = []
+    open_file = io.open
+
+    def watched(file, *rest, **options):
+        opened.append(str(file))
+        return open_file(file, *rest, **options)
+
+    def begun(items, *, total=None, desc="", size=None, total_size=None):
+        assert total == 4 and opened
+        assert not [name for name in opened if name.endswith((".pkl", ".tfrecord"))]
+        next(iter(items))
+        assert [name for name in opened if name.endswith((".pkl", ".tfrecord"))]
+        raise KeyboardInterrupt
+
+    config = changed(config, TRAIN__filelist=str(write_list(tmp_path / "x.list", sorted(tiny_data.glob(pattern)))))
+    for module in (io, builtins):
+        monkeypatch.setattr(module, "open", watched)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "out", TrainOptions(seed=5, visualdl=False), progress=begun)
+
+
+def test_a_manifest_that_lies_stops_the_first_epoch_unless_num_samples_counts(config, tmp_path):
+    """It would set the schedule; a number of the user's own may be any."""
+    videos = [a_video(f"v{index}", 2, [index % 20]) for index in range(20)]
+    shards = [tmp_path / "tf" / "x.tfrecord"]
+    write_videos(shards[0], videos)
+    record_counts(shards[0].parent, shards)
+    manifest = tmp_path / "tf.shards.jsonl"
+    manifest.write_text(manifest.read_text("utf-8").replace('"videos": 20', '"videos": 90'), encoding="utf-8")
+    manifest.with_name(f"{manifest.name}.crc32c").unlink()
+    config = changed(config, TRAIN__epoch=1, TRAIN__filelist=str(write_list(tmp_path / "x.list", shards)))
+    options = TrainOptions(seed=5, valid_interval=0, visualdl=False)
+    with pytest.raises(AlstmError, match=r"x\.tfrecord: it holds 20 videos, but .*tf\.shards\.jsonl says 90"):
+        train(config, tmp_path / "out", options)
+    train(changed(config, TRAIN__num_samples=90), tmp_path / "out", options)
 
 
 def test_num_samples_sets_the_schedule(config, tmp_path):
