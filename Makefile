@@ -27,7 +27,7 @@ NO_STARTER = echo "error: python: none was found, and no uv that could bring one
 # uv leaves most of the packages uncompiled, so what Python compiles must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks measured figures clean
+.PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks measured costs figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -90,6 +90,10 @@ measured: setup
 	cp "$(OUT)/summary.json" docs/measured.json
 	$(RUN) -m alstm_helpers.course.canonical
 	$(RUN) tools/site.py --tables
+
+# What each command costs, and how that grows with the data, for docs/costs.md; eight minutes on Linux.
+costs: setup
+	$(RUN) -m tools.costs
 
 figures: setup
 	$(RUN) -m alstm_helpers.figures.drawings

@@ -41,7 +41,7 @@ def site(tmp_path_factory):
 
 def test_every_notebook_and_text_has_a_page(site):
     pages = {path.stem for path in site.glob("*.html")}
-    assert {path.stem for path in NOTEBOOKS} | {"index", "workshop", "glossary", "doors", "search"} <= pages
+    assert {path.stem for path in NOTEBOOKS} | {"index", "workshop", "glossary", "doors", "costs", "search"} <= pages
     wings = {path.name for path in (ROOT / "alstm_helpers").iterdir() if (path / "__init__.py").is_file()}
     assert {"api", "api-root", *(f"api-{wing}" for wing in wings)} <= pages
 

@@ -230,6 +230,7 @@ def write_sources(course: Path, target: Path, address: str) -> None:
     shutil.copytree(ROOT / "figures", target / "figures")
     found = tables(about, "") | {"doors": doors.row(address, help_page="")}
     pages = {name: filled(DOCS / f"{name}.md", found) for name in ("index", "workshop", "doors")}
+    pages["costs"] = (DOCS / "costs.md").read_text(encoding="utf-8")
     pages["index"] = pages["index"].replace("](../figures/", "](figures/") + toctree(*about, *pages, "glossary", "api")
     for name, text in {**pages, "glossary": glossary(), **api()}.items():
         (target / f"{name}.md").write_text(text, encoding="utf-8")
