@@ -28,10 +28,14 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def usable_cores() -> int:
-    """Return the number of cores this process may run on (respects taskset, and containers where the system tells)."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    """Return the number of cores this process may use.
+
+    It respects taskset, containers where the system tells, and ``LOKY_MAX_CPU_COUNT``, joblib's variable for the share
+    of a process that has others beside it.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    share = os.environ.get("LOKY_MAX_CPU_COUNT", "")
+    return max(1, min(cores or 1, int(share)) if share.isdecimal() else cores or 1)
 
 
 def total_memory() -> int | None:

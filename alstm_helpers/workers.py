@@ -18,6 +18,12 @@ from alstm_helpers.runtime import usable_cores
 _INTERVAL = 0.1  # seconds between two looks at the parent
 
 
+def begin(parent: int, cores: int) -> None:
+    """Begin as one of several processes: see :func:`end_with`, and take no more than a share of the cores."""
+    os.environ["LOKY_MAX_CPU_COUNT"] = str(cores)
+    end_with(parent)
+
+
 def end_with(parent: int) -> None:
     """End this process as soon as the process that started it is gone, even if that was killed; call it in the child.
 
@@ -39,19 +45,21 @@ def end_with(parent: int) -> None:
 def processes(count: int, jobs: int) -> AbstractContextManager[object]:
     """Let joblib's Parallel run its jobs in processes that end with this one, and that share the cores.
 
-    Each has its share of threads, whatever number this process has: the package sets that when it is imported.
+    Each has its share of cores and threads, whatever number this process has: the package sets that when it is
+    imported.
 
     Args:
         count: of processes; -1 for one per core. No more are started than there are jobs.
         jobs: number of jobs.
     """
     needed = max(1, min(usable_cores() if count < 0 else count, jobs))
+    share = max(1, usable_cores() // needed)
     where: AbstractContextManager[object] = parallel_config(
         backend="loky",
         n_jobs=needed,
-        initializer=end_with,
-        initargs=(os.getpid(),),
-        inner_max_num_threads=max(1, usable_cores() // needed),
+        initializer=begin,
+        initargs=(os.getpid(), share),
+        inner_max_num_threads=share,
     )
     return where
 

@@ -76,6 +76,13 @@ def test_recommended_environment(monkeypatch):
         assert runtime.recommended_environment() == {"OMP_NUM_THREADS": threads}
 
 
+@pytest.mark.parametrize("share, cores", [("", 6), ("2", 2), ("9", 6), ("0", 1), ("many", 6)])
+def test_usable_cores_respect_the_share_of_a_process(monkeypatch, share, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", share)
+    assert runtime.usable_cores() == cores
+
+
 def test_importing_the_package_sets_what_is_not_set():
     wanted = runtime.recommended_environment()
     found = run_python(SHOW, OMP_NUM_THREADS="", MKL_DEBUG_CPU_TYPE="").stdout.strip()

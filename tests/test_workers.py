@@ -62,11 +62,12 @@ def test_no_more_processes_than_jobs(monkeypatch, count, jobs, expected):
 
 
 def test_processes_share_the_cores(monkeypatch):
-    """The package has set the variable to all cores here; more threads than cores wait for each other."""
+    """The package has set the variables to all cores here; more threads than cores wait for each other."""
     monkeypatch.setattr("alstm_helpers.workers.usable_cores", lambda: 5)
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    with closing(results([delayed(os.getenv)("OMP_NUM_THREADS")] * 2, processes(2, 2))) as found:
-        assert list(found) == ["2", "2"]
+    for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+        monkeypatch.setenv(name, "5")
+        with closing(results([delayed(os.getenv)(name)] * 2, processes(2, 2))) as found:
+            assert list(found) == ["2", "2"]
     begun = multiprocessing.active_children()
     end_idle()
     assert begun and not multiprocessing.active_children()
