@@ -17,9 +17,9 @@ from alstm_helpers.paths import course_files
 
 TRAINER = "04_training"  # trains the model, halfway through
 NEED_MODEL = {"05_evaluation", "06_inference", "09_own_videos"}
-# These compare what threads and engines are worth, so they have the machine to themselves. Others that time something
-# compare like with like, on the core that each of them has.
-ALONE = {"02_install_check", "06_inference"}
+# This one compares what threads are worth, so it has the machine to itself. Others that time something compare like with
+# like, on the core that each of them has.
+ALONE = {"02_install_check"}
 
 
 class Plan(NamedTuple):

@@ -3,7 +3,7 @@
     python on_request.py FOLDER MODULE ARGUMENT…
 
 It needs nothing but Python's own library, so any Python can run it. MODULE, found in FOLDER, has a function
-``make_works(*arguments)``, see :data:`Works`. Each line of the standard input names one of the works; the answer is a
+``make_works(*arguments)``, see ``Works``. Each line of the standard input names one of the works; the answer is a
 line of JSON on the standard output, a :class:`Sample`. The first line there is the title; the end of the input ends the
 process.
 """

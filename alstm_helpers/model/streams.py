@@ -17,12 +17,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from alstm_helpers.runtime import Tensor, paddle
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 TRIED_EVERY, REMEMBERED = 64, 3  # calls until the slower way is tried again, and how many of each way's are remembered
 Pooled: TypeAlias = tuple[Tensor, Tensor]  # a stream's pooled states (B, 2H) and its weights (B, T)
 
 
-def at_once(works: Sequence[Callable[[], Result]]) -> list[Result]:
+def at_once(works: Sequence[Callable[[], ResultT]]) -> list[ResultT]:
     """Return what each work returns; the first one is done by this thread.
 
     Gradients are on or off in each work as they are here.
@@ -42,7 +42,7 @@ def at_once(works: Sequence[Callable[[], Result]]) -> list[Result]:
     return [first, *(other.result() for other in others)]
 
 
-def _recorded(work: Callable[[], Result], recording: bool) -> Result:
+def _recorded(work: Callable[[], ResultT], recording: bool) -> ResultT:
     with paddle.set_grad_enabled(recording):
         return work()
 
@@ -59,7 +59,7 @@ class Pace:
         self._calls = 0
         self._costs: dict[bool, deque[float]] = {True: deque(maxlen=REMEMBERED), False: deque(maxlen=REMEMBERED)}
 
-    def run(self, works: Sequence[Callable[[], Result]], size: int, way: bool | None) -> list[Result]:
+    def run(self, works: Sequence[Callable[[], ResultT]], size: int, way: bool | None) -> list[ResultT]:
         """Return what each work returns.
 
         Args:
