@@ -169,7 +169,7 @@ def test_measurements_in_another_python(side):
 @pytest.mark.parametrize(("name", "said"), [("fails", "no such layer"), ("dies", "exit status 3")])
 def test_a_failure_in_the_other_process_is_one_sentence(side, name, said):
     """The next question to it fails likewise, and it is not left behind."""
-    expected = rf"^--pytorch \S*python\S*: side failed \({said}\); name a Python that has what side imports$"
+    expected = rf"^--pytorch .*python\S*: side failed \({said}\); name a Python that has what side imports$"
     with pytest.raises(AlstmError, match=expected), started(side) as worker:
         with pytest.raises(AlstmError, match=expected):
             worker.measure(name)()
