@@ -42,7 +42,7 @@ def doctor(as_json: bool) -> None:
     "--busy", type=click.IntRange(0, 1024), default=0, help="Keep N cores busy meanwhile, as other work does."
 )
 def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tuple[str, ...], busy: int) -> None:
-    """Measure this machine: conversion, reading, metrics, training steps, the server; five to ten minutes.
+    """Measure this machine: conversion, reading, metrics, training steps, the server; a quarter of an hour or more.
 
     Each figure is the median of several rounds, with the interval in which it may lie, and the same by processor
     time. A ratio whose interval includes 1 is refused: a dash, and null in JSON.
