@@ -56,6 +56,16 @@ def is_amd() -> bool:
     return "AuthenticAMD" in platform.processor()
 
 
+def processor_name() -> str:
+    """Return the name of the processor, as far as the system tells it."""
+    import platform
+    import re
+
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text(errors="replace")) if cpuinfo.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
 def recommended_environment() -> dict[str, str]:
     """Return the variables that make Paddle's CPU kernels fast on this machine."""
     wanted = {"OMP_NUM_THREADS": str(max(1, usable_cores() // 2))}  # for each of two streams, see model/streams.py

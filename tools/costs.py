@@ -15,7 +15,6 @@ import io
 import json
 import os
 import platform
-import re
 import shutil
 import signal
 import statistics
@@ -35,7 +34,7 @@ import requests
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.filelists import write_filelist
 from alstm_helpers.loopback import HOST, free_port, start_server
-from alstm_helpers.runtime import package_version
+from alstm_helpers.runtime import package_version, processor_name
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, write_videos
 from tools.site import DOCS, ROOT, filled
 
@@ -273,10 +272,9 @@ def tables(rounds: Sequence[Round]) -> dict[str, str]:
 
 def where_and_when(rounds: int, before: float, after: float) -> str:
     """Return the machine, its load, the versions and the day."""
-    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     versions = ", ".join(f"{name} {package_version(name)}" for name in ("paddlepaddle", "numpy"))
     return (
-        f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores, load {before:.1f} before and "
+        f"{processor_name()}, {os.cpu_count()} cores, load {before:.1f} before and "
         f"{after:.1f} after, of which 1.0 is this; {rounds} rounds; Python {platform.python_version()}, {versions}; "
         f"{datetime.now(UTC).date()}."
     )

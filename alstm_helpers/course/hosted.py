@@ -31,15 +31,15 @@ def complete_installation() -> None:
     Raises:
         AlstmError: pip failed, or a module that the kernel has already loaded was replaced.
     """
-    wanted = recommended_environment().items()
-    if "paddle" in sys.modules and any(os.environ.get(name) != value for name, value in wanted):
+    settings = recommended_environment().items()
+    if "paddle" in sys.modules and any(os.environ.get(name) != value for name, value in settings):
         print("Paddle was imported before alstm_helpers, without its settings: restart the kernel and run from the top")
-    needed = requirements(EXTRA)
-    if all(is_met(requirement) for requirement in needed):
+    wanted = requirements(EXTRA)
+    if all(is_met(requirement) for requirement in wanted):
         return
     before = loaded_versions()
-    print(f"installing {len(needed)} packages and what they need; this takes a minute or more")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", *map(str, needed)]
+    print(f"installing {len(wanted)} packages and what they need; this takes a minute or more")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", *map(str, wanted)]
     if subprocess.run(command, check=False).returncode:
         remedy = "see pip's message above; on Kaggle, switch Internet on in the notebook's settings first"
         raise AlstmError("pip", "the packages of the course could not be installed", remedy)

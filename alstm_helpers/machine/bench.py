@@ -11,12 +11,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import platform
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from alstm_helpers.machine.bench_data import bench_data, bench_metrics
@@ -25,7 +22,14 @@ from alstm_helpers.machine.bench_model import bench_full_size, bench_model, benc
 from alstm_helpers.machine.bench_video import bench_video
 from alstm_helpers.machine.measure import Figure, Figures
 from alstm_helpers.progress import ProgressBar, no_progress
-from alstm_helpers.runtime import matmul_gflops, package_version, recommended_environment, set_device, usable_cores
+from alstm_helpers.runtime import (
+    matmul_gflops,
+    package_version,
+    processor_name,
+    recommended_environment,
+    set_device,
+    usable_cores,
+)
 
 Value = TypeVar("Value")
 # Keeps one core busy until the standard input ends, which it does however this process ends.
@@ -133,13 +137,6 @@ def _rounded(value: Value) -> Value:
     if isinstance(value, tuple):
         return type(value)(map(_rounded, value))
     return type(value)(f"{value:.4g}") if isinstance(value, float) else value
-
-
-def processor_name() -> str:
-    """Return the name of the processor, as far as the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"model name\s*: (.+)", cpuinfo.read_text(errors="replace")) if cpuinfo.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
 
 
 def _load() -> float | None:

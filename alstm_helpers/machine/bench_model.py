@@ -34,7 +34,7 @@ from alstm_helpers.machine.on_request import Works
 from alstm_helpers.model import AttentionLSTM, dropout, length_mask, masked_softmax
 from alstm_helpers.model.build import to_tensors
 from alstm_helpers.model.loss import summed_loss
-from alstm_helpers.runtime import paddle, recommended_environment, set_device, usable_cores
+from alstm_helpers.runtime import Tensor, paddle, recommended_environment, set_device, usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, write_videos
 from alstm_helpers.training.precision import Optimizer
 from alstm_helpers.training.train import make_optimizer
@@ -54,13 +54,26 @@ def course_model() -> tuple[AttentionLSTM, Optimizer]:
     return net, make_optimizer(net, TrainSection(weight_decay=0.0))
 
 
+def noise_batch(seconds: int) -> Batch:
+    """Return a batch of course size: videos of noise, all of one length, without labels."""
+    rng = np.random.default_rng(0)
+    rgb, audio = (rng.integers(0, 256, (BATCH, seconds, dim), dtype=np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
+    labels = np.zeros((BATCH, NUM_CLASSES), np.float32)
+    return Batch([b"noise"] * BATCH, rgb, audio, np.full(BATCH, seconds), labels)
+
+
 def train_epoch(net: AttentionLSTM, optimizer: Optimizer, batches: Iterable[Batch]) -> None:
     """Take a training step on each batch."""
     for batch in batches:
-        rgb, audio, lengths, truth = to_tensors(batch)
-        summed_loss(net(rgb, audio, lengths), truth).backward()
-        optimizer.step()
-        optimizer.clear_grad()
+        _train_step(net, optimizer, *to_tensors(batch))
+
+
+def _train_step(
+    net: AttentionLSTM, optimizer: Optimizer, rgb: Tensor, audio: Tensor, lengths: Tensor, truth: Tensor
+) -> None:
+    summed_loss(net(rgb, audio, lengths), truth).backward()
+    optimizer.step()
+    optimizer.clear_grad()
 
 
 def make_works(size: str, shard: str = "", threads: str = "") -> Works:
@@ -173,21 +186,15 @@ def _course_figures(samples: Samples, pytorch: str) -> Figures:
 def bench_parts() -> Figures:
     """Measure the parts of a step of the course-size model: rgb's layers, forward and backward."""
     net, optimizer = course_model()
+    tensors = to_tensors(noise_batch(SECONDS))
+    frames, _, lengths, _ = tensors
     rng = np.random.default_rng(0)
-    frames, audio = (
-        paddle.to_tensor(rng.integers(0, 256, (BATCH, SECONDS, dim), dtype=np.uint8)) for dim in (RGB_DIM, AUDIO_DIM)
-    )
-    lengths, truth = paddle.full([BATCH], SECONDS, "int64"), paddle.zeros([BATCH, NUM_CLASSES])
     embedded, states = (
         paddle.to_tensor(rng.normal(size=(BATCH, SECONDS, size)).astype(np.float32)) for size in (64, 128)
     )
     embedded.stop_gradient = states.stop_gradient = False
     mask = length_mask(lengths, SECONDS)
-
-    def step() -> None:
-        summed_loss(net(frames, audio, lengths), truth).backward()
-        optimizer.step()
-        optimizer.clear_grad()
+    step = partial(_train_step, net, optimizer, *tensors)
 
     def embed() -> None:
         floats = paddle.scale(frames.astype("float32"), 4 / 255, 4 / 512 - 2)
@@ -202,7 +209,10 @@ def bench_parts() -> Figures:
         paddle.bmm(weights.unsqueeze(1), dropped).sum().backward()
 
     works: dict[str, tuple[Callable[[], None], str]] = {
-        "part_step": (step, f"a whole training step, 64/64 model, batch {BATCH}, {SECONDS} seconds"),
+        "part_step": (
+            partial(_train_step, net, optimizer, *tensors),
+            f"a whole training step, 64/64 model, batch {BATCH}, {SECONDS} seconds",
+        ),
         "part_embed": (embed, "its part in rgb's first layer, forward and backward"),
         "part_lstm": (lstm, "its part in rgb's BiLSTM, likewise; audio's takes as long"),
         "part_attend": (attend, "its part in rgb's dropout and attention, likewise; audio's takes as long"),

@@ -6,11 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from alstm_helpers.data.dataset import Batch
-from alstm_helpers.data.flashdigits import NUM_CLASSES
-from alstm_helpers.machine.bench_model import BATCH, course_model, train_epoch
+from alstm_helpers.machine.bench_model import course_model, noise_batch, train_epoch
 from alstm_helpers.machine.measure import alternate, here
-from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM
 
 LENGTH = 40  # seconds of each video
 PATIENCE = 1.0  # seconds after which no further round begins
@@ -25,10 +22,7 @@ class StepTimes(NamedTuple):
 
 def step_times() -> StepTimes:
     """Measure steps of the 64/64 network on 64 videos of noise, both ways by turns; takes a few seconds."""
-    rng = np.random.default_rng(0)
-    rgb, audio = (rng.integers(0, 256, (BATCH, LENGTH, dim), dtype=np.uint8) for dim in (RGB_DIM, AUDIO_DIM))
-    labels = np.zeros((BATCH, NUM_CLASSES), np.float32)
-    batch = Batch([b"noise"] * BATCH, rgb, audio, np.full(BATCH, LENGTH), labels)
+    batch = noise_batch(LENGTH)
     net, optimizer = course_model()
 
     def step(at_once: bool) -> None:
