@@ -209,10 +209,7 @@ def bench_parts() -> Figures:
         paddle.bmm(weights.unsqueeze(1), dropped).sum().backward()
 
     works: dict[str, tuple[Callable[[], None], str]] = {
-        "part_step": (
-            partial(_train_step, net, optimizer, *tensors),
-            f"a whole training step, 64/64 model, batch {BATCH}, {SECONDS} seconds",
-        ),
+        "part_step": (step, f"a whole training step, 64/64 model, batch {BATCH}, {SECONDS} seconds"),
         "part_embed": (embed, "its part in rgb's first layer, forward and backward"),
         "part_lstm": (lstm, "its part in rgb's BiLSTM, likewise; audio's takes as long"),
         "part_attend": (attend, "its part in rgb's dropout and attention, likewise; audio's takes as long"),
