@@ -285,7 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=8)
     minutes = parser.parse_args().minutes
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "LOKY_MAX_CPU_COUNT": "1"}  # the second keeps the streams in one thread
     before, page = os.getloadavg()[0], DOCS / "costs.md"
     with tempfile.TemporaryDirectory() as folder:
         rounds = list(rounds_of(Inputs(Path(folder)), minutes))

@@ -157,8 +157,9 @@ def check_step() -> Iterator[Check]:
 
     times = step_times()
     took = f"{times.at_once:.0f} ms for 64 videos"
-    if runtime.usable_cores() < 2:
-        yield Check("training step", OK, f"{took}, on one core")
+    device = runtime.paddle.device.get_device()
+    if device != "cpu" or runtime.usable_cores() < 2:
+        yield Check("training step", OK, f"{took}, on {'one core' if device == 'cpu' else device}")
         return
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     detail = f"{took}, both streams at once, OMP_NUM_THREADS={threads} each; {times.in_turn:.0f} ms one after the other"
