@@ -21,7 +21,7 @@ from alstm_helpers.course.readme import fill_table, updated_readme
 from alstm_helpers.errors import AlstmError
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
-LONG, TOO_LONG, EXCEPTIONS = 12, 20, 3  # lines of a code cell, its limit, and how many cells may be longer than LONG
+LONG, TOO_LONG, EXCEPTIONS = 14, 20, 5  # lines of a code cell, its limit, and how many cells may be longer than LONG
 MACHINE = r"(?<![\w.}/-])/(?:work|tmp|root|home|Users|mnt|content)/|\b[A-Z]:\\Users"
 
 
@@ -52,7 +52,8 @@ def faults_of_outputs(notebook, stem):
 
 
 def faults_of_length(notebook, stem):
-    lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook)}
+    """Short cells; the table of expected results is no code to follow."""
+    lengths = {cell.id: len(cell.source.splitlines()) for cell in code_cells(notebook) if cell.id != "expected-results"}
     long = [name for name, length in lengths.items() if length > LONG]
     if len(long) > EXCEPTIONS:
         yield f"{len(long)} cells of more than {LONG} lines: {', '.join(long)}"
@@ -218,7 +219,7 @@ def change(index, **values):
         (change(5, execution_count=1), "outputs or a count"),
         (change(5, outputs=[nbformat.v4.new_output("stream", text="x")]), "outputs or a count"),
         (change(5, source="\n".join(["x = 1"] * 21)), "21 lines"),
-        (lambda nb: nb.cells.extend(code(f"long-{n}", "x = 1\n" * 13) for n in range(4)), "4 cells of more"),
+        (lambda nb: nb.cells.extend(code(f"long-{n}", "x = 1\n" * 15) for n in range(6)), "6 cells of more"),
         (change(0, source=TITLE.replace("03", "04")), "number"),
         (change(1, source=PARAMETERS.replace("tiny", "small")), "parameters cell"),
         (change(1, metadata={}), "parameters cell"),
