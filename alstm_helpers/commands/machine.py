@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
 from alstm_helpers.commands.options import json_flag, line
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.progress import progress_bar
+
+if TYPE_CHECKING:
+    from alstm_helpers.machine.measure import Figures
 
 
 @click.command()
@@ -45,7 +50,7 @@ def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tupl
     """Measure this machine: conversion, reading, metrics, training steps, the server; a quarter of an hour or more.
 
     Each figure is the median of several rounds, with the interval in which it may lie, and the same by processor
-    time. A ratio whose interval includes 1 is refused: a dash, and null in JSON.
+    time. A ratio whose interval includes 1 is refused: a dash, and null in JSON. Ctrl-C shows what has been measured.
     """
     from alstm_helpers.machine.bench import PARTS, run_bench
 
@@ -55,12 +60,18 @@ def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tupl
     report = run_bench(tensorflow, pytorch, progress_bar, only, busy)
     if as_json:
         click.echo(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
-        return
-    machine = report.machine
+    else:
+        _show(report.machine, report.figures)
+    if part := report.machine.get("stopped_in"):
+        raise AlstmError(f"the part {part}", "stopped before its end", f"measure it with --only {part}")
+
+
+def _show(machine: Mapping[str, object], figures: Figures) -> None:
+    """Print the figures as a table."""
     load = f"load {machine['load_before']} before, {machine['load_after']} after"
     line(f"{machine['processor']}, {machine['cores']} cores; {load}")
     line(f"{'':<30} {'median':>8} {'spread':>15} {'unit':<8} {'processor':>9}")
-    for name, figure in report.figures.items():
+    for name, figure in figures.items():
         spread = "–".join(map(_number, figure.spread or ()))
         cpu = _number(figure.cpu) if figure.cpu_spread else ""
         line(f"{name:<30} {_number(figure.value):>8} {spread:>15} {figure.unit:<8} {cpu:>9} {figure.what}")

@@ -68,7 +68,8 @@ class Report(NamedTuple):
     Args:
         machine: ``processor``, its ``cores``, ``load_before`` and ``load_after`` (of the last minute, in processes; the
             second includes the bench itself), ``busy`` (processes that kept a core busy beside the bench), ``date``,
-            ``paddle`` (its version), ``environment`` (the package's settings of threads), and the ``command``.
+            ``paddle`` (its version), ``environment`` (the package's settings of threads), and the ``command``; and
+            ``stopped_in``, the part that was interrupted, if one was.
         figures: rounded to four digits.
     """
 
@@ -105,6 +106,9 @@ def run_bench(
         only: keys of ``PARTS``; by default all but ``latency``, which takes minutes.
         busy: processes that keep a core busy meanwhile, as on a machine that has other work.
 
+    An interrupt (Ctrl-C) ends it: the report holds the parts that were finished, and its ``stopped_in`` names the one
+    that was not.
+
     Raises:
         AlstmError: one of the Pythons cannot run its script.
     """
@@ -126,8 +130,11 @@ def run_bench(
     names = only or [name for name in PARTS if name != "latency"]
     with _busy_cores(busy):
         figures = {"matmul": Figure(matmul_gflops(), "GFLOP/s", "float32 product of 1024 × 1024 matrices")}
-        for name in progress(names, total=len(names), desc="measuring"):
-            figures |= PARTS[name](pythons)
+        try:
+            for name in progress(names, total=len(names), desc="measuring"):
+                figures |= PARTS[name](pythons)
+        except KeyboardInterrupt:
+            machine["stopped_in"] = name
     machine["load_after"] = _load()
     return Report(machine, {name: Figure._make(map(_rounded, figure)) for name, figure in figures.items()})
 

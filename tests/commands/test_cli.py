@@ -705,6 +705,9 @@ def test_bench(alstm, monkeypatch):
         ["per", "–", "0.91–1.1", "×", "2"],
         ["per_too", "3", "2.5–3.5", "×", "–"],
     ]
+    machine["stopped_in"] = "video"
+    result = alstm("bench", "--json")
+    assert result.code == 1 and "the part video: stopped" in result.err and json.loads(result.out)["read"]
 
 
 def test_course(alstm, monkeypatch, tmp_path):
