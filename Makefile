@@ -32,8 +32,9 @@ unexport PYTHONDONTWRITEBYTECODE
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
 
+# A file of tests stays on one core: its tests share what is slow to make.
 test: setup
-	$(RUN) -m pytest -q $(if $(COVERAGE),--cov)
+	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile $(if $(COVERAGE),--cov)
 
 lab: setup
 	$(RUN) -m alstm_helpers lab

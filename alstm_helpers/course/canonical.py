@@ -24,15 +24,15 @@ from alstm_helpers.paths import clone
 # The cells after the title, the same in every notebook.
 PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"\nINSTALL = ""'
 BOOTSTRAP_NOTE = """\
-On Colab, Kaggle or AI Studio, where this course is not installed yet: set `INSTALL` above to what pip should install,
-such as `"attention-lstm-course"`, the path of its wheel, or `"git+https://…"` with an address of the repository; then
-run the notebook from the top. Otherwise leave it empty, and the next cell does nothing."""
+On Colab, Kaggle or AI Studio, set `INSTALL` above to what pip should install (`"attention-lstm-course"`, the path of its
+wheel, or `"git+https://…"`), and run the notebook from the top."""
 BOOTSTRAP = """\
 if INSTALL:
     import importlib.util, site, subprocess, sys
 
     if importlib.util.find_spec("alstm_helpers") is None:
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", INSTALL], check=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, INSTALL], check=True)
         if site.ENABLE_USER_SITE:  # pip may just have made this folder
             site.addsitedir(site.getusersitepackages())
         importlib.invalidate_caches()
