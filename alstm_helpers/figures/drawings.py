@@ -1,4 +1,4 @@
-"""Explanatory drawings: the path of a video, the network, an LSTM over time, attention as a sum, GAP as an area.
+"""Explanatory drawings: the path of a video, the network, an LSTM over time, attention, GAP as an area, Colabeler.
 
 Notebooks draw them where they need them. ``python -m alstm_helpers.figures.drawings`` writes them to ``figures/`` as
 SVG, and a test draws them again and compares the bytes.
@@ -98,7 +98,7 @@ def pipeline() -> Figure:
         axes.text(x, y + (0.95 if y > 3 else -1.2), notebook, ha="center", fontsize=9, color=BLUE, fontweight="bold")
     for start, end in pairwise(boxes):
         _link(axes, start, end)
-    more = "02 the machine · 07 every setting · 08 good settings"
+    more = "00 the machine · 07 every setting · 08 good settings"
     axes.text(0.4, 3, more, fontsize=9, color=BLUE, fontweight="bold", va="center")
     return figure
 
@@ -222,6 +222,73 @@ def gap_area(hits: Sequence[bool], num_positives: int, names: Sequence[str] = ()
     return figure
 
 
+def _window(axes: Axes, left: float, width: float, title: str) -> None:
+    """Draw the frame of a program's window, with its title bar."""
+    axes.add_patch(Rectangle((left, 0.2), width, 7.6, edgecolor="0.4", facecolor="white", linewidth=1.2, zorder=0))
+    axes.add_patch(Rectangle((left, 7.1), width, 0.7, edgecolor="0.4", facecolor="0.9", linewidth=1.2, zorder=0))
+    axes.text(left + width / 2, 7.45, title, ha="center", va="center", fontsize=8.5, fontweight="bold")
+
+
+def _field(axes: Axes, place: tuple[float, float], width: float, text: str, *, chosen: bool = False) -> None:
+    """Draw an input field, or a button, whose lower left corner is at ``place``; a chosen one is blue."""
+    x, y = place
+    fill, colour = (BLUE, "white") if chosen else ("white", "0.15")
+    axes.add_patch(Rectangle((x, y), width, 0.6, edgecolor="0.5", facecolor=fill, linewidth=1))
+    axes.text(x + width / 2, y + 0.29, text, ha="center", va="center", fontsize=7.5, color=colour)
+
+
+@_styled
+def colabeler() -> Figure:
+    """Draw three windows of Colabeler 1.1 as its own interface files describe them: project, labels, export.
+
+    The words are those of its English interface. A video project is of the type Video Tracking.
+    """
+    figure, axes = _canvas(11, 3.9, 22, 8)
+    _window(axes, 0.1, 7.5, "New Project")
+    types = ("Localization", "Classification", "Pixel-Wise", "Localization3D", "Video Tracking", "Transcript")
+    axes.text(0.3, 6.7, "Computer Vision", va="center", fontsize=7.5, color="0.4")
+    for row, name in enumerate(types):
+        y = 6.1 - 0.55 * row
+        if name == "Video Tracking":
+            axes.add_patch(Rectangle((0.2, y - 0.26), 2.35, 0.52, facecolor=BLUE, zorder=0))
+        axes.text(0.4, y, name, va="center", fontsize=7.5, color="white" if name == "Video Tracking" else "0.15")
+    for y, name in ((2.6, "NLP"), (2.05, "Speech")):
+        axes.text(0.3, y, name, va="center", fontsize=7.5, color="0.4")
+    asked = (("Project Name:", "clips"), ("Video Folder (MP4 Supported):", "D:\\clips"),
+             ("Classification Values:", "cooking,music,sport"))  # fmt: skip
+    for row, (label, value) in enumerate(asked):
+        axes.text(2.8, 6.7 - 1.6 * row, label, va="center", fontsize=7.5)
+        _field(axes, (2.8, 5.7 - 1.6 * row), 4.5, value)
+    _field(axes, (5.6, 0.5), 1.7, "Create", chosen=True)
+
+    _window(axes, 7.9, 8.5, "Colabeler")
+    for row, name in enumerate(("Prev", "Next", "Export", "Move", "Delete", "New Object")):
+        axes.text(8.05, 6.6 - 0.65 * row - (0.4 if row > 2 else 0), name, va="center", fontsize=7.5)
+    _wire(axes, (8.05, 9.7), (4.75, 4.75), "0.75", 0.8)
+    axes.add_patch(Rectangle((10.0, 2.2), 3.7, 4.6, edgecolor="0.4", facecolor="0.88"))
+    for x, y, height, colour in ((10.2, 4.6, 2.0, RED), (10.9, 2.4, 2.0, GREEN)):
+        axes.add_patch(Rectangle((x, y), 2.5, height, edgecolor=colour, facecolor="none", linewidth=1.5))
+    axes.text(10.3, 6.2, "a box per label", va="center", fontsize=7.5, color="0.25")
+    _wire(axes, (10.0, 13.7), (1.85, 1.85), "0.6", 2.5)
+    axes.text(10.0, 1.35, "0:03 / 0:12", va="center", fontsize=7.5)
+    axes.text(13.95, 6.6, "Label Info", va="center", fontsize=8, fontweight="bold")
+    for row, name in enumerate(("cooking", "music")):
+        _field(axes, (13.95, 5.5 - 0.9 * row), 2.2, name)
+    _wire(axes, (8.05, 14.9), (0.7, 0.7), BLUE, 2.5)
+    axes.text(14.9, 1.1, "3/8", ha="right", va="center", fontsize=7.5)
+    _field(axes, (15.2, 0.45), 0.95, "✓", chosen=True)
+
+    _window(axes, 16.7, 5.2, "Export Format")
+    axes.text(16.95, 6.6, "Export to local", va="center", fontsize=7.5, color="0.4")
+    for row, name in enumerate(("XML", "JSON", "MongoDB", "pascal-voc")):
+        _field(axes, (17.0, 5.6 - 0.9 * row), 3.2, name, chosen=name == "JSON")
+    axes.text(16.95, 2.3, "save to", va="center", fontsize=7.5, color="0.4")
+    _field(axes, (17.0, 1.4), 3.2, "D:\\labels")
+    _field(axes, (20.4, 1.4), 1.2, "…")
+    _field(axes, (19.9, 0.45), 1.7, "Export", chosen=True)
+    return figure
+
+
 def to_svg(figure: Figure) -> bytes:
     """Return a figure as SVG, with the same bytes for the same drawing, and close it."""
     buffer = io.BytesIO()
@@ -237,6 +304,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "network": network,
     "lstm_over_time": lstm_over_time,
     "attention_sum": lambda: attention_sum([[1, 0], [0, 2], [4, 4]], [0.6652, 0.2447, 0.0900]),
+    "colabeler": colabeler,
     "gap_area": lambda: gap_area([True, True, False, True, False, False, True], 5),
 }
 
