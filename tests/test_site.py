@@ -172,13 +172,17 @@ def test_a_document_is_filled_between_its_comments(tmp_path):
 
 def test_tables_have_the_minutes_of_reading_and_of_the_machine():
     about = {"01_model": site_tool.About("01 Model", 40, 100.0), "02_x": site_tool.About("02 X", 31, None)}
+    about["02_x_appendix"] = site_tool.About("02 X, appendix", 20, 60.0)
     found = site_tool.tables(about, "../notebooks/")
     assert found["notebooks"].splitlines()[2:] == [
         "| [01 Model](../notebooks/01_model.ipynb) | 40 | 100 |",
         "| [02 X](../notebooks/02_x.ipynb) | 31 |  |",
+        "| [02 X, appendix](../notebooks/02_x_appendix.ipynb) | 20 | 60 |",
     ]
     assert "| 0:00 | [01_model](../notebooks/01_model.ipynb) | 42 |  |" in found["two-days"]
     assert "02_x" not in found["half-day"]
+    apart = "Not in the timetable, to read at home: [02_x_appendix](../notebooks/02_x_appendix.ipynb) (21 minutes)."
+    assert found["two-days"].endswith(f"| 0:42 | [02_x](../notebooks/02_x.ipynb) | 31 |  |\n\n{apart}")
 
 
 def test_speeds_are_those_that_were_measured(tmp_path):

@@ -37,7 +37,7 @@ PACKAGE = ROOT / "alstm_helpers"
 PYPROJECT = ROOT / "pyproject.toml"
 HALF_DAY = (
     ("01_model", "attention by hand, three poolings"),
-    ("03_data", "only to *A record, byte by byte*, and the conversion"),
+    ("03_data", "*A record, byte by byte*, the conversion and the lists; the rest at home"),
     ("04_training", "to the first training; resume, if there is time"),
     ("05_evaluation", "the metrics by hand, which numbers compare"),
 )
@@ -56,6 +56,7 @@ SPEEDS = {
         )
     },
 }
+APPENDIX = "_appendix"  # how the name of a notebook ends that is in no timetable
 STRETCH, BREAK = 90, 15  # minutes: the longest stretch without a break, and a break
 
 
@@ -142,10 +143,13 @@ def tables(about: Mapping[str, About], folder: str) -> dict[str, str]:
     for name, told in about.items():
         took = "" if told.seconds is None else f"{told.seconds:.0f}"
         rows.append(f"| [{told.title}]({folder}{name}.ipynb) | {told.minutes or ''} | {took} |")
+    core = {name: told for name, told in about.items() if not name.endswith(APPENDIX)}
+    apart = [f"{links[name]} ({told.total} minutes)" for name, told in about.items() if name not in core]
+    note = f"\n\nNot in the timetable, to read at home: {', '.join(apart)}." if apart else ""
     return {
         "notebooks": "\n".join(rows),
         "half-day": timetable([(links[name], about[name].total, why) for name, why in HALF_DAY if name in about]),
-        "two-days": timetable([(links[name], told.total, "") for name, told in about.items()]),
+        "two-days": timetable([(links[name], told.total, "") for name, told in core.items()]) + note,
     }
 
 

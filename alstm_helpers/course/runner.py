@@ -133,7 +133,7 @@ def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
     known = {name for path in notebooks for name in _names_of(path)}
     for name in names:
         if name not in known:
-            numbers = ", ".join(path.stem[:2] for path in notebooks)
+            numbers = ", ".join(sorted({path.stem[:2] for path in notebooks}))
             raise AlstmError(f"--notebooks {name}", "no such notebook", f"choose from {numbers}")
     return [path for path in notebooks if not names or _names_of(path) & set(names)]
 

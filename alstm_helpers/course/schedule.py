@@ -19,7 +19,7 @@ TRAINER = "04_training"  # trains the model, halfway through
 NEED_MODEL = {"05_evaluation", "06_inference", "09_own_videos"}
 # This one compares what threads are worth, so it has the machine to itself. Others that time something compare like
 # with like, on the core that each of them has.
-ALONE = {"02_install_check"}
+ALONE = {"00_preflight"}
 
 
 class Plan(NamedTuple):

@@ -50,9 +50,12 @@ def _markdown(cell_id: str, text: str) -> NotebookNode:
 
 
 def instructor_notes() -> dict[str, dict[str, str]]:
-    """Return the notes for instructors: number of the notebook → id of the cell → note."""
+    """Return the notes for instructors: number of the notebook, with its appendix → id of the cell → note."""
     notes = yaml.safe_load((course_files() / "docs" / "notes.yml").read_text(encoding="utf-8"))
-    return {name[:2]: by_cell for name, by_cell in notes.items()}
+    found: dict[str, dict[str, str]] = {}
+    for name, by_cell in notes.items():
+        found.setdefault(name[:2], {}).update(by_cell)
+    return found
 
 
 def from_catch_up(notebook: NotebookNode) -> NotebookNode:

@@ -62,16 +62,16 @@ def test_a_learners_work_is_left_alone_and_old_copies_are_updated(folder, monkey
     old = {name: content.replace(b"Attention", b"attention") for name, content in newest.items()}
     monkeypatch.setattr(copies, "_course_copies", lambda: old)
     copy_course(folder)
-    (folder / "02_install_check.ipynb").write_text("mine", encoding="utf-8")
+    (folder / "00_preflight.ipynb").write_text("mine", encoding="utf-8")
     (folder / "03_data.ipynb").unlink()
     (folder / "own.ipynb").write_text("my own notebook", encoding="utf-8")
     monkeypatch.setattr(copies, "_course_copies", lambda: newest)
     done = copy_course(folder)
-    assert done.kept == ["02_install_check.ipynb"]
+    assert done.kept == ["00_preflight.ipynb"]
     assert {"01_model.ipynb", "03_data.ipynb"} <= set(done.written)
-    assert (folder / "02_install_check.ipynb").read_text(encoding="utf-8") == "mine"
+    assert (folder / "00_preflight.ipynb").read_text(encoding="utf-8") == "mine"
     assert (folder / "01_model.ipynb").read_bytes() == newest["01_model.ipynb"]
-    assert copy_course(folder) == ([], ["02_install_check.ipynb"])
+    assert copy_course(folder) == ([], ["00_preflight.ipynb"])
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", "[" * 100_000, None])

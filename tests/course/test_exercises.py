@@ -48,6 +48,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.metrics import YouTube8MMetrics
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
+CHAPTER_OF = {"00": 2}  # number of a notebook → chapter of its exercises, where they differ
 EVERY = [exercise for chapter in CHAPTERS for exercise in exercises_of(chapter)]
 
 
@@ -61,13 +62,18 @@ def own_progress(monkeypatch, tmp_path):
 # --- every exercise -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
-def test_a_notebook_has_its_exercises(path):
+def notebooks_of(chapter):
+    """Return the chapter's notebook and its appendix, if it has one."""
+    return [path for path in NOTEBOOKS if CHAPTER_OF.get(path.stem[:2], int(path.stem[:2])) == chapter]
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_chapter_has_its_exercises(chapter):
     """Three or more, each with a heading, a stub that an untouched run accepts, and a check."""
-    cells = nbformat.read(path, as_version=4).cells
-    names = [exercise.name for exercise in exercises_of(int(path.stem[:2]))]
+    cells = [cell for path in notebooks_of(chapter) for cell in nbformat.read(path, as_version=4).cells]
+    names = [exercise.name for exercise in exercises_of(chapter)]
     ids = [cell.id for cell in cells]
-    assert [name for name in ids if re.fullmatch(r"ex-\d-\d", name)] == names and len(names) >= 3
+    assert sorted(name for name in ids if re.fullmatch(r"ex-\d-\d", name)) == names and len(names) >= 3
     for name in names:
         place = ids.index(name)
         text, stub, judged = cells[place : place + 3]
@@ -189,7 +195,7 @@ def test_the_model_answer_is_right(name):
 @pytest.mark.parametrize("name", GALLERY[:-1])
 def test_the_broken_function_of_the_gallery_is_not_judged_correct(name):
     """As it is in the notebook, in the cell that shows the symptom."""
-    notebook = nbformat.read(NOTEBOOKS[int(name[3]) - 1], as_version=4)
+    notebook = nbformat.read(notebooks_of(int(name[3]))[0], as_version=4)
     cell = next(cell for cell in notebook.cells if cell.id == "gallery-broken")
     broken = re.match(r"(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL)
     assert broken
@@ -415,7 +421,7 @@ def test_progress_is_in_the_clone(monkeypatch):
 
 
 def test_with_answers_proves_and_answers_each_exercise():
-    notebook = nbformat.read(NOTEBOOKS[0], as_version=4)
+    notebook = nbformat.read(notebooks_of(1)[0], as_version=4)
     before = nbformat.writes(notebook)
     changed = with_answers(notebook)
     assert nbformat.writes(notebook) == before

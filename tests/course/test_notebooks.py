@@ -352,7 +352,7 @@ def test_papermill_finds_the_parameters(path):
 
 
 def test_name_is_numbered(path):
-    assert re.fullmatch(r"0[1-9]_[a-z_]+", path.stem)
+    assert re.fullmatch(r"\d\d_[a-z_]+", path.stem)
 
 
 def test_code_is_lint_free(path):

@@ -253,8 +253,8 @@ def test_speeds_are_compared_alone_and_the_real_set_is_one_at_a_time(clone, tmp_
     run.work.mkdir(parents=True)
     monkeypatch.setattr(course, "run_notebook", note)
     monkeypatch.setattr(course, "processes", record)
-    list(course._run_all([Path("02_install_check.ipynb"), Path("03_data.ipynb")], run))
-    assert started == [at_once, "03_data", 1, "02_install_check"]
+    list(course._run_all([Path("00_preflight.ipynb"), Path("03_data.ipynb")], run))
+    assert started == [at_once, "03_data", 1, "00_preflight"]
 
 
 def test_durations_by_section(run_one, tmp_path):

@@ -21,7 +21,7 @@ from alstm_helpers.course.schedule import (
 from alstm_helpers.paths import course_files
 
 SECONDS = {
-    **{"01_model": 40, "02_install_check": 90, "03_data": 20, TRAINER: 30},
+    **{"01_model": 40, "00_preflight": 90, "03_data": 20, TRAINER: 30},
     **{"05_evaluation": 15, "06_inference": 14, "08_x": 35, "09_own_videos": 70},
 }
 
@@ -42,7 +42,7 @@ def test_the_trainer_then_the_longest_and_alone_those_that_compare_speeds():
         "05_evaluation",
         "06_inference",
     ]
-    assert stems(found.alone) == ["02_install_check"]
+    assert stems(found.alone) == ["00_preflight"]
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ TWO_CORES = [  # one core: 04, then 05, which fills its gap; the other: 01, 09, 
     Span("01_model", 5, 30),
     Span("09_own_videos", 35, 95, waited=True),
     Span("05_evaluation", 50.1, 70),
-    Span("02_install_check", 95.2, 110),
+    Span("00_preflight", 95.2, 110),
 ]
 
 
 @pytest.mark.parametrize(
     "spans, expected",
     [
-        (TWO_CORES, {"data": 4, TRAINER: 30, "09_own_videos": 60.2, "02_install_check": 15.8}),
+        (TWO_CORES, {"data": 4, TRAINER: 30, "09_own_videos": 60.2, "00_preflight": 15.8}),
         (TWO_CORES[:2], {"data": 4, TRAINER: 106}),
         ([Span("01_model", 5, 30), Span("03_data", 31, 40)], {"data": 4, "01_model": 26, "03_data": 80}),
         (

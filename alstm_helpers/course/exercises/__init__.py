@@ -19,7 +19,7 @@ CHAPTERS = range(1, 10)
 
 
 def exercises_of(chapter: int) -> list[Exercise]:
-    """Return the exercises of a notebook, in order."""
+    """Return the exercises of a chapter of the source document, in order."""
     module = importlib.import_module(f"alstm_helpers.course.exercises.chapter_{chapter:02d}")
     found: list[Exercise] = module.EXERCISES
     return found

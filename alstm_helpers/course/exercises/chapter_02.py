@@ -1,4 +1,4 @@
-"""Exercises of notebook 02: a gradient without calculus, a doctor's report, threads."""
+"""Exercises of chapter 2, notebook 00: a gradient without calculus, a doctor's report, threads."""
 
 from __future__ import annotations
 

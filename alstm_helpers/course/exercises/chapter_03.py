@@ -1,4 +1,4 @@
-"""Exercises of notebook 03: the framing of a record, dequantising, a pickle of one dict, lists, a split by person."""
+"""Exercises of notebook 03 and its appendix: records, dequantising, a pickle of one dict, lists, a split by person."""
 
 from __future__ import annotations
 
