@@ -24,8 +24,8 @@ from alstm_helpers.paths import clone
 # The cells after the title, the same in every notebook.
 PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"\nINSTALL = ""'
 BOOTSTRAP_NOTE = """\
-On Colab, Kaggle or AI Studio, set `INSTALL` above to what pip should install (`"attention-lstm-course"`, the path of its
-wheel, or `"git+https://…"`), and run the notebook from the top."""
+On Colab, Kaggle or AI Studio, set `INSTALL` above to what pip should install (`"attention-lstm-course"`, the path of
+its wheel, or `"git+https://…"`), and run the notebook from the top."""
 BOOTSTRAP = """\
 if INSTALL:
     import importlib.util, site, subprocess, sys
