@@ -264,7 +264,7 @@ def test_metadata_is_derived_from_the_text():
         "objectives": ["read a record", "write one"],
         "needs": ["notebook 01"],
         "produces": ["nothing"],
-        "minutes": 4,  # 91 words and 5 code cells
+        "minutes": 3,  # 66 words and 5 code cells
     }
 
 
