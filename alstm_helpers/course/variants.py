@@ -33,7 +33,7 @@ def _for_instructors(cell: NotebookNode, note: str | None) -> Iterator[NotebookN
     name = cell.id.removesuffix("-answer")
     if cell.cell_type == "code" and name != cell.id:
         exercise = find(name)
-        messages = "\n".join(f"> - {message}" for _, message in exercise.mistakes)
+        messages = "\n".join(f"> - {message}" for message in dict.fromkeys(message for _, message in exercise.mistakes))
         heading = "> **For instructors.** Messages for typical wrong answers:"
         yield _markdown(f"{name}-told", f"{heading}\n>\n{messages}\n>\n> The model answer follows.")
         proof = nbformat.v4.new_code_cell(f'from alstm_helpers.course.exercises import prove\n\nprove("{name}")')

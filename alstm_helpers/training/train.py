@@ -122,12 +122,14 @@ class Training:
         rows: of the log.
         best_gap: of the validations; -1 without any.
         train_seconds: time spent in training steps.
+        config: every setting and the seed, as in the run's ``config.yaml``.
     """
 
     net: AttentionLSTM
     rows: list[LogRow]
     best_gap: float
     train_seconds: float
+    config: Config
 
     def curve(self, kind: Kind, key: str) -> tuple[list[float], list[float]]:
         """Return the epochs and the values of one logged number; ``kind`` is ``"train"`` or ``"valid"``."""
@@ -185,7 +187,7 @@ def _train(plan: _Plan, report: LineReport, progress: ProgressBar) -> Training:
     finally:
         run.log.curves.close()
     _freeze(run.net, False)
-    return Training(run.net, run.state.rows, run.state.best_gap, run.state.train_seconds)
+    return Training(run.net, run.state.rows, run.state.best_gap, run.state.train_seconds, run.config)
 
 
 def _silent(line: str) -> None:

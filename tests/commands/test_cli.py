@@ -584,7 +584,7 @@ def test_flag_beats_override_beats_file(alstm, flags, elsewhere, monkeypatch):
 
     def fake(config, save_dir, options, *, report, progress):
         seen.append((config, save_dir, options))
-        return Training(Mock(), [], 0.25, 3.0)
+        return Training(Mock(), [], 0.25, 3.0, config)
 
     monkeypatch.setattr("alstm_helpers.training.train.train", fake)
     more = ["-o", "TRAIN.epoch=7", "-o", "TRAIN.seed=4", "-o", "TRAIN.schedule=step", "--epoch=9", "--batch-size=3"]

@@ -1,8 +1,8 @@
 """Exercises that check themselves: ``check``, ``hint`` and ``solution`` for the notebooks.
 
-Each chapter's exercises are in one file, ``chapter_NN.py``: how an answer is judged, hints, a model answer, and
-typical wrong answers with the message that each must get. ``alstm course --answers`` runs the notebooks with every
-typical wrong answer and then with the model answer.
+Each chapter's exercises are in one file, ``chapter_NN.py``: how an answer is judged, hints, a model answer, typical
+wrong answers with the message that each must get, and other right answers, which must be accepted. ``alstm course
+--answers`` runs the notebooks with all of them.
 """
 
 from __future__ import annotations
@@ -75,13 +75,15 @@ def solution(name: str, *, now: bool = False) -> str:
 
 
 def prove(name: str, variables: Mapping[str, object] | None = None) -> str:
-    """Check every typical wrong answer, and assert that each gets its own message.
+    """Check every typical wrong answer and every other right one, see :meth:`Exercise.prove`.
 
     Raises:
-        AssertionError: one is judged correct or gets another message; or the exercise has no typical wrong answer.
+        AssertionError: one gets another verdict or message than it must.
     """
-    count = find(name).prove(_callers_variables() if variables is None else variables)
-    return Text(f"{name}: {count} typical wrong answers, each with its own message")
+    exercise = find(name)
+    exercise.prove(_callers_variables() if variables is None else variables)
+    wrong, right = len(exercise.mistakes), len(exercise.right)
+    return Text(f"{name}: {wrong} wrong answers get their own message; {right} other right ones are accepted")
 
 
 class Text(str):

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import (
-    Exercise,
-    Function,
-    Notebook,
-    NotYet,
-    always,
-    as_number,
-    equals,
-    is_function,
-)
+from alstm_helpers.course.exercises.answers import NotYet, as_number
+from alstm_helpers.course.exercises.attempts import Attempt
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_function
 from alstm_helpers.data.flashdigits import CLASS_NAMES
 
 
@@ -39,12 +33,13 @@ def mean_scores(notebook: Notebook, pooling: str, *, true_only: bool = True) -> 
         pooling: of the network.
         true_only: count only the classes that are true for a video.
     """
+    lab, net = notebook.lab, notebook.runs[pooling].net
+
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation.evaluate import score_batches
 
-    shards = read_filelist(notebook.lab.config().VALID.filelist)
-    found = list(score_batches(notebook.runs[pooling].net, read_batches(shards, 128, 20)))
+    found = list(score_batches(net, read_batches(read_filelist(lab.config().VALID.filelist), 128, 20)))
     scores = np.concatenate([scores for _, scores, _ in found])  # (videos, 20)
     chosen = np.concatenate([batch.labels for batch, _, _ in found]) > 0 if true_only else np.ones(scores.shape, bool)
     see, hear = (float(scores[:, part][chosen[:, part]].mean()) for part in (slice(0, 10), slice(10, 20)))
@@ -59,63 +54,103 @@ def right_softmax(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return np.asarray(exponents / np.maximum(exponents.sum(axis=1, keepdims=True), 1e-30))
 
 
-def fault_of_softmax(softmax: Function) -> str:
+def fault_of_softmax(softmax: Attempt, rng: np.random.Generator) -> str:
     """Try a masked softmax on large scores and on padding, and return what is wrong with it."""
-    rng = np.random.default_rng(0)
-    mask = (np.arange(6) < np.array([[6], [4], [1], [0]])).astype(np.float32)
-    scores = rng.normal(0, 3, (4, 6)).astype(np.float32)
-    with np.errstate(all="ignore"):
-        plain, high, low = (np.asarray(softmax(scores + shift, mask)) for shift in (0, 100, -1e4))
-    if plain.shape != scores.shape:
-        return f"for scores of shape {scores.shape} it returns an array of shape {plain.shape}"
-    if not np.isfinite([high[:3], low[:3]]).all():
-        return "a score of 100 gives NaN: subtract the largest score of the row first"
-    if np.abs(plain[:3] * (1 - mask[:3])).max() > 0:
-        return "padding gets weight: multiply by the mask before you divide by the sum"
-    if not (plain[3] == 0).all():
-        return "a row that is all padding should give zeros"
-    if np.abs(plain - right_softmax(scores, mask)).max() > 1e-5 or np.abs(high - plain).max() > 1e-3:
-        return "the weights of a row should sum to 1, and stay the same when all scores grow by the same amount"
+    longest = int(rng.integers(4, 9))
+    lengths = np.array([longest, rng.integers(2, longest), 1, 0])
+    mask = (np.arange(longest) < lengths[:, None]).astype(np.float32)  # (4, T)
+    plain = rng.normal(0, 3, mask.shape).astype(np.float32)
+    apart = plain + np.array([[0], [-1000], [-3000], [0]], np.float32)  # rows of very different sizes
+    trials = (
+        (plain, "the weights of a row should be exp(score), divided by their sum over the row's real seconds"),
+        (plain + 100, "a score of 100 gives a wrong result: subtract the largest score of the row first"),
+        (apart, "rows do not belong together: subtract from each row its own largest score"),
+        (np.where(mask > 0, plain, 500), "a large score on padding spoils the row: look for the largest real score"),
+    )
+    for scores, message in trials:
+        with np.errstate(all="ignore"):
+            found = np.asarray(softmax(scores.astype(np.float32), mask), dtype=float)
+        fault = _fault_of_weights(found, mask) if scores is plain else ""
+        if fault:
+            return fault
+        if not np.abs(found - right_softmax(scores, mask)).max() < 1e-4:  # NaN is wrong, too
+            return message
     return ""
 
 
+def _fault_of_weights(found: np.ndarray, mask: np.ndarray) -> str:
+    if found.shape != mask.shape:
+        return f"for scores of shape {mask.shape} it returns an array of shape {found.shape}"
+    if np.abs(found[:3] * (1 - mask[:3])).max() > 0:
+        return "padding gets weight: multiply by the mask before you divide by the sum"
+    return "" if (found[3] == 0).all() else "a row that is all padding should give zeros"
+
+
 def _naive(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return np.asarray(np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True))
+    exponents = np.exp(scores) * mask
+    return np.asarray(exponents / np.maximum(exponents.sum(axis=1, keepdims=True), 1e-30))
 
 
 def _without_mask(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    return _naive(scores - scores.max(axis=1, keepdims=True), mask)
+    exponents = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 
 
 def _large_negative(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return _without_mask(np.where(mask > 0, scores, -1e9), mask)
 
 
-def _loudest(notebook: Notebook) -> tuple[int, str]:
-    """Return the second with the highest audio weight, and the label that sounds in it."""
-    second = int(np.argmax(notebook.look_audio[0]))
+def _masked_afterwards(scores: np.ndarray, mask: np.ndarray) -> object:
+    return _without_mask(scores, mask) * mask
+
+
+def _in_place(scores: np.ndarray, mask: np.ndarray) -> object:
+    scores[mask == 0] = -1e9
+    return _large_negative(scores, mask) * mask
+
+
+def _row_by_row(scores: np.ndarray, mask: np.ndarray) -> list[list[float]]:
+    rows = []
+    for row, length in zip(scores, mask.sum(axis=1).astype(int), strict=True):
+        exponents = np.exp(row[:length] - row[:length].max()) if length else row[:0]
+        rows.append([*(exponents / max(exponents.sum(), 1e-30)).tolist(), *[0.0] * (len(row) - length)])
+    return rows
+
+
+# --- 1.4: the picture of the weights ------------------------------------------------------------------------------
+
+
+def _loudest(notebook: Notebook) -> list[tuple[int, str]]:
+    """Return the seconds with the highest audio weight, or nearly so, each with the label that sounds in it."""
+    weights = np.asarray(notebook.look_audio[0])
+    seconds = np.argsort(-weights)[: (weights > 0.95 * weights.max()).sum()].tolist()
+    return [(second, _label_at(notebook, second)) for second in seconds]
+
+
+def _label_at(notebook: Notebook, second: int) -> str:
     events = [event for event in notebook.clip.events if event.label >= 10 and event.start <= second < event.stop]
-    return second, CLASS_NAMES[events[0].label] if events else "none"
+    return CLASS_NAMES[events[0].label] if events else "none"
 
 
 def judge_picture(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge a second and a label that were read from the figure of the weights."""
     second, label = _second_and_label(answer)
-    right, name = _loudest(notebook)
     if not 0 <= second < len(notebook.look_audio[0]):
         return "the video has no such second"
     if label.startswith("see"):
         return "that is a label of the pictures; the sound's labels begin with hear"
-    if abs(second - right) > 1:
-        upper = int(np.argmax(notebook.look_rgb[0]))
-        if abs(second - upper) <= 1:
-            return "that second belongs to the upper row, the pictures; the sound's bars are below"
-        return "the highest bar of the sound is elsewhere"
-    return "" if label == name else "the second is right, but the label is not"
+    labels = [name for right, name in _loudest(notebook) if abs(second - right) <= 1]
+    if label in labels:
+        return ""
+    if labels:
+        return "the second is right, but the label is not"
+    if abs(second - int(np.argmax(notebook.look_rgb[0]))) <= 1:
+        return "that second belongs to the upper row, the pictures; the sound's bars are below"
+    return "the highest bar of the sound is elsewhere"
 
 
 def _second_and_label(answer: object) -> tuple[float, str]:
-    """Return the two parts of an answer, the label in lower case.
+    """Return the two parts of an answer, the label as the class is called.
 
     Raises:
         NotYet: it is not a pair of a number and a text.
@@ -126,9 +161,9 @@ def _second_and_label(answer: object) -> tuple[float, str]:
     if isinstance(second, str) and not isinstance(label, str):
         raise NotYet("the second comes first, then the label")
     number = as_number(second)
-    if number is None or not isinstance(label, str):
+    if number is None or not isinstance(label, str | None):
         raise NotYet('the pair is a number and a text, such as (12, "hear 3")')
-    return number, " ".join(label.lower().split())
+    return number, " ".join(re.findall("[a-z]+|[0-9]+", str(label).lower()))
 
 
 EXERCISES = [
@@ -147,7 +182,11 @@ EXERCISES = [
             (always(0.9), "with a difference of 0.9 the first weight is 71 %; the score is not the weight"),
             (always(math.log10(9)), "that is the logarithm to base 10; exp belongs to the natural one"),
             (always(math.log(10)), "the weights are 0.9 and 0.1, so their ratio is 9, not 10"),
+            (always(2.0), "the number is too small"),
+            (always("2.2"), "that is a str; give one number, without quotes"),
+            (always(None), "that is None; give one number"),
         ),
+        right=(always(2.2), always(np.float32(2.19)), *forms(always(math.log(9)))),
     ),
     Exercise(
         "ex-1-2",
@@ -170,7 +209,13 @@ EXERCISES = [
                 "the first Linear layer reads 4 H numbers, so it shrinks as well",
             ),
             (always(num_parameters(256)), "that is H = 256, a quarter of the state"),
+            (
+                always(round(num_parameters(512) / 1e6, 1)),
+                "the number looks like millions; give the number itself, such as 1_500_000 for 1.5 million",
+            ),
+            (always(round(num_parameters(512), -5)), "the number is rounded too much; give more digits"),
         ),
+        right=forms(always(num_parameters(512))),
     ),
     Exercise(
         "ex-1-3",
@@ -199,6 +244,7 @@ EXERCISES = [
                 "that is the mean over all classes; take only the classes that are true for the video",
             ),
         ),
+        right=forms(lambda notebook: mean_scores(notebook, "last"))[1:3],
     ),
     Exercise(
         "ex-1-4",
@@ -217,19 +263,28 @@ EXERCISES = [
         note="Read a figure of weights bar by bar: where are they high, and did something happen there?",
         mistakes=(
             (
-                lambda notebook: (int(np.argmax(notebook.look_rgb[0])), _loudest(notebook)[1]),
+                lambda notebook: (int(np.argmax(notebook.look_rgb[0])), _loudest(notebook)[0][1]),
                 "that second belongs to the upper row, the pictures; the sound's bars are below",
             ),
-            (lambda notebook: _loudest(notebook)[0], "give both, as a pair: the second and the label's name"),
-            (lambda notebook: _loudest(notebook)[::-1], "the second comes first, then the label"),
+            (lambda notebook: _loudest(notebook)[0][0], "give both, as a pair: the second and the label's name"),
+            (lambda notebook: _loudest(notebook)[0][::-1], "the second comes first, then the label"),
             (
-                lambda notebook: (_loudest(notebook)[0], "see 0"),
+                lambda notebook: (_loudest(notebook)[0][0], "see 0"),
                 "that is a label of the pictures; the sound's labels begin with hear",
             ),
             (
-                lambda notebook: (len(notebook.look_audio[0]) + 5, _loudest(notebook)[1]),
+                lambda notebook: (_loudest(notebook)[0][0], "hear 99"),
+                "the second is right, but the label is not",
+            ),
+            (
+                lambda notebook: (len(notebook.look_audio[0]) + 5, _loudest(notebook)[0][1]),
                 "the video has no such second",
             ),
+        ),
+        right=(
+            lambda notebook: _loudest(notebook)[0],
+            lambda notebook: [np.int64(_loudest(notebook)[0][0]), _loudest(notebook)[0][1].upper()],
+            lambda notebook: (_loudest(notebook)[0][0] + 0.5, f" {_loudest(notebook)[0][1].replace(' ', '')} "),
         ),
     ),
     Exercise(
@@ -237,21 +292,43 @@ EXERCISES = [
         is_function(fault_of_softmax),
         hints=(
             "Two faults: exp of a large number is infinite, and the mask is not used.",
-            "Subtract the largest score of each row; multiply the exponents by the mask.",
+            "Subtract the largest real score of each row (padding may hold anything); multiply by the mask.",
             "Divide by the sum, but never by 0: use np.maximum(sum, 1e-30).",
         ),
         solution=(
             "def softmax(scores, mask):\n"
+            "    scores = np.where(mask > 0, scores, -1e9)  # padding never has the largest score of a row\n"
             "    exponents = np.exp(scores - scores.max(axis=1, keepdims=True)) * mask\n"
             "    return exponents / np.maximum(exponents.sum(axis=1, keepdims=True), 1e-30)\n\n\n"
             "answer = softmax"
         ),
         note="Try it on the scores above: no NaN, no weight on padding. `masked_softmax` does the same.",
         mistakes=(
-            (always(_naive), "a score of 100 gives NaN: subtract the largest score of the row first"),
+            (always(_naive), "a score of 100 gives a wrong result: subtract the largest score of the row first"),
             (always(_without_mask), "padding gets weight: multiply by the mask before you divide by the sum"),
             (always(_large_negative), "a row that is all padding should give zeros"),
+            (
+                always(_masked_afterwards),
+                "the weights of a row should be exp(score), divided by their sum over the row's real seconds",
+            ),
+            (
+                always(lambda scores, mask: _naive(scores - scores[mask > 0].max(), mask)),
+                "rows do not belong together: subtract from each row its own largest score",
+            ),
+            (
+                always(lambda scores, mask: _naive(scores - scores.max(axis=1, keepdims=True), mask)),
+                "a large score on padding spoils the row: look for the largest real score",
+            ),
+            (always(_in_place), "it changes the data that it is given; work on a copy"),
+            (always(lambda scores, mask: right_softmax(scores, mask)[0]), "for scores of shape … an array of shape …"),
+            (always(lambda scores, mask: None), "it returns None; does it end with return?"),
+            (always(lambda scores: scores), "it raises a TypeError: …takes 1 positional argument but 2 were given"),
             (always(0.5), "that is a float; give the function itself, without calling it"),
+        ),
+        right=(
+            always(right_softmax),
+            always(_row_by_row),
+            always(lambda scores, mask: right_softmax(scores.astype(np.float64), mask > 0)),
         ),
     ),
 ]

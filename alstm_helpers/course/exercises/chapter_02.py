@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, is_text, numbers
+import numpy as np
+
+from alstm_helpers.course.exercises.answers import numbers
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_text
 
 
 def judge_speed(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge a ratio of two measured speeds by whether it is plausible, since it differs between machines."""
     (ratio,) = numbers(answer, 1)
     if ratio > 5:
-        return "that looks like GFLOP/s; divide by the speed with OpenMP on all cores"
-    if ratio > 1.6 or ratio <= 0:
+        return "that looks like GFLOP/s, or like a percentage; give the ratio of the two speeds, such as 0.85"
+    if ratio <= 0:
+        return "two speeds are above 0, and so is their ratio"
+    if ratio > 1.6:
         return "more threads than cores do not compute that much faster; is the ratio inverted?"
     return ""
 
@@ -39,11 +44,16 @@ EXERCISES = [
             ),
             (lambda notebook: -float(notebook.by_hand[0, 0]), "the sign is wrong: loss above minus loss below"),
             (
+                lambda notebook: 1000 * float(notebook.by_hand[0, 0]),
+                "the number is 1000 times too large; check its unit",
+            ),
+            (
                 lambda notebook: 0.002 * float(notebook.by_hand[0, 0]),
                 "that is the difference of the losses; divide it by 0.002",
             ),
             (lambda notebook: notebook.by_hand, "that is the whole gradient; give one number"),
         ),
+        right=forms(lambda notebook: float(notebook.by_hand[0, 0]) + 0.001),
     ),
     Exercise(
         "ex-2-2",
@@ -63,7 +73,10 @@ EXERCISES = [
             (always("numpy"), "numpy only says WARN: not the tested version, but it works"),
             (always("OMP_NUM_THREADS"), "that line says WARN: slow, not broken"),
             (always("speed"), "there is no such line; the second question asks why"),
+            (always("python"), "look at the second column of the lines that say FAIL"),
+            (always(["paddlepaddle"]), "that is a list; give a text, in quotes"),
         ),
+        right=(always("paddlepaddle"), always("PaddlePaddle "), always("`paddlepaddle`.")),
     ),
     Exercise(
         "ex-2-3",
@@ -81,13 +94,15 @@ EXERCISES = [
         mistakes=(
             (
                 lambda notebook: 10 + notebook.measured["OpenMP on all cores"][1],
-                "that looks like GFLOP/s; divide by the speed with OpenMP on all cores",
+                "that looks like GFLOP/s, or like a percentage; give the ratio of the two speeds, such as 0.85",
             ),
             (
                 always(4.0),
                 "more threads than cores do not compute that much faster; is the ratio inverted?",
             ),
+            (always(0.0), "two speeds are above 0, and so is their ratio"),
             (lambda notebook: notebook.measured["recommended"], "that is a tuple of 4; give one number"),
         ),
+        right=(always(1), always(0.4), always(np.array([[0.9]]))),
     ),
 ]

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import pickle
+import random
+import re
 import struct
+import zlib
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
+from string import ascii_lowercase
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import (
-    Exercise,
-    Function,
-    Notebook,
-    NotYet,
-    a_type,
-    always,
-    equals,
-    is_function,
-    text_file,
-)
+from alstm_helpers.course.exercises.answers import NotYet, a_type, as_number, listed
+from alstm_helpers.course.exercises.attempts import Attempt, Raised
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_function, text_file
 from alstm_helpers.tfrecord import Video, dequantize, masked_crc
 
 # --- 3.1: the lengths of the records of a file --------------------------------------------------------------------
@@ -37,41 +33,45 @@ def framed(*payloads: bytes) -> bytes:
     return whole
 
 
-LONG_FILE = framed(b"x" * 300, b"", b"yz", b"x" * 70_000)
-FILES: tuple[tuple[bytes, list[int]], ...] = ((framed(b"abc"), [3]), (LONG_FILE, [300, 0, 2, 70_000]), (b"", []))
+@functools.cache
+def _long_record() -> bytes:
+    return framed(b"x" * 70_000)  # its length takes three bytes
 
 
-def fault_of_lengths(payload_lengths: Function) -> str:
+def fault_of_lengths(payload_lengths: Attempt, rng: np.random.Generator) -> str:
     """Try a function of a file's bytes on small files, intact and truncated, and return what is wrong with it."""
-    for content, right in FILES:
-        if fault := _fault_on_intact_file(payload_lengths, content, right):
+    sizes = [*rng.integers(1, 400, 3).tolist(), 0, int(rng.integers(1, 9))]
+    content = framed(*map(rng.bytes, sizes))
+    for intact, right in ((framed(rng.bytes(sizes[0])), sizes[:1]), (content, sizes), (b"", [])):
+        if fault := _fault_on_intact_file(payload_lengths, intact, right):
             return fault
-    for size in (len(LONG_FILE) - 1, len(LONG_FILE) - 100, 5):
-        if fault := _fault_on_truncated_file(payload_lengths, LONG_FILE[:size]):
+    if fault := _fault_on_intact_file(payload_lengths, content + _long_record(), [*sizes, 70_000]):
+        return fault
+    last = len(content) - sizes[-1] - 16  # where the last record begins
+    for size in (len(content) - 1, last + 13, last + int(rng.integers(1, 12)), 5):
+        if fault := _fault_on_truncated_file(payload_lengths, content[:size]):
             return fault
     return ""
 
 
-def _fault_on_intact_file(payload_lengths: Function, content: bytes, right: list[int]) -> str:
+def _fault_on_intact_file(payload_lengths: Attempt, content: bytes, right: list[int]) -> str:
     try:
-        found = payload_lengths(content)
-    except Exception as error:  # a learner's function may raise anything
-        return f"on an intact file of {len(content)} bytes it raises {type(error).__name__}: {str(error)[:80]}"
-    if not isinstance(found, list | tuple):
-        return f"it returns {a_type(found)}; return a list of lengths"
-    if list(found) != right:
-        shown = f"{list(found)[:5]}" + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        found = listed(payload_lengths(content), "lengths")
+    except Raised as raised:
+        return f"on an intact file of {len(content)} bytes {raised}"
+    if list(map(as_number, found)) != right:
+        shown = f"{found[:5]}" + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         return f"for a file with payloads of {right} bytes it returns {shown}"
     return ""
 
 
-def _fault_on_truncated_file(payload_lengths: Function, content: bytes) -> str:
+def _fault_on_truncated_file(payload_lengths: Attempt, content: bytes) -> str:
     try:
         payload_lengths(content)
-    except ValueError:
-        return ""
-    except Exception as error:  # a learner's function may raise anything
-        return f"for a truncated file it raises {a_type(error)}; raise a ValueError"
+    except Raised as raised:
+        if isinstance(raised.error, ValueError):
+            return ""
+        return f"for a truncated file it raises {a_type(raised.error)}; raise a ValueError"
     return "it accepts a truncated file; raise a ValueError"
 
 
@@ -108,28 +108,44 @@ def overhead(notebook: Notebook) -> tuple[float, float]:
 # --- 3.3: dequantising --------------------------------------------------------------------------------------------
 
 
-def fault_of_numbers(to_numbers: Function) -> str:
+def fault_of_numbers(to_numbers: Attempt, rng: np.random.Generator) -> str:
     """Try a function from stored bytes to numbers on every byte there is, and return what is wrong with it."""
-    every = np.arange(256, dtype=np.uint8).reshape(2, 128)
-    with np.errstate(all="ignore"):
-        found = np.asarray(to_numbers(every.copy()))
-    if found.shape != every.shape:
-        return f"an array of shape {every.shape} becomes {found.shape}; keep the shape"
-    if found.dtype != np.float32:
-        return f"it returns {found.dtype}; return float32"
-    right = dequantize(every)
-    if np.abs(found - right).max() < 1e-5:
+    for shape in ((256,), (2, 128), (4, 8, 8)):
+        every = rng.permutation(256).astype(np.uint8).reshape(shape)
+        with np.errstate(all="ignore"):
+            found = np.asarray(to_numbers(every.copy()))
+        if found.shape != every.shape:
+            return f"an array of shape {every.shape} becomes {found.shape}; keep the shape"
+        if found.dtype != np.float32:
+            return f"it returns {found.dtype}; return float32"
+        if fault := _fault_of_levels(found[np.unravel_index(np.argsort(every, axis=None), shape)]):
+            return fault
+    return ""
+
+
+def _fault_of_levels(found: np.ndarray) -> str:
+    """Return what is wrong with the numbers of the bytes 0 to 255, in order."""
+    right = dequantize(np.arange(256, dtype=np.uint8))
+    off = np.abs(found - right)
+    if off.max() < 1e-5:
         return ""
-    if np.abs(found[0, :64] - right[0, :64]).max() < 1e-5:
+    if off[:64].max() < 1e-5 and off[64:].min() > 0.1:
         return "from 64 on the numbers are wrong: 4 times 64 is more than a uint8 holds, and NumPy wraps around"
     if np.ptp(found - right) < 1e-5:
-        return f"every number is off by {abs(float((found - right).mean())):.4f}: check the constant of the formula"
-    return f"0 and 255 become {found[0, 0]:.4f} and {found[-1, -1]:.4f}, not {right[0, 0]:.4f} and {right[-1, -1]:.4f}"
+        return f"every number is off by {off.mean():.4f}: check the constant of the formula"
+    worst = int(np.argmax(np.nan_to_num(off, nan=np.inf)))
+    return f"the byte {worst} becomes {found[worst]:.6g}; by the formula it is {right[worst]:.6g}"
 
 
 def _numbers(stored: np.ndarray, *, constant: float = 4 / 512 - 2, steps: int = 255) -> np.ndarray:
     """Return the true numbers; another constant or number of steps makes it a typical wrong answer."""
     return (stored.astype(np.float32) * (4 / steps) + constant).astype(np.float32)
+
+
+def _in_place(stored: np.ndarray) -> np.ndarray:
+    found = _numbers(stored)
+    stored *= 4
+    return found
 
 
 def _wrapped(stored: np.ndarray) -> np.ndarray:
@@ -143,8 +159,9 @@ def judge_videos(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge what ``load_videos`` returned for a file of one dict."""
     video = _only_video(answer)
     for row in notebook.dicts:
-        if video.id == _as_bytes(row["video"]) and np.array_equal(video.rgb, row["feature"]):
-            return ""
+        if video.id == _as_bytes(row["video"]):
+            is_whole = np.array_equal(video.rgb, row["feature"]) and np.array_equal(video.audio, row["audio"])
+            return "" if is_whole else "its arrays are not those of the dict"
     return "that video is not in `dicts`"
 
 
@@ -158,7 +175,7 @@ def _only_video(answer: object) -> Video:
         raise NotYet("that is the dict as it was stored; load_videos makes videos of it")
     if isinstance(answer, Video):
         raise NotYet("load_videos returns a list, even for one video: give that list")
-    if not isinstance(answer, list) or not answer or not all(isinstance(item, Video) for item in answer):
+    if not isinstance(answer, list | tuple) or not answer or not all(isinstance(item, Video) for item in answer):
         raise NotYet(f"that is {a_type(answer)}; give what load_videos returns")
     if len(answer) != 1:
         raise NotYet(f"those are {len(answer)} videos; the file should hold one dict")
@@ -172,71 +189,94 @@ def _as_bytes(text: object) -> bytes:
 
 # --- 3.5: repeated lines of a list --------------------------------------------------------------------------------
 
-# Each list, and which of its lines occur more than once.
-LISTS: tuple[tuple[str, list[str]], ...] = (
-    ("a.pkl\nb.pkl\n", []),
-    ("a.pkl\nb.pkl\na.pkl\n", ["a.pkl"]),
-    ("a.pkl\na.pkl\na.pkl", ["a.pkl"]),
-    ("b.pkl\na.pkl\nb.pkl\na.pkl\nc.pkl\n", ["a.pkl", "b.pkl"]),
-    ("", []),
-)
 
-
-def fault_of_repeated_lines(repeated_lines: Function) -> str:
+def fault_of_repeated_lines(repeated_lines: Attempt, rng: np.random.Generator) -> str:
     """Try a function of a path on lists with and without repeated lines, and return what is wrong with it."""
-    for text, expected in LISTS:
-        with text_file("some.list", text) as path:
-            found = repeated_lines(path)
-            if isinstance(found, str | bytes) or not isinstance(found, Iterable):
-                return f"for a list it returns {a_type(found)}; return the repeated lines"
-            lines = sorted(str(line).strip() for line in found)
-        if len(lines) > len(set(lines)):
-            return "a line that occurs three times is returned more than once"
-        if lines != expected:
-            return f"for the lines {text.split()} it returns {lines}, not {expected}"
+    paths = [f"{folder}/part{number}.pkl" for folder in ("data", "my videos") for number in range(5)]
+    one, two, three, four = rng.permutation(paths)[:4].tolist()
+    lists: tuple[list[str], ...] = (
+        [one, two, one],
+        [one, two, three],
+        [three] * 3,
+        [two, one, two, one, four, two],
+        [],
+    )
+    for place, lines in enumerate(lists):  # every other file ends without a newline
+        with text_file("some.list", "\n".join(lines) + "\n" * (place % 2)) as path:
+            found = [str(line).strip() for line in listed(repeated_lines(path), "the repeated lines")]
+        if len(found) > len(set(found)):
+            return "a line that occurs several times is returned more than once"
+        right = sorted(line for line, times in Counter(lines).items() if times > 1)
+        if sorted(found) != right:
+            return f"for the lines {lines} it returns {sorted(found)}, not {right}"
     return ""
 
 
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
 def _each_occurrence(path: Path) -> list[str]:
-    lines = path.read_text(encoding="utf-8").split()
+    lines = _lines(path)
     return [line for line in lines if lines.count(line) > 1]
 
 
 def _all_lines(path: Path) -> list[str]:
-    return sorted(set(path.read_text(encoding="utf-8").split()))
+    return sorted(set(_lines(path)))
 
 
 def _whether_any(path: Path) -> bool:
-    return max(Counter(path.read_text(encoding="utf-8").split()).values(), default=0) > 1
+    return max(Counter(_lines(path)).values(), default=0) > 1
+
+
+def _as_set(path: Path) -> set[str]:
+    seen: set[str] = set()
+    twice: set[str] = set()
+    for line in _lines(path):
+        (twice if line in seen else seen).add(line)
+    return twice
+
+
+def _with_ends(path: Path) -> list[str]:
+    with path.open(encoding="utf-8") as file:
+        return [line for line, times in Counter(file).items() if times > 1]
 
 
 # --- 3.6: a split by person ---------------------------------------------------------------------------------------
 
 
-def fault_of_split(side_of: Function) -> str:
-    """Try a function from a clip to its side on five clips of each of 200 people, and return what is wrong with it."""
-    sides = [{_side(side_of, f"person{person}_{clip:02d}.mp4") for clip in range(5)} for person in range(200)]
+PEOPLE = 200
+
+
+def fault_of_split(side_of: Attempt, rng: np.random.Generator) -> str:
+    """Try a function from a clip to its side on clips of many people, and return what is wrong with it."""
+    letters = rng.choice(list(ascii_lowercase), (PEOPLE, 6))
+    people = ["".join(row[: rng.integers(4, 7)]) for row in letters]
+    clips = [[f"{person}_{number:02d}.mp4" for number in range(3)] for person in people]
+    sides = [{_side(side_of, clip) for clip in of_person} for of_person in clips]
+    if [_side(side_of, of_person[0]) for of_person in clips] != [_side(side_of, of_person[0]) for of_person in clips]:
+        return "called twice with the same clips it returns other answers; nothing may be random"
     both = sum(len(found) > 1 for found in sides)
     if both:
-        return f"{both} of 200 people are on both sides"
-    share = sum(found == {"val"} for found in sides) / 200
+        return f"{both} of {PEOPLE} people are on both sides"
+    share = sum(found == {"val"} for found in sides) / PEOPLE
     if not 0.1 <= share <= 0.4:
         return f"{share:.0%} of the people are in validation; it should be about a quarter"
+    if "hash" in getattr(getattr(side_of.function, "__code__", None), "co_names", ()):
+        return "hash() gives text another number in each run of Python; use hashlib, as the broken function does"
     return ""
 
 
-def _side(side_of: Function, clip: str) -> str:
+def _side(side_of: Attempt, clip: str) -> str:
     """Return the side of a clip.
 
     Raises:
-        NotYet: it is not train or val, or not the same twice.
+        NotYet: it is not train or val.
     """
     side = side_of(clip)
-    if side not in ("train", "val"):
-        raise NotYet(f"for {clip} it returns {side!r}; return train or val")
-    if side_of(clip) != side:
-        raise NotYet(f"called twice with {clip} it returns two answers; nothing may be random")
-    return str(side)
+    if not isinstance(side, str) or side not in ("train", "val"):
+        raise NotYet(f"for {clip} it returns {str(side)[:40]!r}; return 'train' or 'val'")
+    return side
 
 
 def _by_clip(clip: str) -> str:
@@ -247,9 +287,20 @@ def _all_train(clip: str) -> str:
     return "train"
 
 
-def _at_random(clip: str, _calls: list[str] = []) -> str:  # noqa: B006 - a stand-in for random: it must change
-    _calls.append(clip)
-    return ("train", "val")[len(_calls) % 2]
+def _at_random(clip: str) -> str:
+    return "val" if random.random() < 0.25 else "train"
+
+
+def _by_person(clip: str) -> str:
+    return _by_clip(clip.partition("_")[0])
+
+
+def _by_letters(clip: str) -> str:
+    return _by_clip(re.findall("^[a-z]+", clip)[0])
+
+
+def _by_hash(clip: str) -> str:
+    return "val" if hash(clip.split("_")[0]) % 4 == 0 else "train"
 
 
 EXERCISES = [
@@ -279,25 +330,30 @@ EXERCISES = [
         mistakes=(
             (
                 always(lambda content: _lengths(content, after=0, strict=False)),
-                f"for a file with payloads of [3] bytes it returns [3, {masked_crc(b'abc')}]",
+                "for a file with payloads of […] bytes it returns […]…",
             ),
             (
-                always(lambda content: _lengths(content, order=">", strict=False)),
-                "for a file with payloads of [3] bytes it returns [216172782113783808]",
+                always(lambda content: _lengths(content, order=">")),
+                "on an intact file of … bytes it raises a ValueError in line …: the bytes end inside a record",
             ),
             (
-                always(lambda content: [length + 16 for length in _lengths(content)]),
-                "for a file with payloads of [3] bytes it returns [19]",
+                always(lambda content: [length % 256 for length in _lengths(content)]),
+                "for a file with payloads of […] bytes it returns […]…",
             ),
             (
                 always(lambda content: _lengths(content, strict=False)),
                 "it accepts a truncated file; raise a ValueError",
             ),
+            (always(lambda content: len(_lengths(content))), "it returns an int; return a list of lengths"),
             (
-                always(lambda content: len(_lengths(content))),
-                "it returns an int; return a list of lengths",
+                always(lambda content: (length for length in _lengths(content))),
+                "it returns a generator; return the values themselves, as list(…) gives them",
             ),
             (always([3]), "that is a list; give the function itself, without calling it"),
+        ),
+        right=(
+            always(lambda content: tuple(_lengths(content))),
+            always(lambda content: np.array(_lengths(content), dtype=np.int64)),
         ),
     ),
     Exercise(
@@ -316,7 +372,7 @@ EXERCISES = [
         mistakes=(
             (
                 lambda notebook: (overhead(notebook)[0], 100 * overhead(notebook)[1]),
-                "give the share as a number below 1, not as a percentage",
+                "the second number looks like a percentage; give the share, such as 0.25 for 25 %",
             ),
             (
                 lambda notebook: (overhead(notebook)[0], 1 - overhead(notebook)[1]),
@@ -324,7 +380,9 @@ EXERCISES = [
             ),
             (always((1152.0, 0.0)), "1152 are the features alone; the file has more bytes: len(raw)"),
             (lambda notebook: overhead(notebook)[0], "give both numbers, as a pair"),
+            (lambda notebook: overhead(notebook)[::-1], "the numbers are right, but in the wrong order"),
         ),
+        right=forms(overhead),
     ),
     Exercise(
         "ex-3-3",
@@ -351,16 +409,23 @@ EXERCISES = [
             ),
             (
                 always(lambda stored: _numbers(stored, steps=256)),
-                "0 and 255 become -1.9922 and 1.9922, not -1.9922 and 2.0078",
+                "the byte 255 becomes 1.99219; by the formula it is 2.00781",
             ),
             (
-                always(lambda stored: _numbers(stored).astype(float)),
-                "it returns float64; return float32",
+                always(lambda stored: np.where(stored == 7, np.float32(np.nan), _numbers(stored))),
+                "the byte 7 becomes nan; by the formula it is -1.88238",
             ),
+            (always(lambda stored: _numbers(stored).astype(float)), "it returns float64; return float32"),
             (
                 always(lambda stored: _numbers(stored).ravel()),
                 "an array of shape (2, 128) becomes (256,); keep the shape",
             ),
+            (always(_in_place), "it changes the data that it is given; work on a copy"),
+        ),
+        right=(
+            always(dequantize),
+            always(_numbers),
+            always(lambda stored: _numbers(np.arange(256))[stored]),
         ),
     ),
     Exercise(
@@ -382,30 +447,47 @@ EXERCISES = [
             (lambda notebook: notebook.dicts[0], "that is the dict as it was stored; load_videos makes videos of it"),
             (lambda notebook: notebook.videos[0], "load_videos returns a list, even for one video: give that list"),
             (lambda notebook: list(notebook.videos[:2]), "those are 2 videos; the file should hold one dict"),
+            (lambda notebook: [notebook.videos[0]._replace(id=b"another")], "that video is not in `dicts`"),
+            (
+                lambda notebook: [notebook.videos[0]._replace(audio=notebook.videos[0].audio[:, :9])],
+                "its arrays are not those of the dict",
+            ),
             (always(pickle.dumps(1)), "that is a bytes; give what load_videos returns"),
         ),
+        right=(lambda notebook: list(notebook.videos[:1]), lambda notebook: tuple(notebook.videos[1:2])),
     ),
     Exercise(
         "ex-3-5",
         is_function(fault_of_repeated_lines),
         hints=(
             "collections.Counter counts the lines of a list.",
-            "Path(path).read_text().split() returns its lines.",
+            "Path(path).read_text().splitlines() returns its lines; split() would also cut at the spaces of a path.",
             "[line for line, times in Counter(…).items() if times > 1]",
         ),
         solution=(
             "from collections import Counter\n\n\n"
             "def repeated_lines(path):\n"
-            '    lines = Path(path).read_text(encoding="utf-8").split()\n'
+            '    lines = Path(path).read_text(encoding="utf-8").splitlines()\n'
             "    return [line for line, times in Counter(lines).items() if times > 1]\n\n\n"
             "answer = repeated_lines"
         ),
         note="A repeated shard counts its videos twice: it silently biases the metrics.",
         mistakes=(
-            (always(_each_occurrence), "a line that occurs three times is returned more than once"),
-            (always(_all_lines), "for the lines ['a.pkl', 'b.pkl'] it returns ['a.pkl', 'b.pkl'], not []"),
-            (always(_whether_any), "for a list it returns a bool; return the repeated lines"),
+            (always(_each_occurrence), "a line that occurs several times is returned more than once"),
+            (always(_all_lines), "for the lines […] it returns […], not […]"),
+            (always(_with_ends), "for the lines […] it returns […], not […]"),
+            (
+                always(lambda path: Counter(path.read_text("utf-8").split())),
+                "for the lines […] it returns […], not […]",
+            ),
+            (always(_whether_any), "it returns a bool; return a list of the repeated lines"),
+            (always(lambda path: print(end="")), "it returns None; does it end with return?"),
             (always([]), "that is a list; give the function itself, without calling it"),
+        ),
+        right=(
+            always(_as_set),
+            always(lambda path: sorted({line for line in _lines(path) if _lines(path).count(line) > 1})),
+            always(lambda path: {line: times for line, times in Counter(_lines(path)).items() if times > 1}),
         ),
     ),
     Exercise(
@@ -424,13 +506,21 @@ EXERCISES = [
         ),
         note="Run the cell above with it: nobody is on both sides. `alstm split --group` does the same.",
         mistakes=(
-            (always(_by_clip), "158 of 200 people are on both sides"),
+            (always(_by_clip), "… of 200 people are on both sides"),
             (always(_all_train), "0% of the people are in validation; it should be about a quarter"),
+            (always(_at_random), "called twice with the same clips it returns other answers; nothing may be random"),
             (
-                always(_at_random),
-                "called twice with person0_00.mp4 it returns two answers; nothing may be random",
+                always(_by_hash),
+                "hash() gives text another number in each run of Python; use hashlib, as the broken function does",
             ),
+            (always(lambda clip: clip), "for … it returns '…'; return 'train' or 'val'"),
             (always("val"), "that is a str; give the function itself, without calling it"),
+        ),
+        right=(
+            always(_by_person),
+            always(_by_letters),
+            always(lambda clip: "val" if zlib.crc32(clip.rsplit("_", 1)[0].encode()) % 4 == 1 else "train"),
+            always(lambda clip: np.str_(_by_person(clip))),
         ),
     ),
 ]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
 
-from alstm_helpers.course.exercises.core import (
-    Exercise,
-    Function,
-    Notebook,
-    always,
-    as_number,
-    equals,
-    is_function,
-)
+import numpy as np
+
+from alstm_helpers.course.exercises.answers import a_type, as_number
+from alstm_helpers.course.exercises.attempts import Attempt
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_function
 
 
 def padding_shares(notebook: Notebook, *, longest: int = 0) -> tuple[float, float]:
@@ -24,13 +22,15 @@ def padding_shares(notebook: Notebook, *, longest: int = 0) -> tuple[float, floa
 
 def cosine_rates(notebook: Notebook, step: int = 99) -> tuple[float, float]:
     """Return the rate of a step in cosine plans of one epoch and of two, with 100 steps per epoch."""
+    sections = [notebook.lab.config(TRAIN__epoch=epochs).TRAIN for epochs in (1, 2)]
+
     from alstm_helpers.training.train import learning_rate_at
 
-    one, two = (learning_rate_at(step, 100, notebook.lab.config(TRAIN__epoch=epochs).TRAIN) for epochs in (1, 2))
+    one, two = (learning_rate_at(step, 100, section) for section in sections)
     return one, two
 
 
-WAYS = ("resume", "pretrain", "pretrain", "anew")
+WAYS = ("resume", "pretrain", "pretrain", "scratch")
 REASONS = (
     "1: the whole training is there, and nothing about it changes: --resume continues exactly",
     "2: only weights, and a different last layer: --pretrain takes what fits",
@@ -41,28 +41,30 @@ REASONS = (
 
 def judge_ways(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge one word for each of four situations."""
-    if not isinstance(answer, list | tuple) or len(answer) != len(WAYS):
-        return "give four words, as a tuple"
-    words = [str(word).strip().lower() for word in answer]
+    given = list(answer.values()) if isinstance(answer, Mapping) else answer
+    given = re.split(r"[\s,;]+", given.strip()) if isinstance(given, str) else given
+    if not isinstance(given, list | tuple | np.ndarray) or len(given) != len(WAYS):
+        return f"that is {a_type(answer)}; give four words, as a tuple"
+    words = [str(word).strip().lower().removeprefix("--").removeprefix("from ") for word in given]
     unknown = [word for word in words if word not in WAYS]
     if unknown:
-        return f"{unknown[0][:40]!r} is none of the three: resume, pretrain, anew"
+        return f"{unknown[0][:40]!r} is none of the three: resume, pretrain, scratch"
     return next((reason for word, way, reason in zip(words, WAYS, REASONS, strict=True) if word != way), "")
 
 
 RATE, STEPS = 1e-3 * 48 / 1024, math.ceil(3_888_919 / 48)
 
 
-def fault_of_warm_up(rate: Function) -> str:
-    """Compare a function of the step with the package's warm-up, and return where they differ."""
-    if as_number(rate(0)) == 0:
-        return "the first step has a rate of 0: it computes, but learns nothing"
-    for step in (0, 1, 10, 24, 48, 49, 50, 1000):
-        found, right = as_number(rate(step)), 0.002 * min(1, (step + 1) / 50)
-        if found is None or abs(found - right) > 1e-9:
-            return (
-                f"step {step} has a rate of {found}; on a line from 0 that reaches 0.002 at step 49 it is {right:.6g}"
-            )
+def fault_of_warm_up(rate: Attempt, rng: np.random.Generator) -> str:
+    """Compare a function of the step with a line over the warm-up, and return where they differ."""
+    for base, warmup in ((0.002, 50), (float(rng.uniform(0.01, 1)), int(rng.integers(5, 90)))):
+        for step in (0, 1, *rng.integers(2, warmup, 3).tolist(), warmup - 2, warmup - 1, warmup, warmup + 1, 9999):
+            found, right = as_number(rate(step, base, warmup)), base * min(1, (step + 1) / warmup)
+            if step == found == 0:
+                return "the first step has a rate of 0: it computes, but learns nothing"
+            if found is None or not math.isclose(found, right, rel_tol=1e-6):
+                line = f"on a line from 0 that reaches {base:.4g} at step {warmup - 1} it is {right:.6g}"
+                return f"step {step} has a rate of {found if found is None else format(found, '.6g')}; {line}"
     return ""
 
 
@@ -72,6 +74,18 @@ def _jumps(step: int, base: float = 0.002, warmup: int = 50) -> float:
 
 def _never_levels_off(step: int, base: float = 0.002, warmup: int = 50) -> float:
     return base * (step + 1) / warmup
+
+
+def _reaches_late(step: int, base: float = 0.002, warmup: int = 50) -> float:
+    return base * min(1, (step + 1) / (warmup + 1))
+
+
+def _typed_in(step: int, base: float = 0.002, warmup: int = 50) -> float:
+    return 0.002 * min(1, (step + 1) / 50)
+
+
+def _by_cases(step: int, base: float = 0.002, warmup: int = 50) -> np.float64:
+    return np.float64(base) if step >= warmup - 1 else np.float64(base / warmup + step * base / warmup)
 
 
 EXERCISES = [
@@ -99,6 +113,14 @@ EXERCISES = [
                 lambda notebook: tuple(1 - share for share in padding_shares(notebook)),
                 "that is the share of real seconds; padding is the rest",
             ),
+            (
+                lambda notebook: tuple(100 * share for share in padding_shares(notebook)),
+                "the first number looks like a percentage; give the share, such as 0.25 for 25 %",
+            ),
+        ),
+        right=(
+            lambda notebook: tuple(round(share, 2) for share in padding_shares(notebook)),
+            *forms(padding_shares),
         ),
     ),
     Exercise(
@@ -117,10 +139,11 @@ EXERCISES = [
             (always(0.01), "a smaller step would need a root that grows faster than g"),
             (always(1e4), "r grows with g², but the step is divided by its root"),
         ),
+        right=(always(1), *forms(always(1.0))),
     ),
     Exercise(
         "ex-4-3",
-        equals(always((RATE, STEPS)), within=(1e-7, 0.5)),
+        equals(always((RATE, STEPS)), within=(0.01 * RATE, 0.5)),
         hints=(
             "The rate is proportional to the batch: see the column lr / batch of the table above.",
             "1e-3 / 1024 per video of the batch.",
@@ -136,7 +159,11 @@ EXERCISES = [
                 "the published recipes scale the rate in proportion to the batch, not with its root",
             ),
             (always((1e-3 * 1024 / 48, STEPS)), "that is larger than 1e-3: the ratio is inverted"),
+            (always((RATE, 81_000)), "the second number is rounded too much; give more digits"),
+            (always((STEPS, RATE)), "the numbers are right, but in the wrong order"),
+            (always((f"{RATE}", STEPS)), "not every element is a number; give 2 numbers, as a tuple"),
         ),
+        right=(always((4.7e-5, 81_020)), always((RATE, float(STEPS))), *forms(always((RATE, STEPS)))),
     ),
     Exercise(
         "ex-4-4",
@@ -146,19 +173,29 @@ EXERCISES = [
             "--pretrain takes every array whose name and shape fit, and starts a new plan.",
             "For each, ask: can the plan stay as it is? If not: does any array fit?",
         ),
-        solution='answer = ("resume", "pretrain", "pretrain", "anew")',
+        solution='answer = ("resume", "pretrain", "pretrain", "scratch")',
         note="A resume is the same training; fine-tuning is another one with a better start.",
         mistakes=(
             (always(("pretrain", *WAYS[1:])), REASONS[0]),
-            (always(("resume", "resume", "pretrain", "anew")), REASONS[1]),
-            (always(("resume", "pretrain", "resume", "anew")), REASONS[2]),
+            (always(("resume", "resume", "pretrain", "scratch")), REASONS[1]),
+            (always(("resume", "pretrain", "resume", "scratch")), REASONS[2]),
             (always(("resume", "pretrain", "pretrain", "pretrain")), REASONS[3]),
-            (always("resume"), "give four words, as a tuple"),
+            (
+                always(("resume", "finetune", "pretrain", "scratch")),
+                "'finetune' is none of the three: resume, pretrain, scratch",
+            ),
+            (always("resume"), "that is a str; give four words, as a tuple"),
+        ),
+        right=(
+            always(list(WAYS)),
+            always("resume, pretrain, pretrain, scratch"),
+            always(np.array(["Resume ", "--pretrain", "pretrain", "from scratch"])),
+            always(dict(enumerate(WAYS, 1))),
         ),
     ),
     Exercise(
         "ex-4-5",
-        equals(cosine_rates, within=(1e-6, 1e-6)),
+        equals(cosine_rates, within=(1e-6, 1e-5)),
         hints=(
             "lab.config(TRAIN__epoch=1).TRAIN is the section for a plan of one epoch; its schedule is the cosine.",
             "learning_rate_at(99, 100, section) is its last rate.",
@@ -180,6 +217,7 @@ EXERCISES = [
                 "the second plan has two epochs: lab.config(TRAIN__epoch=2)",
             ),
         ),
+        right=forms(cosine_rates),
     ),
     Exercise(
         "ex-4-6",
@@ -199,7 +237,17 @@ EXERCISES = [
                 always(_never_levels_off),
                 "step 50 has a rate of 0.00204; on a line from 0 that reaches 0.002 at step 49 it is 0.002",
             ),
+            (
+                always(_reaches_late),
+                "step 0 has a rate of 3.92157e-05; on a line from 0 that reaches 0.002 at step 49 it is 4e-05",
+            ),
+            (always(_typed_in), "step 0 has a rate of 4e-05; on a line from 0 that reaches … at step … it is …"),
+            (always(lambda step: 0.002), "it raises a TypeError: …takes 1 positional argument but 3 were given"),
             (always(0.002), "that is a float; give the function itself, without calling it"),
+        ),
+        right=(
+            always(_by_cases),
+            always(lambda step, base=0.002, warmup=50: np.array([base * np.minimum(1.0, (step + 1) / warmup)])),
         ),
     ),
 ]

@@ -6,16 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import (
-    Exercise,
-    Function,
-    Notebook,
-    a_type,
-    always,
-    as_number,
-    equals,
-    is_function,
-)
+from alstm_helpers.course.exercises.answers import a_type, as_number, fault_of_number
+from alstm_helpers.course.exercises.attempts import Attempt
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_function
 from alstm_helpers.metrics import YouTube8MMetrics
 
 # --- 5.1: three metrics by hand -----------------------------------------------------------------------------------
@@ -51,10 +44,11 @@ def judge_by_hand(answer: object, notebook: Notebook, exercise: Exercise) -> str
 def _fault_of_metric(key: str, found: float | None) -> str:
     if found is None:
         return f"{key}: that is not a number"
-    if abs(found - BY_HAND[key]) <= 0.005:
-        return ""
+    fault = fault_of_number(found, BY_HAND[key], 0.005, f"{key}: the number")
     typical = [message for gap, message in GAPS.items() if key == "gap" and abs(found - gap) <= 0.005]
-    return typical[0] if typical else MESSAGES[key]
+    if fault and typical:
+        return typical[0]
+    return MESSAGES[key] if fault.endswith(("too small", "too large")) else fault
 
 
 def by_hand(**changes: float) -> dict[str, float]:
@@ -93,17 +87,44 @@ def _mean_of_batches(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
     return float(np.mean([gap(scores, truth) for scores, truth in batches]))
 
 
-def fault_of_gap(pooled_gap: Function) -> str:
+def fault_of_gap(pooled_gap: Attempt, rng: np.random.Generator) -> str:
     """Try a function of batches on the same videos in batches of several sizes, and return what is wrong with it."""
-    rng = np.random.default_rng(0)
-    truth = rng.random((24, 6)) < 0.3
-    scores = rng.random((24, 6)) + 0.2 * truth
-    for size in (24, 8, 3, 10):
-        cuts = [slice(first, first + size) for first in range(0, 24, size)]
+    count = int(rng.integers(20, 40))
+    truth = rng.random((count, 6)) < 0.3
+    scores = (rng.random((count, 6)) + 0.2 * truth) * rng.uniform(0.1, 0.8, (count, 1))  # videos differ in scale
+    right = gap(scores, truth)
+    for size in (count, 8, 3, int(rng.integers(4, 8)), 1):
+        cuts = [slice(first, first + size) for first in range(0, count, size)]
         found = as_number(pooled_gap([(scores[cut], truth[cut]) for cut in cuts]))
-        if found is None or abs(found - gap(scores, truth)) > 1e-6:
-            return f"24 videos in batches of {size} do not get the GAP of all 24 at once"
+        if found is None or abs(found - right) > 1e-5:
+            shown = "no number" if found is None else f"{found:.4f}"
+            return f"for {count} videos in batches of {size} it returns {shown}; the GAP of them all is {right:.4f}"
     return ""
+
+
+def _scaled_by_batch(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    return _joined([(scores / scores.max(), truth) for scores, truth in batches])
+
+
+def _scaled_in_place(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    for scores, _ in batches:
+        scores /= scores.max()
+    return _joined(batches)
+
+
+def _joined(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    return gap(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
+
+
+def _weighted_mean(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    sizes = [len(scores) for scores, _ in batches]
+    return float(np.average([gap(scores, truth) for scores, truth in batches], weights=sizes))
+
+
+def _from_its_definition(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
+    pairs = [pair for scores, truth in batches for pair in zip(scores.ravel(), truth.ravel(), strict=True)]
+    hits = np.array([hit for _, hit in sorted(pairs, key=lambda pair: -pair[0])])
+    return float((hits * hits.cumsum() / np.arange(1, len(hits) + 1)).sum() / hits.sum())
 
 
 EXERCISES = [
@@ -127,7 +148,18 @@ EXERCISES = [
             ),
             (always(by_hand(perr=0.75)), MESSAGES["perr"]),
             (always({"hit_at_1": 1, "perr": 1}), "gap is missing"),
+            (
+                always(by_hand(gap=91.7)),
+                "gap: the number looks like a percentage; give the share, such as 0.25 for 25 %",
+            ),
+            (always(by_hand(gap=0.9)), "gap: the number is rounded too much; give more digits"),
+            (always({**BY_HAND, "perr": "1"}), "perr: that is not a number"),
             (always(0.92), "that is a float; write a dict with hit_at_1, perr and gap"),
+        ),
+        right=(
+            always({"gap": 0.92, "perr": 1, "hit_at_1": 1}),
+            always({**BY_HAND, "map": 0.5, "num_videos": 2}),
+            always({key: np.array([value]) for key, value in BY_HAND.items()}),
         ),
     ),
     Exercise(
@@ -150,7 +182,12 @@ EXERCISES = [
                 "that is the GAP of the old scores; dividing them all by one number does not change it either",
             ),
             (lambda notebook: scaled_gap(notebook) - global_gap(notebook), "that is the difference; give the new GAP"),
+            (
+                lambda notebook: 100 * scaled_gap(notebook),
+                "the number looks like a percentage; give the share, such as 0.25 for 25 %",
+            ),
         ),
+        right=(lambda notebook: round(scaled_gap(notebook), 4), *forms(scaled_gap)),
     ),
     Exercise(
         "ex-5-3",
@@ -174,6 +211,7 @@ EXERCISES = [
             ),
             (global_gap, "that is the global GAP; compare the mean over batches with it"),
         ),
+        right=forms(lambda notebook: mean_gap_of_fours(notebook) - global_gap(notebook)),
     ),
     Exercise(
         "ex-5-4",
@@ -195,13 +233,27 @@ EXERCISES = [
         mistakes=(
             (
                 always(_mean_of_batches),
-                "24 videos in batches of 8 do not get the GAP of all 24 at once",
+                "for … videos in batches of 8 it returns …; the GAP of them all is …",
             ),
             (
-                always(lambda batches: gap(*batches[0]) + 1),
-                "24 videos in batches of 24 do not get the GAP of all 24 at once",
+                always(_weighted_mean),
+                "for … videos in batches of 8 it returns …; the GAP of them all is …",
+            ),
+            (
+                always(_scaled_by_batch),
+                "for … videos in batches of … it returns …; the GAP of them all is …",
+            ),
+            (always(_scaled_in_place), "it changes the data that it is given; work on a copy"),
+            (
+                always(lambda batches: str(_joined(batches))),
+                "for … videos in batches of … it returns no number; the GAP of them all is …",
             ),
             (always(0.9), "that is a float; give the function itself, without calling it"),
+        ),
+        right=(
+            always(_joined),
+            always(lambda batches: np.array(_joined(batches[::-1]))),
+            always(_from_its_definition),
         ),
     ),
 ]

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import (
-    Exercise,
-    Function,
-    Notebook,
-    a_type,
-    always,
-    equals,
-    is_function,
-    text_file,
-)
+from alstm_helpers.course.exercises.answers import a_type
+from alstm_helpers.course.exercises.attempts import Attempt
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_function, text_file
 
 # --- 6.1 to 6.3: numbers computed from the notebook's variables ---------------------------------------------------
 
@@ -53,27 +47,42 @@ def error_without_lengths(notebook: Notebook) -> float:
 
 # --- 6.4: the names of classes ------------------------------------------------------------------------------------
 
-VOCABULARY = 'Index,TrainVideoCount,Name\n11,3,Food\n0,9,"Made up, with a comma"\n5,2,\n2,1, A space\n'
-CLASS_NAMES = {0: "Made up, with a comma", 2: "A space", 5: "class 5", 11: "Food"}
 
+def vocabulary(rng: np.random.Generator) -> tuple[str, dict[int, str]]:
+    """Return the text of a vocabulary with three traps, and its names by class.
 
-def fault_of_names(names_of: Function) -> str:
-    """Try a function of a vocabulary's path on one with three traps, and return what is wrong with it.
-
-    The traps: rows that are not in order, a space before a name, and a class without a name.
+    The traps: rows that are not in order, spaces around a name, and a class without a name. A name has a comma.
     """
-    with text_file("vocabulary.csv", VOCABULARY) as path:
-        found = names_of(path)
-    if not isinstance(found, dict):
-        return f"it returns {a_type(found)}; return a dict from Index to Name"
-    if not all(isinstance(index, int) for index in found):
-        return "the classes are numbers: turn Index into an int"
-    for index, right in CLASS_NAMES.items():
+    classes = (12 + rng.permutation(50)[:6]).tolist()  # other ones than in the notebook
+    written = ['"Dogs, and cats"', "", " Food ", *rng.permutation(["Game", "Car", "Guitar", "Tree"])[:3]]
+    lines = [f"{index},{rng.integers(1, 99)},/m/{index}x,{name}" for index, name in zip(classes, written, strict=True)]
+    names = {index: name.strip(' "') or f"class {index}" for index, name in zip(classes, written, strict=True)}
+    return "\n".join(["Index,TrainVideoCount,KnowledgeGraphId,Name", *rng.permutation(lines), ""]), names
+
+
+def fault_of_names(names_of: Attempt, rng: np.random.Generator) -> str:
+    """Try a function of a vocabulary's path on several, and return what is wrong with it."""
+    for _ in range(3):
+        text, names = vocabulary(rng)
+        with text_file("vocabulary.csv", text) as path:
+            found = names_of(path)
+        if not isinstance(found, Mapping):
+            return f"it returns {a_type(found)}; return a dict from Index to Name"
+        if not all(isinstance(index, int | np.integer) for index in found):
+            return "the classes are numbers: turn Index into an int"
+        if fault := _fault_of_classes(found, names):
+            return fault
+    return ""
+
+
+def _fault_of_classes(found: Mapping[int, object], names: Mapping[int, str]) -> str:
+    for index, right in names.items():
         if index not in found:
-            return f"class {index} is missing; a class may have an empty name"
+            return f"class {index} of the file is missing; a class may have an empty name"
         if found[index] != right:
             return f"class {index} is named {found[index]!r} instead of {right!r}"
-    return ""
+    extra = [index for index in found if index not in names]
+    return f"class {extra[0]} is not in the file" if extra else ""
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -81,8 +90,8 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _by_row(path: Path) -> list[str]:
-    return [row["Name"] for row in _rows(path)]
+def _by_row(path: Path) -> dict[int, str]:
+    return {place: row["Name"].strip() or f"class {place}" for place, row in enumerate(_rows(path))}
 
 
 def _unstripped(path: Path) -> dict[int, str]:
@@ -91,6 +100,25 @@ def _unstripped(path: Path) -> dict[int, str]:
 
 def _without_empty(path: Path) -> dict[int, str]:
     return {int(row["Index"]): row["Name"].strip() for row in _rows(path) if row["Name"]}
+
+
+def _with_typed_name(path: Path) -> dict[int, str]:
+    return {int(row["Index"]): row["Name"].strip() or "class 5" for row in _rows(path)}
+
+
+def _right_names(path: Path) -> dict[int, str]:
+    return {int(row["Index"]): row["Name"].strip() or f"class {row['Index']}" for row in _rows(path)}
+
+
+def _cut_at_commas(path: Path) -> dict[int, str]:
+    rows = [line.split(",") for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    return {int(row[0]): row[3].strip() or f"class {row[0]}" for row in rows}
+
+
+def _by_reader(path: Path) -> dict[np.int64, str]:
+    with path.open(encoding="utf-8", newline="") as file:
+        (_, *rows) = csv.reader(file)
+    return {np.int64(row[0]): row[-1].strip() if row[-1].strip() else "class " + row[0] for row in sorted(rows)}
 
 
 def _by_text(path: Path) -> dict[str, str]:
@@ -118,11 +146,13 @@ EXERCISES = [
                 "those are labels; count the videos in which even the best one is below 0.5",
             ),
             (lambda notebook: len(notebook.predictions), "those are all the videos of the list"),
+            (lambda notebook: unlabelled(notebook) + 1, "the number is too large"),
         ),
+        right=forms(unlabelled),
     ),
     Exercise(
         "ex-6-2",
-        equals(lambda notebook: precision_and_recall(notebook)[1], within=1e-6),
+        equals(lambda notebook: precision_and_recall(notebook)[1], within=6e-4),
         hints=(
             "Go up through `grid`; precision_recall_f1(val_scores[half], val_truth[half], t)[0] is the precision.",
             "Stop at the first threshold whose precision is at least 0.95.",
@@ -145,11 +175,19 @@ EXERCISES = [
                 "that is the precision on the other half; give the recall",
             ),
             (lowest_threshold, "that is the threshold; give its recall on the other half"),
+            (
+                lambda notebook: 100 * precision_and_recall(notebook)[1],
+                "the number looks like a percentage; give the share, such as 0.25 for 25 %",
+            ),
+        ),
+        right=(
+            lambda notebook: round(precision_and_recall(notebook)[1], 3),
+            *forms(lambda notebook: precision_and_recall(notebook)[1]),
         ),
     ),
     Exercise(
         "ex-6-3",
-        equals(error_without_lengths, within=1e-5),
+        equals(error_without_lengths, within=6e-4),
         hints=(
             "np.full(len(batch.ids), batch.rgb.shape[1]) declares that every video has T seconds.",
             "Call predictor(batch.rgb, batch.audio, that) and take its scores.",
@@ -165,6 +203,7 @@ EXERCISES = [
             (lambda notebook: float(notebook.error.max()), "that is the error without sequence_lens, from above"),
             (always(0.0), "0 would mean that lengths do not matter; did you pass T for every video?"),
         ),
+        right=forms(error_without_lengths)[:4],
     ),
     Exercise(
         "ex-6-4",
@@ -183,10 +222,19 @@ EXERCISES = [
         ),
         note="Call it on the miniature above: each class has its own name. `read_class_names` does the same.",
         mistakes=(
-            (always(_by_row), "it returns a list; return a dict from Index to Name"),
-            (always(_unstripped), "class 2 is named ' A space' instead of 'A space'"),
-            (always(_without_empty), "class 5 is missing; a class may have an empty name"),
+            (always(_by_row), "class … of the file is missing; a class may have an empty name"),
+            (always(lambda path: list(_by_row(path))), "it returns a list; return a dict from Index to Name"),
+            (always(_unstripped), "class … is named … instead of …"),
+            (always(_without_empty), "class … of the file is missing; a class may have an empty name"),
+            (always(_with_typed_name), "class … is named 'class 5' instead of 'class …'"),
+            (always(_cut_at_commas), """class … is named '"Dogs' instead of 'Dogs, and cats'"""),
+            (
+                always(lambda path: {0: "Made up, with a comma", 2: "A space", 5: "class 5", 11: "Food"}),
+                "class … of the file is missing; a class may have an empty name",
+            ),
+            (always(lambda path: _right_names(path) | {99: "class 99"}), "class 99 is not in the file"),
             (always(_by_text), "the classes are numbers: turn Index into an int"),
         ),
+        right=(always(_right_names), always(_by_reader)),
     ),
 ]

@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from alstm_helpers.config import Config, load_config
-from alstm_helpers.course.exercises.core import Exercise, Notebook, a_type, always, as_number
+import numpy as np
+
+from alstm_helpers.config import Config
+from alstm_helpers.course.exercises.answers import a_type, as_number, fault_of_number
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always
+from alstm_helpers.course.exercises.trainings import a_training, changed_keys, settings_of
+
+SET = {  # what the file of exercise 7.1 sets, once its faults are fixed
+    "MODEL.embedding_size": 32,
+    "MODEL.drop_rate": 0.5,
+    "TRAIN.decay_epochs": (5,),
+    "TRAIN.filelist": "train.list",
+    "VALID.batch_size": 64,
+}
+WHAT_TO_DO = {
+    "MODEL.embedding_size": "fix the name of the key",
+    "MODEL.drop_rate": "it is a share below 1; what was 50 meant to be?",
+    "TRAIN.decay_epochs": "it is a list of epochs, here of one",
+    "TRAIN.filelist": "it had no fault",
+    "VALID.batch_size": "fix the name of the section",
+}
 
 
 def fixed(**changes: object) -> Config:
-    """Return the configuration of exercise 7.1 with every fault fixed, then some ``SECTION__key`` changed."""
-    values: dict[str, dict[str, object]] = {
-        "MODEL": {"embedding_size": 32, "drop_rate": 0.5},
-        "TRAIN": {"decay_epochs": (5,), "filelist": "train.list"},
-        "VALID": {"batch_size": 64},
-    }
-    for key, value in changes.items():
-        section, _, name = key.partition("__")
-        values[section][name] = value
+    """Return the configuration of exercise 7.1 with every fault fixed, then some ``SECTION__key`` changed.
+
+    None leaves a key out.
+    """
+    values: dict[str, dict[str, object]] = {"MODEL": {}, "TRAIN": {}, "VALID": {}}
+    for key, value in (SET | {key.replace("__", "."): value for key, value in changes.items()}).items():
+        section, name = key.split(".")
+        if value is not None:
+            values[section][name] = value
     return Config.model_validate(values)
 
 
 def judge_fixed(answer: object, notebook: Notebook, exercise: Exercise) -> str:
-    """Judge a loaded configuration: every fault must be fixed, and no line deleted."""
+    """Judge a loaded configuration: every fault must be fixed, and no line deleted, nor left to its default."""
     if not isinstance(answer, Config):
         return f"that is {a_type(answer)}; give what load_config returns"
-    if answer.MODEL.embedding_size != 32:
-        return "embedding_size is not 32: fix the name of the key, do not delete the line"
-    if answer.MODEL.drop_rate == Config().MODEL.drop_rate and answer.MODEL.drop_rate != 0.5:
-        return "drop_rate is the default: it is a share below 1, so 50 % are 0.5"
-    if answer.MODEL.drop_rate != 0.5:
-        return f"drop_rate is {answer.MODEL.drop_rate}; what was 50 meant to be?"
-    if tuple(answer.TRAIN.decay_epochs) != (5,):
-        return "decay_epochs should hold the one epoch 5, as a list"
-    if Path(answer.TRAIN.filelist).name != "train.list":
-        return "filelist had no fault: it should still be train.list"
-    if answer.VALID.batch_size != 64:
-        return "VALID.batch_size is not 64: fix the name of the section, do not delete it"
+    for key, right in SET.items():
+        name, field = key.split(".")
+        section = getattr(answer, name)
+        found = getattr(section, field)
+        if field not in section.model_fields_set:
+            return f"{key} is not set any more; do not delete its line"
+        if (Path(str(found)).name if field == "filelist" else found) != right:
+            return f"{key} is {found}: {WHAT_TO_DO[key]}"
     return ""
 
 
@@ -51,16 +67,15 @@ def full_size(notebook: Notebook) -> int:
 def saved(notebook: Notebook) -> dict[str, int]:
     """Return the number of parameters that halving each key saves."""
 
-    def total(overrides: dict[str, object]) -> int:
-        model = load_config(notebook.configs / "attention_lstm.yaml", overrides).MODEL
-        return int(sum(notebook.count_parameters(model).values()))
+    def total(**changed: object) -> int:
+        return int(sum(notebook.count_parameters(notebook.recipe.MODEL.model_copy(update=changed)).values()))
 
-    return {key: total({}) - total({f"MODEL.{key}": value}) for key, value in HALVED.items()}
+    return {key: total() - total(**{key: value}) for key, value in HALVED.items()}
 
 
 def judge_saved(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge three numbers of parameters by key."""
-    if not isinstance(answer, dict):
+    if not isinstance(answer, Mapping):
         return f"that is {a_type(answer)}; write a dict with embedding_size, lstm_size and fc_sizes"
     full = full_size(notebook)
     for key, right in saved(notebook).items():
@@ -69,23 +84,33 @@ def judge_saved(answer: object, notebook: Notebook, exercise: Exercise) -> str:
             return f"{key} is missing, or not a number"
         if abs(found - (full - right)) < 1:
             return f"{key}: that is how many are left; how many are saved?"
-        if abs(found - right) >= 1:
-            return (
-                f"{key}: {found:,.0f} is not what halving it saves; halve it alone, keeping the others as in the file"
-            )
+        fault = fault_of_number(found, right, 0.5, f"{key}: the number")
+        if fault.endswith(("too small", "too large")):
+            fault += "; halve this key alone, and keep the others as in the file"
+        if fault:
+            return fault
     return ""
+
+
+TO_CHOOSE = ("TRAIN.learning_rate", "TRAIN.warmup_iters", "TRAIN.batch_size")
 
 
 def judge_training(answer: object, notebook: Notebook, exercise: Exercise) -> str:
-    """Judge a training: it must be another one than the notebook's first, and validated."""
-    rows = getattr(answer, "rows", None)
-    if not isinstance(rows, list) or not rows:
-        return f"that is {a_type(answer)}; give what train returns for the second file"
-    if answer is notebook.trained or rows == notebook.trained.rows:
+    """Judge a training: it must differ from the notebook's first in one of three keys, and be validated."""
+    if answer is notebook.trained:
         return "that is the training of mine.yaml; train the second file, into a folder of its own"
-    if not any(row["kind"] == "valid" for row in rows):
-        return "it was not validated; leave valid_interval as it is, or there is no [VALID] line to compare"
-    return ""
+    changed = changed_keys(settings_of(answer), settings_of(notebook.trained))
+    if "TRAIN.seed" in changed:
+        return "its seed differs, too, so a difference has two causes: TrainOptions(seed=SEED)"
+    if not changed:
+        return "it was trained with the settings of mine.yaml; change one key"
+    if len(changed) > 1:
+        return f"{len(changed)} keys differ, {' and '.join(changed)}; change one at a time"
+    return "" if changed[0] in TO_CHOOSE else f"{changed[0]} differs; change learning_rate, warmup_iters or batch_size"
+
+
+def _second(notebook: Notebook, *kinds: str, **changes: object) -> object:
+    return a_training(notebook.trained.config, *kinds, **changes)
 
 
 EXERCISES = [
@@ -95,29 +120,37 @@ EXERCISES = [
         hints=(
             "Each message names the line, the key, and the nearest existing key.",
             "embedding_size; 0.5; [5]; and the section for validation is called VALID.",
-            "Write a list as [5]; load_config(scratch / 'mend.yaml') gives the answer.",
+            "Write a list as [5]; load_config(scratch / 'fixed.yaml') gives the answer.",
         ),
         solution=(
-            'mend = scratch / "mend.yaml"\n'
+            'fixed = scratch / "fixed.yaml"\n'
             "lines = ['MODEL:', '  embedding_size: 32', '  drop_rate: 0.5', 'TRAIN:', '  decay_epochs: [5]']\n"
             "lines += ['  filelist: train.list', 'VALID:', '  batch_size: 64']\n"
-            'mend.write_text("\\n".join(lines) + "\\n", encoding="utf-8")\n'
-            "answer = load_config(mend)"
+            'fixed.write_text("\\n".join(lines) + "\\n", encoding="utf-8")\n'
+            "answer = load_config(fixed)"
         ),
         note="Four faults: four runs that would otherwise have trained for hours with unintended settings.",
         mistakes=(
             (
-                always(fixed(MODEL__embedding_size=512)),
-                "embedding_size is not 32: fix the name of the key, do not delete the line",
+                always(fixed(MODEL__embedding_size=None)),
+                "MODEL.embedding_size is not set any more; do not delete its line",
             ),
-            (always(fixed(MODEL__drop_rate=0.05)), "drop_rate is 0.05; what was 50 meant to be?"),
-            (always(fixed(TRAIN__decay_epochs=(5, 8))), "decay_epochs should hold the one epoch 5, as a list"),
+            (always(fixed(MODEL__embedding_size=64)), "MODEL.embedding_size is 64: fix the name of the key"),
+            (always(fixed(MODEL__drop_rate=None)), "MODEL.drop_rate is not set any more; do not delete its line"),
             (
-                always(fixed(VALID__batch_size=1024)),
-                "VALID.batch_size is not 64: fix the name of the section, do not delete it",
+                always(fixed(MODEL__drop_rate=0.05)),
+                "MODEL.drop_rate is 0.05: it is a share below 1; what was 50 meant to be?",
             ),
+            (always(fixed(TRAIN__decay_epochs=None)), "TRAIN.decay_epochs is not set any more; do not delete its line"),
+            (
+                always(fixed(TRAIN__decay_epochs=(5, 8))),
+                "TRAIN.decay_epochs is (5, 8): it is a list of epochs, here of one",
+            ),
+            (always(fixed(TRAIN__filelist="val.list")), "TRAIN.filelist is val.list: it had no fault"),
+            (always(fixed(VALID__batch_size=None)), "VALID.batch_size is not set any more; do not delete its line"),
             (always({"MODEL": {}}), "that is a dict; give what load_config returns"),
         ),
+        right=(always(fixed()), always(fixed(TRAIN__filelist="data/train.list"))),
     ),
     Exercise(
         "ex-7-2",
@@ -143,9 +176,21 @@ EXERCISES = [
             (always({"lstm_size": 1}), "embedding_size is missing, or not a number"),
             (always("lstm_size"), "that is a str; write a dict with embedding_size, lstm_size and fc_sizes"),
             (
-                lambda notebook: {**saved(notebook), "lstm_size": 16_793_600},
-                "lstm_size: 16,793,600 is not what halving it saves; halve it alone, keeping the others as in the file",
+                lambda notebook: {**saved(notebook), "lstm_size": 16_000_000},
+                "lstm_size: the number is too small; halve this key alone, and keep the others as in the file",
             ),
+            (
+                lambda notebook: {key: round(value / 1e6, 2) for key, value in saved(notebook).items()},
+                "embedding_size: the number looks like millions; give the number itself, …",
+            ),
+            (
+                lambda notebook: {key: -value for key, value in saved(notebook).items()},
+                "embedding_size: the number has the wrong sign",
+            ),
+        ),
+        right=(
+            lambda notebook: {key: np.array([value]) for key, value in reversed(saved(notebook).items())},
+            lambda notebook: saved(notebook) | {"all": 1},
         ),
     ),
     Exercise(
@@ -170,7 +215,32 @@ EXERCISES = [
                 lambda notebook: notebook.trained,
                 "that is the training of mine.yaml; train the second file, into a folder of its own",
             ),
-            (lambda notebook: notebook.own, "that is a Config; give what train returns for the second file"),
+            (
+                lambda notebook: notebook.own,
+                "that is a Config; give the training itself, as train or measure returns it",
+            ),
+            (_second, "it was trained with the settings of mine.yaml; change one key"),
+            (
+                lambda notebook: _second(notebook, seed=9),
+                "its seed differs, too, so a difference has two causes: TrainOptions(seed=SEED)",
+            ),
+            (
+                lambda notebook: _second(notebook, batch_size=256, warmup_iters=0),
+                "2 keys differ, TRAIN.warmup_iters and TRAIN.batch_size; change one at a time",
+            ),
+            (
+                lambda notebook: _second(notebook, epoch=2),
+                "TRAIN.epoch differs; change learning_rate, warmup_iters or batch_size",
+            ),
+            (
+                lambda notebook: _second(notebook, "train", batch_size=256),
+                "it was not validated, so there is nothing to compare; leave valid_interval as it is",
+            ),
+        ),
+        right=(
+            lambda notebook: _second(notebook, batch_size=256),
+            lambda notebook: _second(notebook, warmup_iters=0),
+            lambda notebook: _second(notebook, learning_rate=0.04),
         ),
     ),
 ]

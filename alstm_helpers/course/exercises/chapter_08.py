@@ -2,42 +2,67 @@
 
 from __future__ import annotations
 
-import json
 import math
 
-from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, numbers
+from alstm_helpers.course.exercises.answers import a_type, fault_of_number, numbers
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms
+from alstm_helpers.course.exercises.trainings import a_training, settings_of
 
-NO_RUN = 'there is no such run yet: measure("low_rate_no_warmup", warmup_iters=0)'
+# --- 8.1 and 8.3: trainings, judged by their settings, so that another seed or machine is as good -------------------
+
+LARGE = {"batch_size": 64, "learning_rate": 0.008}
 
 
-def judge_pair_of_gaps(answer: object, notebook: Notebook, exercise: Exercise) -> str:
-    """Judge the GAPs after three and after eight epochs by whether they are plausible: trainings differ by machine."""
-    three, eight = numbers(answer, 2)
-    if max(three, eight) > 1:
-        return "a GAP is at most 1; is that the loss?"
-    if min(three, eight) < notebook.floor_gap - 0.05:
-        return "that is below the floor; take the validation GAP of the last epoch"
-    if eight <= three:
-        return "eight epochs should end above three; the pair is (three, eight)"
+def judge_large_batch(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+    """Judge two trainings, of three and of eight epochs."""
+    if not isinstance(answer, list | tuple) or len(answer) != 2:
+        return f"that is {a_type(answer)}; give both trainings, as a pair: three epochs, then eight"
+    three, eight = (settings_of(training).TRAIN for training in answer)
+    for section in (three, eight):
+        for key, right in LARGE.items():
+            if not math.isclose(getattr(section, key), right):
+                return f"a training has a {key} of {getattr(section, key):g}; it should be {right:g}"
+    if (three.epoch, eight.epoch) == (8, 3):
+        return "the training of three epochs comes first"
+    if (three.epoch, eight.epoch) != (3, 8):
+        return f"the trainings have {three.epoch} and {eight.epoch} epochs; they should have 3 and 8"
     return ""
 
 
-def logged_gap(notebook: Notebook) -> float:
-    """Return the last validation GAP in the log of the run of exercise 8.3, or NaN if there is no such run."""
-    log = notebook.lab.out_dir / "sweep" / "low_rate_no_warmup" / "train.jsonl"
-    if not log.exists():
-        return float("nan")
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return float([row for row in rows if row["kind"] == "valid"][-1]["gap"])
-
-
 def judge_no_warm_up(answer: object, notebook: Notebook, exercise: Exercise) -> str:
-    """Judge the GAP by the log of the learner's own run."""
-    if math.isnan(logged_gap(notebook)):
-        return NO_RUN
-    return equals(logged_gap, within=1e-6, otherwise="that is not the GAP that the run ended with")(
-        answer, notebook, exercise
-    )
+    """Judge a training of the recipe without its warm-up."""
+    section, recipe = settings_of(answer).TRAIN, notebook.lab.config().TRAIN
+    if section.warmup_iters:
+        return f"it has a warm-up of {section.warmup_iters} steps; pass warmup_iters=0"
+    for key in ("learning_rate", "batch_size"):
+        if getattr(section, key) != getattr(recipe, key):
+            return f"its {key} is {getattr(section, key):g}; keep the recipe's, {getattr(recipe, key):g}"
+    return ""
+
+
+def _trained(notebook: Notebook, **changes: object) -> object:
+    return a_training(notebook.lab.config(), **changes)
+
+
+def _large(notebook: Notebook, epoch: int, **changes: object) -> object:
+    return _trained(notebook, **(LARGE | {"epoch": epoch} | changes))
+
+
+# --- 8.4: the number of samples -----------------------------------------------------------------------------------
+
+VIDEOS, BATCH = 3_888_919, 1024  # of the 2018 training set; of the original's recipe
+STEPS = math.ceil(VIDEOS / BATCH)
+
+
+def judge_num_samples(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+    """Judge a number of videos by the steps of an epoch that follow from it."""
+    if answer is None:
+        return "in the file null would be right, as the videos are then counted; here, give their number"
+    (found,) = numbers(answer, 1)
+    if math.ceil(found / BATCH) == STEPS:
+        return ""
+    typical = [message for make, message in exercise.mistakes if make(notebook) == found]
+    return typical[0] if typical else fault_of_number(found, VIDEOS, 0)
 
 
 RATE = 1e-3 * 32 / 1024
@@ -46,31 +71,46 @@ RATE = 1e-3 * 32 / 1024
 EXERCISES = [
     Exercise(
         "ex-8-1",
-        judge_pair_of_gaps,
+        judge_large_batch,
         hints=(
-            'measure("large_3", batch_size=64, learning_rate=0.008) trains three epochs.',
-            "Add epoch=8 for eight; outcome(…)[1] is the validation GAP at the end.",
-            "Put both into a pair, and compare with outcome(by_batch[16])[1].",
+            'measure("large_3", batch_size=64, learning_rate=0.008) trains three epochs and returns the training.',
+            "Add epoch=8 for eight.",
+            "Put both into a pair, the three epochs first.",
         ),
         solution=(
             'three = measure("large_3", batch_size=64, learning_rate=0.008)\n'
             'eight = measure("large_8", batch_size=64, learning_rate=0.008, epoch=8)\n'
-            "answer = (outcome(three)[1], outcome(eight)[1])"
+            "answer = (three, eight)"
         ),
-        note="In three epochs it hardly leaves the floor; in eight it reaches the batch of 16. It needed steps.",
+        note="Three epochs of 64 are a quarter of the steps that the batch of 16 takes; eight are two thirds.",
         mistakes=(
+            (lambda notebook: (_large(notebook, 8), _large(notebook, 3)), "the training of three epochs comes first"),
             (
-                lambda notebook: (0.9, notebook.floor_gap),
-                "eight epochs should end above three; the pair is (three, eight)",
+                lambda notebook: (_large(notebook, 3), _large(notebook, 3)),
+                "the trainings have 3 and 3 epochs; they should have 3 and 8",
             ),
-            (always((7.9, 6.5)), "a GAP is at most 1; is that the loss?"),
-            (always((0.0, 0.5)), "that is below the floor; take the validation GAP of the last epoch"),
-            (always(0.4), "that is a float; give 2 numbers, as a tuple"),
+            (
+                lambda notebook: (_large(notebook, 3, learning_rate=0.002), _large(notebook, 8)),
+                "a training has a learning_rate of 0.002; it should be 0.008",
+            ),
+            (
+                lambda notebook: (_large(notebook, 3, batch_size=16), _large(notebook, 8)),
+                "a training has a batch_size of 16; it should be 64",
+            ),
+            (always((0.3, 0.5)), "that is a float; give the training itself, as train or measure returns it"),
+            (
+                lambda notebook: _large(notebook, 3),
+                "that is a SimpleNamespace; give both trainings, as a pair: three epochs, then eight",
+            ),
+        ),
+        right=(
+            lambda notebook: [_large(notebook, 3), _large(notebook, 8)],
+            lambda notebook: (_large(notebook, 3, seed=7), _large(notebook, 8, warmup_iters=12)),
         ),
     ),
     Exercise(
         "ex-8-2",
-        equals(always(RATE), within=1e-7),
+        equals(always(RATE), within=0.01 * RATE),
         hints=(
             "The rule: the rate is proportional to the batch.",
             "1e-3 belongs to 1024 videos.",
@@ -86,23 +126,35 @@ EXERCISES = [
                 "the two recipes scale the rate in proportion to the batch, not with its root",
             ),
             (always(1.25e-4), "that is the rate for 128 videos"),
+            (always(3e-5), "the number is rounded too much; give more digits"),
         ),
+        right=(always(3.1e-5), always(3.13e-5), *forms(always(RATE))),
     ),
     Exercise(
         "ex-8-3",
         judge_no_warm_up,
         hints=(
-            'done = measure("low_rate_no_warmup", warmup_iters=0) runs it.',
-            "outcome(done) returns the loss and the GAP of the last validation.",
-            "answer = outcome(done)[1]",
+            "measure trains with the recipe's settings, unless you name others.",
+            "answer = measure(…) with a name of your own and warmup_iters=0",
         ),
-        solution='answer = outcome(measure("low_rate_no_warmup", warmup_iters=0))[1]',
-        note="At this rate the warm-up costs steps and has no visible benefit: leave it out when steps are few.",
-        mistakes=((always(0.5), NO_RUN),),
+        solution='answer = measure("no_ramp", warmup_iters=0)',
+        note="A warm-up costs steps: where the rate is low enough to start with, leave it out when steps are few.",
+        mistakes=(
+            (always(0.5), "that is a float; give the training itself, as train or measure returns it"),
+            (lambda notebook: _trained(notebook, warmup_iters=50), "it has a warm-up of 50 steps; pass warmup_iters=0"),
+            (
+                lambda notebook: _trained(notebook, warmup_iters=0, learning_rate=0.006),
+                "its learning_rate is 0.006; keep the recipe's, …",
+            ),
+        ),
+        right=(
+            lambda notebook: _trained(notebook, warmup_iters=0),
+            lambda notebook: _trained(notebook, warmup_iters=0, epoch=3, seed=5),
+        ),
     ),
     Exercise(
         "ex-8-4",
-        equals(always(3_888_919), within=0.5),
+        judge_num_samples,
         hints=(
             "In the schedule, an epoch is num_samples / batch_size steps.",
             "How many training videos are in the 2018 set? See notebook 03, or configs/attention_lstm.yaml.",
@@ -114,6 +166,14 @@ EXERCISES = [
             (always(5_000_000), "that is the size of the 2017 set: the fault itself"),
             (always(1_112_356), "those are the validation videos"),
             (always(3844), "that is the number of shards"),
+            (always(3.89), "the number looks like millions; give the number itself, such as 1_500_000 for 1.5 million"),
+            (always(3_900_000), "the number is rounded too much; give more digits"),
+            (always(3_700_000), "the number is too small"),
+            (
+                always(None),
+                "in the file null would be right, as the videos are then counted; here, give their number",
+            ),
         ),
+        right=(always(STEPS * BATCH), always(3_889_000), *forms(always(VIDEOS))),
     ),
 ]

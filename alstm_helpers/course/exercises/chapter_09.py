@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alstm_helpers.course.exercises.core import (
-    Exercise,
-    Function,
-    Notebook,
-    NotYet,
-    a_type,
-    always,
-    equals,
-    is_function,
-    is_text,
-    text_file,
-)
+from alstm_helpers.course.exercises.answers import NotYet, a_type, as_number, listed, numbers
+from alstm_helpers.course.exercises.attempts import Attempt
+from alstm_helpers.course.exercises.core import Exercise, Notebook, always, is_function, is_text, text_file
+from alstm_helpers.data.flashdigits import CLASS_NAMES
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.labels import Annotation, read_annotations
 
@@ -61,32 +54,69 @@ def _fault_of_clip(wanted: Annotation, rows: list[Annotation]) -> str:
     labels = [label for row in rows for label in row.labels]
     if sorted(labels) != sorted(wanted.labels):
         return f"{wanted.video} has the labels {labels}"
+    if len(rows) > 1:
+        return f"{wanted.video} becomes {len(rows)} clips; write one row for it"
     return f"the times of {wanted.video} are not right"
 
 
 # --- 9.3: the timeline --------------------------------------------------------------------------------------------
 
 
-def timeline(notebook: Notebook) -> tuple[float, float]:
-    """Return the first second with a score over time above one half, and the second of the highest bar.
+def timeline(notebook: Notebook) -> tuple[int, int]:
+    """Return the first second with a score over time above one half, and the one in which the event begins."""
+    events = _events(notebook)
+    return int(np.argmax(np.array(notebook.report_seen["over_time"]) > 0.5)), events[0][0]
 
-    The bar is that of the stream of the best label: the pictures for *see*, the sound for *hear*.
-    """
-    over, label = notebook.report_seen["over_time"], notebook.report_seen["labels"][0]
-    first = next((second for second, score in enumerate(over) if score > 0.5), -1)
-    stream = "rgb" if label["index"] < 10 else "audio"
-    return float(first), float(np.argmax(notebook.report_seen["attention"][stream]))
+
+def _events(notebook: Notebook) -> list[tuple[int, int]]:
+    """Return start and stop of what the best label is about; where the model is wrong, the second of its row's bar."""
+    best = notebook.report_seen["labels"][0]["index"]
+    events = [(event.start, event.stop) for event in notebook.made[notebook.chosen][0].events if event.label == best]
+    bar = _highest_bar(notebook)
+    return events or [(bar, bar + 1)]
+
+
+def _highest_bar(notebook: Notebook) -> int:
+    """Return the second of the highest bar in the best label's row: the pictures for *see*, the sound for *hear*."""
+    stream = "rgb" if notebook.report_seen["labels"][0]["index"] < 10 else "audio"
+    return int(np.argmax(notebook.report_seen["attention"][stream]))
+
+
+def judge_timeline(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+    """Judge the second in which the curve rises and one of those in which the event happens."""
+    rise, second = numbers(answer, 2)
+    right, events = timeline(notebook)[0], _events(notebook)
+    if min(rise, second) < 0:
+        return "a clip begins with second 0"
+
+    def happens(at: float) -> bool:
+        return any(start - 1 <= at <= stop for start, stop in events)
+
+    if abs(rise - right) > 1:
+        if happens(rise) and abs(second - right) <= 1:
+            return "the order is wrong: the rise of the curve first, then the event"
+        return "the curve first rises above one half elsewhere; follow the lowest curve from the left"
+    if happens(second):
+        return ""
+    if abs(second - _highest_bar(notebook)) <= 1:
+        return "that bar is high, but belongs to another label; look where the curve is above one half"
+    return f"nothing of {CLASS_NAMES[notebook.report_seen['labels'][0]['index']]} happens in that second"
 
 
 # --- 9.4: the frame shown in a second -----------------------------------------------------------------------------
 
-CLIPS = (  # times of the frames and duration, in seconds
-    ([n / 25 for n in range(100)], 4.0),
-    ([n / 10 for n in range(30)] + [3 + n / 2 for n in range(15)], 10.5),
-    ([0.0, 3.2, 3.3], 5.0),
-    ([0.7, 0.8, 2.0], 3.0),
-    ([0.0], 0.4),
-)
+
+def clips(rng: np.random.Generator) -> Iterator[tuple[str, list[float], float]]:
+    """Yield clips of constant and variable rate: what they are, the times of their frames, and their duration."""
+    for rate, count in ((25, 25 * int(rng.integers(3, 9))), (int(rng.choice([24, 30])), int(rng.integers(80, 200)))):
+        yield "constant", [n / rate for n in range(count)], count / rate
+    camera = [n / 10 for n in range(30)] + [3 + n / 2 for n in range(18)]
+    for duration in (10.5, 11.5, 11.7, 11.2):  # their last seconds have a middle, or not
+        yield "variable", camera, duration
+    times = np.round(np.cumsum(rng.choice([0.03, 0.1, 0.6, 1.7], 20)), 2)
+    yield "variable", times.tolist(), float(np.ceil(times[-1])) + 0.4
+    yield "variable", [0.7, 0.8, 2.0], 3.0
+    yield "variable", [0.0], 0.4
 
 
 def shown(times: Sequence[float], duration: float) -> list[int]:
@@ -95,19 +125,22 @@ def shown(times: Sequence[float], duration: float) -> list[int]:
     return [max(0, sum(time <= second + 0.5 for time in times) - 1) for second in seconds]
 
 
-def fault_of_pick(pick: Function) -> str:
+def fault_of_pick(pick: Attempt, rng: np.random.Generator) -> str:
     """Try a function of the frames' times on clips of constant and variable rate, and return what is wrong with it."""
-    for number, (times, duration) in enumerate(CLIPS):
-        found, right = pick(times, duration), shown(times, duration)
-        if not isinstance(found, Iterable):
-            return f"it returns {a_type(found)}; return a list of indices"
-        indices = list(found)
-        if len(indices) != len(right):
-            return f"for a clip of {duration} s return {len(right)} indices, not {len(indices)}: one per second"
-        for second, (a, b) in enumerate(zip(indices, right, strict=True)):
+    for kind, times, duration in clips(rng):
+        found, right = listed(pick(times, duration), "indices"), shown(times, duration)
+        if len(found) != len(right):
+            return (
+                f"for a clip of {duration:g} s return {len(right)} indices, not {len(found)}: "
+                "one for each second whose middle is before the end"
+            )
+        for second, (index, b) in enumerate(zip(found, right, strict=True)):
+            a = as_number(index)
+            if a is None or a not in range(len(times)):
+                return f"{index!r} is not the index of one of the {len(times)} frames"
             if a != b:
-                where = f"in a clip of {'constant' if number == 0 else 'variable'} rate, the frame shown"
-                return f"{where} at {second + 0.5} s is that of {times[b]:g} s, not that of {times[int(a)]:g} s"
+                where = f"in a clip of {kind} rate, the frame shown at {second + 0.5} s"
+                return f"{where} is that of {times[b]:g} s, not that of {times[int(a)]:g} s"
     return ""
 
 
@@ -122,6 +155,25 @@ def _next(times: Sequence[float], duration: float) -> list[int]:
 
 def _every_25th(times: Sequence[float], duration: float) -> list[int]:
     return list(range(0, len(times), 25))
+
+
+def _whole_seconds(times: Sequence[float], duration: float) -> list[int]:
+    return shown(times, int(duration) + 0.5)
+
+
+def _by_bisection(times: Sequence[float], duration: float) -> np.ndarray:
+    middles = np.arange(0.5, duration, 1)
+    return np.maximum(0, np.searchsorted(times, middles, side="right") - 1)
+
+
+def _by_bisect(times: Sequence[float], duration: float) -> tuple[int, ...]:
+    seconds = range(int(duration) + 1)
+    return tuple(max(0, bisect.bisect_right(times, s + 0.5) - 1) for s in seconds if s + 0.5 < duration)
+
+
+def _in_place(times: list[float], duration: float) -> list[int]:
+    times.sort(reverse=True)
+    return shown(times[::-1], duration)
 
 
 def _one_second_more(times: Sequence[float], duration: float) -> list[int]:
@@ -154,19 +206,30 @@ EXERCISES = [
                 "the import says: row 3: 12 to 5 s is not a part of a video; start must be below end",
             ),
             (always(TABLE.replace(",5,12,", ",,,")), "the times of b.mp4 are not right"),
+            (
+                always(TABLE.replace("a.mp4,,,cooking;music", "a.mp4,,,cooking\na.mp4,0,5,music")),
+                "a.mp4 becomes 2 clips; write one row for it",
+            ),
+            (always(TABLE + "d.mp4,,,dog\n"), "there are more clips than the three"),
+            (always(TABLE.replace("dog", "Dog")), "b.mp4 has the labels ['Dog']"),
             (always(["a.mp4"]), "that is a list; the table is one text, with \\n between its rows"),
+        ),
+        right=(
+            always(TABLE.replace("cooking;music", "music; cooking").replace("5,12", "5.0,12.0")),
+            always("video,start,end,labels\r\nc.mp4,,,\r\nb.mp4,5,12,dog\r\na.mp4,,,cooking;music"),
+            always("\n" + TABLE.replace("\n", "\n\n")),
         ),
     ),
     Exercise(
         "ex-9-2",
         is_text("c", otherwise="put one of the letters a, b, c, d into answer"),
         hints=(
-            "Each weight belongs to one input: number 17 of the 1024 must mean what it meant in training.",
+            "Each weight belongs to one input: number 17 of the 1,024 must mean what it meant in training.",
             "Numbers that were scaled by your clips mean something else than YouTube-8M's.",
             "Only one of the four uses YouTube-8M's own PCA.",
         ),
         solution='answer = "c"',
-        note="Matching sizes prove nothing: 1024 numbers in another order, or rotated, are noise to these weights.",
+        note="Matching sizes prove nothing: 1,024 numbers in another order, or rotated, are noise to these weights.",
         mistakes=(
             (always("a"), "another network gives other numbers, which mean nothing to the weights"),
             (
@@ -174,29 +237,41 @@ EXERCISES = [
                 "the network is right, but its numbers, scaled by your clips, mean something else than YouTube-8M's",
             ),
             (always("d"), "it would run without an error, and predict nonsense: the same size is not the same meaning"),
+            (always("C and D"), "put one of the letters a, b, c, d into answer"),
+            (always(3), "that is an int; give a text, in quotes"),
         ),
+        right=(always("c"), always(" C. "), always("(c)"), always("**c**:")),
     ),
     Exercise(
         "ex-9-3",
-        equals(timeline, within=(1.0, 1.0)),
+        judge_timeline,
         hints=(
             "The lowest curve: follow it from the left to where it crosses 0.5.",
-            "The label of that curve says see or hear: see is the upper row of bars, hear the lower one.",
-            'report_seen["over_time"] and report_seen["attention"] hold the same data as numbers.',
+            "The event comes up to four seconds later. Where in these seconds is a bar of the label's own row high?",
+            "`alstm predict` above printed, in its last line, where each true label begins.",
         ),
         solution=(
             'over, best = report_seen["over_time"], report_seen["labels"][0]\n'
-            'stream = "rgb" if best["index"] < 10 else "audio"\n'
-            'answer = (int(np.argmax(np.array(over) > 0.5)), int(np.argmax(report_seen["attention"][stream])))'
+            'event = next(e for e in made[chosen][0].events if e.label == best["index"])\n'
+            "answer = (int(np.argmax(np.array(over) > 0.5)), event.start)"
         ),
-        note="The curve rises when the event enters the window of nine seconds; the bar is where it happens.",
+        note="The curve rises as soon as the event is within its nine seconds; the event itself comes later.",
         mistakes=(
-            (lambda notebook: timeline(notebook)[::-1], "the order is wrong: the curve first, then the bar"),
-            (
-                lambda notebook: (timeline(notebook)[0], timeline(notebook)[0] + 30),
-                "the highest bar is elsewhere: take the row of the label's own stream",
-            ),
             (lambda notebook: (-5.0, timeline(notebook)[1]), "a clip begins with second 0"),
+            (
+                lambda notebook: (timeline(notebook)[0] + 30, timeline(notebook)[1]),
+                "the curve first rises above one half elsewhere; follow the lowest curve from the left",
+            ),
+            (
+                lambda notebook: (timeline(notebook)[0], timeline(notebook)[1] + 30),
+                "nothing of … happens in that second",
+            ),
+            (lambda notebook: timeline(notebook)[1], "that is an int; give 2 numbers, as a tuple"),
+        ),
+        right=(
+            lambda notebook: list(timeline(notebook)),
+            lambda notebook: np.array([timeline(notebook)[0], _events(notebook)[0][1] - 1]),
+            lambda notebook: (timeline(notebook)[0] + 1, timeline(notebook)[1] + 0.5),
         ),
     ),
     Exercise(
@@ -220,19 +295,31 @@ EXERCISES = [
                 always(_every_25th),
                 "in a clip of constant rate, the frame shown at 0.5 s is that of 0.48 s, not that of 0 s",
             ),
-            (
-                always(_nearest),
-                "in a clip of variable rate, the frame shown at 2.5 s is that of 0 s, not that of 3.2 s",
-            ),
-            (
-                always(_next),
-                "in a clip of constant rate, the frame shown at 0.5 s is that of 0.48 s, not that of 0.52 s",
-            ),
+            (always(_nearest), "in a clip of … rate, the frame shown at … s is that of … s, not that of … s"),
+            (always(_next), "in a clip of constant rate, the frame shown at 0.5 s is that of … s, not that of … s"),
             (
                 always(_one_second_more),
-                "for a clip of 4.0 s return 4 indices, not 5: one per second",
+                "for a clip of … s return … indices, not …: one for each second whose middle is before the end",
+            ),
+            (
+                always(_whole_seconds),
+                "for a clip of … s return … indices, not …: one for each second whose middle is before the end",
+            ),
+            (
+                always(lambda times, duration: [len(times)] * len(shown(times, duration))),
+                "… is not the index of one of the … frames",
+            ),
+            (
+                always(lambda times, duration: [times[index] for index in shown(times, duration)]),
+                "… is not the index of one of the … frames",
+            ),
+            (always(_in_place), "it changes the data that it is given; work on a copy"),
+            (
+                always(lambda times, duration: (s for s in shown(times, duration))),
+                "it returns a generator; return the values themselves, as list(…) gives them",
             ),
             (always([0]), "that is a list; give the function itself, without calling it"),
         ),
+        right=(always(_by_bisection), always(_by_bisect)),
     ),
 ]

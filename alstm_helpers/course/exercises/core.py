@@ -2,15 +2,18 @@
 
 A judge returns why an answer is not right yet, or an empty text if it is right. It may also raise :class:`NotYet`:
 the helpers that narrow an answer, such as :func:`numbers`, do so.
+
+Judges of functions draw new data for each check, so the messages of an exercise may differ from check to check; an
+ellipsis in the message of a wrong answer stands for any text.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +21,13 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from alstm_helpers.course.exercises.answers import NotYet, a_type, first_fault, numbers
+from alstm_helpers.course.exercises.attempts import Attempt, within_time
+
 STRICT = "ALSTM_STRICT"  # set to 1, any answer that is not correct stops the notebook: for CI
 
 T = TypeVar("T")
 Status = Literal["not attempted", "not yet", "correct"]
-
-
-class NotYet(Exception):
-    """An answer is not right yet; the text says why."""
 
 
 class Notebook:
@@ -68,12 +70,11 @@ class Verdict:
 
 Make = Callable[[Notebook], object]  # makes an answer from the notebook's variables
 Judge = Callable[[object, Notebook, "Exercise"], str]  # returns why an answer is not right yet, or an empty text
-Function = Callable[..., object]  # a function that a learner has written
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """An exercise: how it is judged, its hints, its model answer and typical mistakes.
+    """An exercise: how it is judged, its hints, its model answer, and answers with the verdict that they must get.
 
     Args:
         name: ``ex-<chapter>-<number>``.
@@ -82,6 +83,7 @@ class Exercise:
         solution: a model answer, as code that sets ``answer``.
         note: what a correct answer means; shown with the verdict and with the solution.
         mistakes: typical wrong answers, each as a function that makes it and the message that it must get.
+        right: other right answers, each as a function that makes it: other forms, and other ways to the same.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Exercise:
     solution: str
     note: str
     mistakes: tuple[tuple[Make, str], ...]
+    right: tuple[Make, ...]
 
     def check(self, answer: object, variables: Mapping[str, object]) -> Verdict:
         """Judge an answer of any type; ``...`` is the untouched stub. Never raises."""
@@ -100,22 +103,25 @@ class Exercise:
         except NotYet as error:
             why = str(error)
         except Exception as error:  # an answer may be anything, and a learner's function may raise anything
-            why = f"the answer cannot be used ({type(error).__name__}: {str(error)[:120]})"
+            why = f"the answer cannot be used ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         return Verdict(self.name, "not yet", why) if why else Verdict(self.name, "correct", self.note)
 
-    def prove(self, variables: Mapping[str, object]) -> int:
-        """Check every typical wrong answer and return their number.
+    def prove(self, variables: Mapping[str, object]) -> None:
+        """Check every typical wrong answer and every other right one.
 
         Raises:
-            AssertionError: one is judged correct or gets another message than its own; or there is none.
+            AssertionError: one gets another verdict or message than it must; or there is none.
         """
         notebook = Notebook(variables)
+        assert self.mistakes and self.right, f"{self.name}: no wrong answer, or no right one, to try"
         for make, message in self.mistakes:
             verdict = self.check(make(notebook), variables)
             assert verdict.status == "not yet", f"{self.name}: {make(notebook)!r} is {verdict.status}"
-            assert verdict.why == message, f"{self.name}: {make(notebook)!r} gets {verdict.why!r}, not {message!r}"
-        assert self.mistakes, f"{self.name}: no typical wrong answer"
-        return len(self.mistakes)
+            pattern = ".*".join(map(re.escape, message.split("…")))
+            assert re.fullmatch(pattern, verdict.why), f"{self.name}: {make(notebook)!r} gets {verdict.why!r}"
+        for make in self.right:
+            verdict = self.check(make(notebook), variables)
+            assert verdict.status == "correct", f"{self.name}: {make(notebook)!r} is refused: {verdict.why}"
 
 
 def always(value: T) -> Callable[[Notebook], T]:
@@ -132,79 +138,42 @@ def text_file(name: str, text: str) -> Iterator[Path]:
         yield path
 
 
-# --- Narrowing an answer ------------------------------------------------------------------------------------------
-
-
-def a_type(value: object) -> str:
-    """Return the type of a value with its article, such as ``an int``."""
-    name = type(value).__name__
-    return f"{'an' if re.match('[aeio]|un(?!i)|ndarray', name, re.IGNORECASE) else 'a'} {name}"
-
-
-def as_number(value: object) -> float | None:
-    """Return a finite number, also from an array of one; None for anything else, booleans included."""
-    if isinstance(value, bool):
-        return None
-    try:
-        found = float(np.asarray(value).item())
-    except (TypeError, ValueError):
-        return None
-    return found if math.isfinite(found) else None
-
-
-def numbers(answer: object, count: int) -> list[float]:
-    """Return the numbers of a sequence or array of any shape, flattened; a single number counts as a sequence of one.
-
-    Raises:
-        NotYet: the answer is anything but ``count`` finite numbers.
-    """
-    elements = _elements(answer)
-    found = [number for number in map(as_number, elements) if number is not None]
-    if len(elements) == len(found) == count:
-        return found
-    size = f" of {len(elements)}" if isinstance(answer, Sized) and len(elements) not in (0, count) else ""
-    problem = "not every element is a number" if len(elements) == count > 1 else f"that is {a_type(answer)}{size}"
-    wanted = "one number" if count == 1 else f"{count} numbers, as a tuple"
-    raise NotYet(f"{problem}; give {wanted}")
-
-
-def _elements(answer: object) -> list[object]:
-    """Return the elements of an answer, flattened; none for text, mappings, and what no array can hold."""
-    if isinstance(answer, str | bytes | Mapping):
-        return []
-    try:
-        return list(np.asarray(answer, dtype=object).ravel())
-    except (TypeError, ValueError):
-        return []
+def forms(expected: Callable[[Notebook], object]) -> tuple[Make, ...]:
+    """Return makers of the same number, or numbers, as learners may have them: lists, arrays, Paddle's tensors."""
+    ways: tuple[Callable[[Any], object], ...] = (
+        lambda value: value,
+        np.array,
+        lambda value: np.array(value, np.float64).reshape(1, -1),
+        lambda value: np.array(value, np.float64).tolist(),
+        lambda value: [np.float64(number) for number in np.ravel(value)],
+        lambda value: sys.modules["paddle"].to_tensor(value, "float64") if "paddle" in sys.modules else value,
+    )
+    return tuple(lambda notebook, way=way: way(expected(notebook)) for way in ways)
 
 
 # --- Judges -------------------------------------------------------------------------------------------------------
 
 
-def is_function(find_fault: Callable[[Function], str]) -> Judge:
+def is_function(find_fault: Callable[[Attempt, np.random.Generator], str]) -> Judge:
     """Return a judge of a function.
 
     Args:
-        find_fault: tries the function and returns what is wrong with it, or an empty text.
+        find_fault: tries the function on data that it draws, and returns what is wrong with it, or an empty text.
     """
 
     def judge(answer: object, notebook: Notebook, exercise: Exercise) -> str:
-        if not callable(answer):
-            return f"that is {a_type(answer)}; give the function itself, without calling it"
-        return find_fault(answer)
+        attempt = Attempt(answer)
+        return within_time(lambda: find_fault(attempt, np.random.default_rng()))
 
     return judge
 
 
-def equals(
-    expected: Callable[[Notebook], float | Sequence[float]], *, within: float | Sequence[float], otherwise: str = ""
-) -> Judge:
+def equals(expected: Callable[[Notebook], float | Sequence[float]], *, within: float | Sequence[float]) -> Judge:
     """Return a judge of one or more numbers; a typical wrong answer gets its own message.
 
     Args:
         expected: returns the right number, or the right numbers.
         within: largest accepted difference of each.
-        otherwise: the message for a wrong number that is not typical; by default, whether it is too small or too large.
     """
 
     def judge(answer: object, notebook: Notebook, exercise: Exercise) -> str:
@@ -215,18 +184,16 @@ def equals(
         for make, message in exercise.mistakes:
             if _is_same(answer, make(notebook), limits):
                 return message
-        found = numbers(answer, len(right))
-        return otherwise or _first_difference(found, right, limits)
+        return first_fault(numbers(answer, len(right)), right, limits)
 
     return judge
 
 
 def _is_right(answer: object, right: Sequence[float], limits: Sequence[float]) -> bool:
     try:
-        found = numbers(answer, len(right))
+        return not first_fault(numbers(answer, len(right)), right, limits)
     except NotYet:
         return False
-    return all(abs(a - b) <= limit for a, b, limit in zip(found, right, limits, strict=True))
 
 
 def _is_same(answer: object, mistake: object, limits: Sequence[float]) -> bool:
@@ -234,25 +201,15 @@ def _is_same(answer: object, mistake: object, limits: Sequence[float]) -> bool:
     if isinstance(answer, str | Mapping) or isinstance(mistake, str | Mapping):
         return type(answer) is type(mistake) and bool(answer == mistake)
     try:
-        a, b = (np.asarray(value, dtype=float) for value in (answer, mistake))
+        a, b = (np.asarray(value, dtype=float).ravel() for value in (answer, mistake))
     except (TypeError, ValueError):
         return False
-    if a.shape != b.shape:
-        return False
     widths = limits if len(limits) in (1, a.size) else min(limits)
-    return bool((np.abs(a - b).ravel() <= widths).all())
-
-
-def _first_difference(found: list[float], right: Sequence[float], limits: Sequence[float]) -> str:
-    """Return which of several numbers is the first wrong one, and in which direction."""
-    triples = zip(found, right, limits, strict=True)
-    place = next(place for place, (a, b, limit) in enumerate(triples) if not abs(a - b) <= limit)  # b may be NaN
-    which = f"number {place + 1} of the {len(right)}" if len(right) > 1 else "the number"
-    return f"{which} is too {'small' if found[place] < right[place] else 'large'}"
+    return a.size == b.size and bool((np.abs(a - b) <= widths).all())
 
 
 def is_text(expected: str, *, otherwise: str) -> Judge:
-    """Return a judge of a text; case, and spaces around it, do not count.
+    """Return a judge of a text; case, and spaces and punctuation around it, do not count.
 
     Args:
         expected: the right text.
@@ -260,7 +217,7 @@ def is_text(expected: str, *, otherwise: str) -> Judge:
     """
 
     def tidy(value: object) -> str:
-        return " ".join(str(value).split()).lower()
+        return " ".join(str(value).split()).strip("`'\" ().:*").lower()
 
     def judge(answer: object, notebook: Notebook, exercise: Exercise) -> str:
         if not isinstance(answer, str):
