@@ -60,7 +60,7 @@ class Attempt:
             raise NotYet("that is an async function; define it with def alone")
         self.function: Function = answer
 
-    def __call__(self, *arguments: object) -> object:
+    def __call__(self, *arguments: object, **options: object) -> object:
         """Call the function, and compare its arguments before and after.
 
         Raises:
@@ -69,7 +69,7 @@ class Attempt:
         """
         before = pickle.dumps(arguments)
         try:
-            found = self.function(*arguments)
+            found = self.function(*arguments, **options)
         except _Stopped:
             raise
         except (Exception, SystemExit) as error:

@@ -42,10 +42,11 @@ REASONS = (
 def judge_ways(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge one word for each of four situations."""
     given = list(answer.values()) if isinstance(answer, Mapping) else answer
-    given = re.split(r"[\s,;]+", given.strip()) if isinstance(given, str) else given
-    if not isinstance(given, list | tuple | np.ndarray) or len(given) != len(WAYS):
+    given = [given] if isinstance(given, str) else given
+    text = ", ".join(map(str, given)).lower() if isinstance(given, list | tuple | np.ndarray) else ""
+    words = re.findall(r"[a-z]+(?:-[a-z]+)*", re.sub(r"\bfrom\W", "", text))
+    if len(words) != len(WAYS):
         return f"that is {a_type(answer)}; give four words, as a tuple"
-    words = [str(word).strip().lower().removeprefix("--").removeprefix("from ") for word in given]
     unknown = [word for word in words if word not in WAYS]
     if unknown:
         return f"{unknown[0][:40]!r} is none of the three: resume, pretrain, scratch"
@@ -57,9 +58,10 @@ RATE, STEPS = 1e-3 * 48 / 1024, math.ceil(3_888_919 / 48)
 
 def fault_of_warm_up(rate: Attempt, rng: np.random.Generator) -> str:
     """Compare a function of the step with a line over the warm-up, and return where they differ."""
-    for base, warmup in ((0.002, 50), (float(rng.uniform(0.01, 1)), int(rng.integers(5, 90)))):
+    for options in ({}, {"base": float(rng.uniform(0.01, 1)), "warmup": int(rng.integers(5, 90))}):
+        base, warmup = options.get("base", 0.002), int(options.get("warmup", 50))
         for step in (0, 1, *rng.integers(2, warmup, 3).tolist(), warmup - 2, warmup - 1, warmup, warmup + 1, 9999):
-            found, right = as_number(rate(step, base, warmup)), base * min(1, (step + 1) / warmup)
+            found, right = as_number(rate(step, **options)), base * min(1, (step + 1) / warmup)
             if step == found == 0:
                 return "the first step has a rate of 0: it computes, but learns nothing"
             if found is None or not math.isclose(found, right, rel_tol=1e-6):
@@ -188,7 +190,7 @@ EXERCISES = [
         ),
         right=(
             always(list(WAYS)),
-            always("resume, pretrain, pretrain, scratch"),
+            always("1. resume, 2. pretrain, 3. pretrain, 4. from-scratch"),
             always(np.array(["Resume ", "--pretrain", "pretrain", "from scratch"])),
             always(dict(enumerate(WAYS, 1))),
         ),
@@ -242,11 +244,12 @@ EXERCISES = [
                 "step 0 has a rate of 3.92157e-05; on a line from 0 that reaches 0.002 at step 49 it is 4e-05",
             ),
             (always(_typed_in), "step 0 has a rate of 4e-05; on a line from 0 that reaches … at step … it is …"),
-            (always(lambda step: 0.002), "it raises a TypeError: …takes 1 positional argument but 3 were given"),
+            (always(lambda step: _by_cases(step)), "it raises a TypeError: …got an unexpected keyword argument 'base'"),
             (always(0.002), "that is a float; give the function itself, without calling it"),
         ),
         right=(
             always(_by_cases),
+            always(lambda step, *, warmup=50, base=0.002: _by_cases(step, base, warmup)),
             always(lambda step, base=0.002, warmup=50: np.array([base * np.minimum(1.0, (step + 1) / warmup)])),
         ),
     ),

@@ -38,7 +38,7 @@ def _annotations(table: str) -> list[Annotation]:
     Raises:
         NotYet: the import refuses it.
     """
-    with text_file("labels.csv", table.strip() + "\n") as path:
+    with text_file("labels.csv", table.strip("\r\n ") + "\n") as path:
         try:
             return read_annotations(path)
         except AlstmError as error:
@@ -218,6 +218,7 @@ EXERCISES = [
             always(TABLE.replace("cooking;music", "music; cooking").replace("5,12", "5.0,12.0")),
             always("video,start,end,labels\r\nc.mp4,,,\r\nb.mp4,5,12,dog\r\na.mp4,,,cooking;music"),
             always("\n" + TABLE.replace("\n", "\n\n")),
+            always(TABLE.replace(",", "\t")),
         ),
     ),
     Exercise(
