@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence, Sized
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,6 +79,11 @@ def listed(found: object, what: str) -> list[object]:
     if isinstance(found, Collection) and not isinstance(found, str | bytes | np.ndarray):
         return list(found)
     raise NotYet(f"it returns {a_type(found)}; return a list of {what}")
+
+
+def scalars(elements: Iterable[Any]) -> list[float | None]:
+    """Return the elements as numbers; None for one that is not a single number, such as a tuple of one."""
+    return [None if isinstance(element, list | tuple) else as_number(element) for element in elements]
 
 
 # --- What is wrong with a number ----------------------------------------------------------------------------------

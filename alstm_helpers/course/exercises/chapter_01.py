@@ -155,7 +155,7 @@ def _second_and_label(answer: object) -> tuple[float, str]:
     Raises:
         NotYet: it is not a pair of a number and a text.
     """
-    if not isinstance(answer, list | tuple) or len(answer) != 2:
+    if not isinstance(answer, list | tuple | np.ndarray) or len(answer) != 2:
         raise NotYet("give both, as a pair: the second and the label's name")
     second, label = answer
     if isinstance(second, str) and not isinstance(label, str):

@@ -15,7 +15,7 @@ from string import ascii_lowercase
 
 import numpy as np
 
-from alstm_helpers.course.exercises.answers import NotYet, a_type, as_number, listed
+from alstm_helpers.course.exercises.answers import NotYet, a_type, listed, scalars
 from alstm_helpers.course.exercises.attempts import Attempt, Raised
 from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_function, text_file
 from alstm_helpers.tfrecord import Video, dequantize, masked_crc
@@ -59,7 +59,7 @@ def _fault_on_intact_file(payload_lengths: Attempt, content: bytes, right: list[
         found = listed(payload_lengths(content), "lengths")
     except Raised as raised:
         return f"on an intact file of {len(content)} bytes {raised}"
-    if list(map(as_number, found)) != right:
+    if scalars(found) != right:
         shown = f"{found[:5]}" + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         return f"for a file with payloads of {right} bytes it returns {shown}"
     return ""
@@ -132,7 +132,7 @@ def _fault_of_levels(found: np.ndarray) -> str:
     if off[:64].max() < 1e-5 and off[64:].min() > 0.1:
         return "from 64 on the numbers are wrong: 4 times 64 is more than a uint8 holds, and NumPy wraps around"
     if np.ptp(found - right) < 1e-5:
-        return f"every number is off by {off.mean():.4f}: check the constant of the formula"
+        return f"every number is off by {off.mean():.2g}: check the constant of the formula"
     worst = int(np.argmax(np.nan_to_num(off, nan=np.inf)))
     return f"the byte {worst} becomes {found[worst]:.6g}; by the formula it is {right[worst]:.6g}"
 
@@ -343,6 +343,10 @@ EXERCISES = [
             (
                 always(lambda content: _lengths(content, strict=False)),
                 "it accepts a truncated file; raise a ValueError",
+            ),
+            (
+                always(lambda content: [struct.unpack("<Q", struct.pack("<Q", size)) for size in _lengths(content)]),
+                "for a file with payloads of […] bytes it returns [(…,)]…",
             ),
             (always(lambda content: len(_lengths(content))), "it returns an int; return a list of lengths"),
             (

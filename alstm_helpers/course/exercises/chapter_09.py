@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from alstm_helpers.course.exercises.answers import NotYet, a_type, as_number, listed, numbers
+from alstm_helpers.course.exercises.answers import NotYet, a_type, listed, numbers, scalars
 from alstm_helpers.course.exercises.attempts import Attempt
 from alstm_helpers.course.exercises.core import Exercise, Notebook, always, is_function, is_text, text_file
 from alstm_helpers.data.flashdigits import CLASS_NAMES
@@ -128,16 +128,15 @@ def shown(times: Sequence[float], duration: float) -> list[int]:
 def fault_of_pick(pick: Attempt, rng: np.random.Generator) -> str:
     """Try a function of the frames' times on clips of constant and variable rate, and return what is wrong with it."""
     for kind, times, duration in clips(rng):
-        found, right = listed(pick(times, duration), "indices"), shown(times, duration)
+        found, right = scalars(listed(pick(times, duration), "indices")), shown(times, duration)
         if len(found) != len(right):
             return (
                 f"for a clip of {duration:g} s return {len(right)} indices, not {len(found)}: "
                 "one for each second whose middle is before the end"
             )
-        for second, (index, b) in enumerate(zip(found, right, strict=True)):
-            a = as_number(index)
+        for second, (a, b) in enumerate(zip(found, right, strict=True)):
             if a is None or a not in range(len(times)):
-                return f"{index!r} is not the index of one of the {len(times)} frames"
+                return f"element {second} of what it returns is not the index of one of the {len(times)} frames"
             if a != b:
                 where = f"in a clip of {kind} rate, the frame shown at {second + 0.5} s"
                 return f"{where} is that of {times[b]:g} s, not that of {times[int(a)]:g} s"
@@ -308,11 +307,11 @@ EXERCISES = [
             ),
             (
                 always(lambda times, duration: [len(times)] * len(shown(times, duration))),
-                "… is not the index of one of the … frames",
+                "element … of what it returns is not the index of one of the … frames",
             ),
             (
                 always(lambda times, duration: [times[index] for index in shown(times, duration)]),
-                "… is not the index of one of the … frames",
+                "element … of what it returns is not the index of one of the … frames",
             ),
             (always(_in_place), "it changes the data that it is given; work on a copy"),
             (
