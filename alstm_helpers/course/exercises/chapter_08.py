@@ -138,7 +138,7 @@ EXERCISES = [
             "answer = measure(…) with a name of your own and warmup_iters=0",
         ),
         solution='answer = measure("no_ramp", warmup_iters=0)',
-        note="A warm-up costs steps: where the rate is low enough to start with, leave it out when steps are few.",
+        note="At this rate the seeds do not tell the two apart; a warm-up earns its steps at higher rates.",
         mistakes=(
             (always(0.5), "that is a float; give the training itself, as train or measure returns it"),
             (lambda notebook: _trained(notebook, warmup_iters=50), "it has a warm-up of 50 steps; pass warmup_iters=0"),
