@@ -5,9 +5,11 @@ Library functions take a ``progress`` argument and wrap what they loop over in i
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -63,13 +65,43 @@ def progress_bar(
 
 def _bar() -> Any:
     """Return the class of bar for where this process runs: a Jupyter kernel, a terminal, or neither."""
-    if "JPY_SESSION_NAME" in os.environ:  # a Jupyter server sets it for its kernels, papermill does not
-        from tqdm.auto import tqdm
-
-        return tqdm
     from tqdm import tqdm
 
+    # A Jupyter server sets the variable for its kernels, papermill does not; commands that a kernel starts inherit it.
+    if "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules:
+        return _below_a_cell(tqdm)
     return tqdm if sys.stderr.isatty() else _lines(tqdm)
+
+
+def _below_a_cell(tqdm: Any) -> Any:
+    """Return a bar of text in one place below its cell, which is empty when the bar is done.
+
+    tqdm's own bar for notebooks is a widget, which a notebook that is saved and opened again cannot display.
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    place = _place(shell.execution_count if shell else 0)
+
+    class BelowCell(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options, ascii=False, ncols=80, file=io.StringIO())
+
+        def clear(self, *_: object, **__: object) -> None:
+            pass  # nothing that is printed meanwhile gets in its way
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            place.update({"text/plain": str(self) if msg is None else msg}, raw=True)
+
+    return BelowCell
+
+
+@lru_cache(maxsize=1)
+def _place(cell: int) -> Any:
+    """Return where the bars of a cell are drawn, one after the other."""
+    from IPython.display import display
+
+    return display({"text/plain": ""}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
 
 
 def _lines(tqdm: Any) -> Any:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
-from tqdm.auto import tqdm as notebook_bar
 
 from alstm_helpers import progress
 from alstm_helpers.progress import no_progress, progress_bar
+
+
+class Place:
+    """Where a bar is drawn: it notes each text."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def update(self, bundle, *, raw):
+        assert raw and bundle.keys() == {"text/plain"}
+        self.texts.append(bundle["text/plain"])
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +59,31 @@ def test_a_bar_on_a_terminal_shows_shards_rate_and_time_left(monkeypatch, capsys
     assert "converting" in drawn and "4.00M" in drawn and "\r" in drawn
 
 
-def test_in_jupyterlab_it_is_tqdms_own_choice(monkeypatch):
+def test_in_jupyterlab_the_bars_of_a_cell_are_one_text_that_ends_empty(monkeypatch, capsys):
+    """No widget, which a saved notebook cannot display; nothing on stderr; another cell has a place of its own."""
+    shell, shown = SimpleNamespace(execution_count=1), []
     monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/03_data.ipynb")
-    assert progress._bar() is notebook_bar
-    assert list(progress_bar(iter([1, 2, 3]), total=3, desc="epoch")) == [1, 2, 3]
+    monkeypatch.setitem(sys.modules, "ipykernel", None)
+    monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
+    monkeypatch.setattr("IPython.display.display", lambda *args, **kwargs: (shown.append([]), Place(shown[-1]))[1])
+    monkeypatch.setattr("tqdm.std.tqdm.mininterval", 0, raising=False)
+    progress._place.cache_clear()
+    for desc in ("epoch 1", "epoch 2"):
+        assert list(progress_bar(iter([1, 2]), total=2, desc=desc)) == [1, 2]
+    ((*texts, last),) = shown
+    assert texts[0].startswith("epoch 1:   0%|") and any(text.startswith("epoch 2:") for text in texts) and last == ""
+    assert capsys.readouterr() == ("", "")
+    shell.execution_count = 2
+    list(progress_bar([1], total=1, desc="epoch 1"))
+    assert len(shown) == 2
+    progress._place.cache_clear()
+
+
+def test_a_command_that_a_kernel_starts_draws_no_notebook_s_bar(monkeypatch, capsys):
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/03_data.ipynb")
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    assert list(progress_bar([1, 2], total=2, desc="epoch")) == [1, 2]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_without_a_total(capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -121,6 +122,20 @@ def test_in_a_clone_nothing_is_copied(alstm, folder):
     assert alstm("lab", "--copy_only") == (0, "", "")
     assert alstm("lab", ROOT, "--copy_only") == (0, "", "")
     assert {path.name for path in ROOT.iterdir()} == before and not (ROOT / "notebooks" / paths.COPIES_RECORD).exists()
+
+
+def test_the_settings_are_those_of_jupyterlab():
+    """A setting that JupyterLab does not know would switch nothing off."""
+    (place,) = [flag.partition("=")[2] for flag in copies.lab_flags(ROOT) if "app_settings_dir" in flag]
+    settings = json.loads(Path(place, "overrides.json").read_text(encoding="utf-8"))
+    assert len(settings) == 3
+    for plugin, values in settings.items():
+        package, _, name = plugin.partition(":")
+        (schema,) = Path(sys.prefix, "share", "jupyter").glob(f"lab*/**/schemas/{package}/{name}.json")
+        known = json.loads(schema.read_text(encoding="utf-8"))["properties"]
+        for key, value in values.items():
+            choices = [choice["const"] for choice in known[key].get("oneOf", [])] or [True, False]
+            assert value in choices and value != known[key]["default"], f"{plugin} {key}"
 
 
 NOTE_HOSTS = """

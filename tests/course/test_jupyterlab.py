@@ -17,6 +17,7 @@ from alstm_helpers.loopback import HOST, free_port, start_server
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "01_model"
+WIDGET = "application/vnd.jupyter.widget"
 LIMIT = 240  # seconds for the whole notebook; it takes 40
 
 
@@ -49,7 +50,9 @@ def lab(tmp_path, monkeypatch):
 
 
 PROMPTS = "[...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(item => item.textContent)"
-BARS = "[...document.querySelectorAll('.progress-bar, .widget-hprogress div')].map(bar => bar.style.width)"
+BARS = (
+    "[...document.querySelectorAll('.jp-OutputArea-output pre')].map(i => i.textContent).filter(t => t.includes('%|'))"
+)
 FIGURES = "[...document.querySelectorAll('.jp-OutputArea img')].filter(i => i.naturalWidth > 100).length"
 
 
@@ -82,26 +85,39 @@ def run_all(seen):
 
 
 def wait_until_finished(seen):
-    """Return the widths of progress bars that were seen before the last cell finished.
+    """Return the progress bars that were seen before the last cell finished.
 
     Run all cells again if none is waiting: a kernel that JupyterLab starts late drops those that were.
     """
-    widths: set[str] = set()
+    bars: set[str] = set()
     deadline, prompts = time.monotonic() + LIMIT, seen.ask(PROMPTS)
     while not finished(prompts) and time.monotonic() < deadline:
-        widths |= {width for width in seen.ask(BARS) if width}
+        bars |= set(seen.ask(BARS))
         time.sleep(0.2)
         prompts = seen.ask(PROMPTS)
         if not finished(prompts) and not any("*" in prompt for prompt in prompts):
             run_all(seen)
     assert finished(prompts), f"{prompts}; {seen.complaints}"
-    return widths
+    return bars
 
 
 def errors_in(path):
     """Return the errors among the outputs of a notebook."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     return [output for cell in cells for output in cell.outputs if output.output_type == "error"]
+
+
+def widgets_in(path):
+    """Return the ids of the widgets among the outputs of a notebook."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    views = [output.get("data", {}).get(f"{WIDGET}-view+json") for cell in cells for output in cell.outputs]
+    return {view["model_id"] for view in views if view}
+
+
+def saved_widgets(path):
+    """Return the ids of the widgets whose state a notebook holds."""
+    states = nbformat.read(path, as_version=4).metadata.get("widgets", {}).get(f"{WIDGET}-state+json", {})
+    return set(states.get("state", {}))
 
 
 @pytest.mark.skipif("ALSTM_SLOW" not in os.environ, reason="a minute and a half; CI sets ALSTM_SLOW")
@@ -112,13 +128,15 @@ def test_a_notebook_run_through_the_menu(lab):
         seen.page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=60_000)
         seen.page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]', timeout=60_000)
         run_all(seen)
-        widths = wait_until_finished(seen)
+        bars = wait_until_finished(seen)
         figures = seen.ask(FIGURES)
         seen.page.keyboard.press("Control+s")
         seen.page.wait_for_timeout(3000)
         hosts = {host for host in seen.hosts if host}
+        assert not seen.ask("document.querySelectorAll('.Toastify__toast').length"), "something pops up over the page"
     assert not errors_in(path)
-    assert figures >= 5 and len(widths) > 5, "figures drawn, and progress bars that moved"
+    assert widgets_in(path) <= saved_widgets(path), "a widget cannot be displayed when the notebook is opened again"
+    assert figures >= 5 and len(bars) > 5, "figures drawn, and progress bars that moved"
     assert hosts == {address.removeprefix("http://")}, "the page used the network"
     compare_with_papermill(folder)
 
