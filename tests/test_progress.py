@@ -61,11 +61,16 @@ def test_a_bar_on_a_terminal_shows_shards_rate_and_time_left(monkeypatch, capsys
 
 def test_in_jupyterlab_the_bars_of_a_cell_are_one_text_that_ends_empty(monkeypatch, capsys):
     """No widget, which a saved notebook cannot display; nothing on stderr; another cell has a place of its own."""
-    shell, shown = SimpleNamespace(execution_count=1), []
+    shell, shown = SimpleNamespace(execution_count=1), list[list[str]]()
+
+    def display(*_, **__):
+        shown.append([])
+        return Place(shown[-1])
+
     monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/03_data.ipynb")
     monkeypatch.setitem(sys.modules, "ipykernel", None)
     monkeypatch.setattr("IPython.core.getipython.get_ipython", lambda: shell)
-    monkeypatch.setattr("IPython.display.display", lambda *args, **kwargs: (shown.append([]), Place(shown[-1]))[1])
+    monkeypatch.setattr("IPython.display.display", display)
     monkeypatch.setattr("tqdm.std.tqdm.mininterval", 0, raising=False)
     progress._place.cache_clear()
     for desc in ("epoch 1", "epoch 2"):
