@@ -7,6 +7,7 @@ from typing import Any
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
+from alstm_helpers.course.lab import are_numbers
 from alstm_helpers.runtime import paddle  # noqa: F401 - first, and without its two warnings at import
 
 project = "AttentionLSTM on YouTube-8M"
@@ -49,6 +50,17 @@ def skip(app: Any, kind: str, name: str, member: Any, skipped: bool, options: An
     return True if (getattr(member, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
+def align_numbers(app: Any, doctree: nodes.document) -> None:
+    """End the columns of a table that hold numbers alone at the right, unless its text says how to align them."""
+    for table in doctree.findall(nodes.table):
+        rows = [row.children for row in table.findall(nodes.row)]
+        for column in zip(*rows, strict=False):
+            if are_numbers(cell.astext() for cell in column[1:]):
+                for cell in column:
+                    cell["classes"] = cell["classes"] or ["text-right"]
+
+
 def setup(app: Any) -> None:
+    app.connect("doctree-read", align_numbers)
     app.connect("autodoc-skip-member", skip)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))

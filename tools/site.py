@@ -7,7 +7,8 @@ The first folder holds executed notebooks, as ``make course`` leaves them; the s
 makes the pages, with navigation and search; a warning from it, such as a link that leads nowhere, is an error. Pages
 on the package are made from its docstrings.
 
-The tables are in docs/ between comments, so that the files read well on a code host. There they have the seconds of
+The tables are in docs/ between comments, so that the files read well on a code host; with them, the glossary gets the
+notebook that uses each term first. There they have the seconds of
 docs/measured.json and link to the notebooks; in the site they have those of its own course run. The row of services
 that open a notebook is also in the README and on each notebook's page. The README's table of speeds is made from the
 files of docs/speed, each written by ``alstm bench --json`` on one machine.
@@ -30,17 +31,19 @@ import nbformat
 import yaml
 
 from alstm_helpers.course import doors
+from alstm_helpers.course.canonical import reading_minutes
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PACKAGE = ROOT / "alstm_helpers"
 PYPROJECT = ROOT / "pyproject.toml"
-HALF_DAY = (
-    ("01_model", "attention by hand, three poolings"),
-    ("03_data", "*A record, byte by byte*, the conversion and the lists; the rest at home"),
-    ("04_training", "to the first training; resume, if there is time"),
-    ("05_evaluation", "the metrics by hand, which numbers compare"),
-)
+# Half a day: notebooks, and the sections of each that are read besides its opening; none: all of them.
+HALF_DAY: dict[str, tuple[str, ...]] = {
+    "01_model": (),
+    "03_data": ("A record, byte by byte", "Format conversion (3.2)", "Data split (3.3)"),
+    "04_training": ("Start training (4.2)", "Resume (4.5)"),
+    "05_evaluation": ("Metrics (5.3)", "Which numbers compare (5.3)"),
+}
 # The README's rows of speeds: a ratio of `alstm bench`, and what it compares.
 SPEEDS = {
     "full_4_per_shipped": ("full_4", "padded_4_shipped"),
@@ -67,16 +70,20 @@ class About(NamedTuple):
         title: its heading.
         minutes: to read it, from its metadata.
         seconds: that it took in a run; None where there was none.
+        sections: minutes to read each section of the second level, and under "" what comes before the first one.
     """
 
     title: str
     minutes: int
     seconds: float | None
+    sections: Mapping[str, float] = {}
 
-    @property
-    def total(self) -> int:
-        """Return the minutes of reading and of the machine."""
-        return round(self.minutes + (self.seconds or 0) / 60)
+    def total(self, *sections: str) -> int:
+        """Return the minutes of reading and of the machine; of some sections with the opening their share of both."""
+        total = self.minutes + (self.seconds or 0) / 60
+        if sections:
+            total *= sum(self.sections[name] for name in ("", *sections)) / sum(self.sections.values())
+        return round(total)
 
 
 def page(executed: Path, address: str = "") -> nbformat.NotebookNode:
@@ -119,38 +126,52 @@ def read_about(notebooks: Iterable[Path], seconds: Mapping[str, float]) -> dict[
     """Return what the pages say of each notebook, by its name."""
     about = {}
     for path in notebooks:
-        told = nbformat.read(path, as_version=4).metadata.get("alstm", {})
-        about[path.stem] = About(told.get("title", path.stem), told.get("minutes", 0), seconds.get(path.stem))
+        notebook = nbformat.read(path, as_version=4)
+        told, sections = notebook.metadata.get("alstm", {}), minutes_by_section(notebook)
+        about[path.stem] = About(told.get("title", path.stem), told.get("minutes", 0), seconds.get(path.stem), sections)
     return about
+
+
+def minutes_by_section(notebook: nbformat.NotebookNode) -> dict[str, float]:
+    """Return the minutes to read each section of the second level, and under "" what comes before the first one."""
+    found, section = {"": 0.0}, ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            section = next((line[3:].strip() for line in cell.source.splitlines() if line.startswith("## ")), section)
+        found[section] = found.get(section, 0.0) + reading_minutes([cell])
+    return found
 
 
 def timetable(parts: Sequence[tuple[str, int, str]]) -> str:
     """Return the rows of a timetable that starts at 0:00, with breaks, from (title, minutes, remark)."""
-    rows, clock, stretch = ["| from | | minutes | |", "|---|---|---|---|"], 0, 0
+    rows, clock, stretch = ["| from | | minutes | |", "|---:|---|---:|---|"], 0, 0
     for title, minutes, remark in parts:
         if stretch and stretch + minutes > STRETCH:
             rows.append(f"| {clock // 60}:{clock % 60:02d} | break | {BREAK} | |")
             clock, stretch = clock + BREAK, 0
         rows.append(f"| {clock // 60}:{clock % 60:02d} | {title} | {minutes} | {remark} |")
         clock, stretch = clock + minutes, stretch + minutes
+    rows.append(f"| {clock // 60}:{clock % 60:02d} | end | | |")
     return "\n".join(rows)
 
 
 def tables(about: Mapping[str, About], folder: str) -> dict[str, str]:
     """Return the tables of docs/ by the name in their comments; links lead to the notebooks in ``folder``."""
     links = {name: f"[{name}]({folder}{name}.ipynb)" for name in about}
-    rows = ["| notebook | minutes to read | seconds of the machine |", "|---|---|---|"]
+    rows = ["| notebook | minutes to read | seconds of the machine |", "|---|---:|---:|"]
     for name, told in about.items():
         took = "" if told.seconds is None else f"{told.seconds:.0f}"
         rows.append(f"| [{told.title}]({folder}{name}.ipynb) | {told.minutes or ''} | {took} |")
-    core = {name: told for name, told in about.items() if not name.endswith(APPENDIX)}
-    apart = [f"{links[name]} ({told.total} minutes)" for name, told in about.items() if name not in core]
+    half = [(links[name], about[name].total(*part), only(part)) for name, part in HALF_DAY.items() if name in about]
+    whole = [(links[name], told.total(), "") for name, told in about.items() if not name.endswith(APPENDIX)]
+    apart = [f"{links[name]} ({told.total()} minutes)" for name, told in about.items() if name.endswith(APPENDIX)]
     note = f"\n\nNot in the timetable, to read at home: {', '.join(apart)}." if apart else ""
-    return {
-        "notebooks": "\n".join(rows),
-        "half-day": timetable([(links[name], about[name].total, why) for name, why in HALF_DAY if name in about]),
-        "two-days": timetable([(links[name], told.total, "") for name, told in core.items()]) + note,
-    }
+    return {"notebooks": "\n".join(rows), "half-day": timetable(half), "two-days": timetable(whole) + note}
+
+
+def only(sections: Sequence[str]) -> str:
+    """Return what a timetable says of a notebook of which only some sections are read."""
+    return f"only {', '.join(f'*{name}*' for name in sections)}" if sections else ""
 
 
 def speeds(reports: Iterable[Path]) -> str:
@@ -170,7 +191,7 @@ def speeds(reports: Iterable[Path]) -> str:
             f"`{machine['command']} --json`",
             "",
             "| here | videos/s | baseline | videos/s | ratio | by processor time |",
-            "|---|---|---|---|---|---|",
+            "|---|---:|---|---:|---:|---:|",
         ]
         for name, (ours, theirs) in SPEEDS.items():
             if name in figures:
@@ -216,6 +237,7 @@ def updated_documents() -> dict[Path, str]:
         ROOT / "README.md": filled(
             ROOT / "README.md", {"doors": doors.row(address), "speed": speeds(sorted((DOCS / "speed").glob("*.json")))}
         ),
+        DOCS / "glossary.yml": updated_glossary(notebooks),
         DOCS / "doors.md": filled(DOCS / "doors.md", {"doors": doors.row(address, help_page="")}),
         **{path: filled(path, found) for path in (DOCS / "index.md", DOCS / "workshop.md")},
     }
@@ -280,13 +302,41 @@ def exported(path: Path | None) -> list[str]:
 
 
 def glossary() -> str:
-    """Return the terms in alphabetical order, with links to the notebooks that explain them."""
+    """Return the terms in alphabetical order, with links to the notebooks that use them first."""
     terms = yaml.safe_load((DOCS / "glossary.yml").read_text(encoding="utf-8"))
-    rows = ["# Glossary", "", "| term | 中文 | meaning | notebook |", "|---|---|---|---|"]
+    rows = ["# Glossary", "", "| term | 中文 | meaning | first used in |", "|---|---|---|---|"]
     for term in sorted(terms, key=lambda term: term["en"].lower()):
         number = term["in"][:2]
         rows.append(f"| {term['en']} | {term['zh']} | {term['means']} | [{number}]({term['in']}.ipynb) |")
     return "\n".join(rows) + "\n"
+
+
+def updated_glossary(notebooks: Iterable[Path]) -> str:
+    """Return the text of the glossary with the notebook that uses each term first."""
+    texts = {path.stem: prose(nbformat.read(path, as_version=4)) for path in notebooks}
+    term = re.compile(r"(?<=\{en: )([^,]+)(, .*?in: )\w+")
+    text = (DOCS / "glossary.yml").read_text(encoding="utf-8")
+    return term.sub(lambda row: f"{row[1]}{row[2]}{first_use(row[1], texts)}", text)
+
+
+def prose(notebook: nbformat.NotebookNode) -> str:
+    """Return the text of a notebook without code of more than a word, and without the targets of links."""
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return re.sub(r"```.*?```|`(\w*)`|`[^`\n]*`|\]\([^)\n]*\)", r" \1 ", text, flags=re.DOTALL)
+
+
+def first_use(term: str, texts: Mapping[str, str]) -> str:
+    """Return the first notebook whose text has a term; the case counts only in abbreviations such as GAP.
+
+    Raises:
+        ValueError: none has it.
+    """
+    case = 0 if sum(map(str.isupper, term)) > 1 else re.IGNORECASE
+    word = re.compile(rf"(?<![\w-]){re.escape(term)}(s|d|ed|ing)?(?!\w)", case)
+    for name, text in texts.items():
+        if word.search(text):
+            return name
+    raise ValueError(f"docs/glossary.yml: no notebook uses {term!r}; delete it there")
 
 
 def build(course: Path, site: Path) -> int:

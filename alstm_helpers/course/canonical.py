@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -65,15 +66,20 @@ def derive_metadata(notebook: NotebookNode) -> About:
     title = re.match(r"# (.+)", opening)
     if title is None:
         raise AlstmError("the first cell", "no title", "begin it with `# NN Title`")
-    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
-    code_cells = sum(cell.cell_type == "code" for cell in notebook.cells)
     return About(
         title=title[1].strip(),
         objectives=_list_under("You will be able to", opening),
         needs=_list_under("Needs", opening),
         produces=_list_under("Makes", opening),
-        minutes=math.ceil(words / WORDS_PER_MINUTE + code_cells * MINUTES_PER_CODE_CELL),
+        minutes=math.ceil(reading_minutes(notebook.cells)),
     )
+
+
+def reading_minutes(cells: Sequence[NotebookNode]) -> float:
+    """Return the minutes needed to read cells and to try those with code."""
+    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    code_cells = sum(cell.cell_type == "code" for cell in cells)
+    return words / WORDS_PER_MINUTE + code_cells * MINUTES_PER_CODE_CELL
 
 
 def _list_under(heading: str, text: str) -> list[str]:

@@ -17,8 +17,8 @@ from alstm_helpers.paths import COPIES_RECORD, course_files, work_folder
 
 FOLDER = "attention-lstm-course"  # made in the current folder if none is named
 COPIED = ("notebooks", "figures", "configs", "docs/glossary.yml", "data/README.md", "README.md")
-# Keep JupyterLab from asking the network for its news, for updates and for extensions. The settings beside this file keep
-# it from asking the learner for leave to do so, and save the state of widgets, so that they can be displayed again.
+# Keep JupyterLab from asking the network for its news, for updates and for extensions. The settings beside this file
+# keep it from asking the learner whether it may, and make it save the state of widgets, to display them again.
 QUIET = (
     "--LabApp.news_url=",
     f"--LabApp.app_settings_dir={Path(__file__).parent / 'jupyterlab'}",

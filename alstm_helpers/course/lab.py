@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Expected(NamedTuple):
 class Table:
     """Rows that are shown as HTML in JupyterLab and as aligned text elsewhere.
 
+    In HTML, columns of numbers end at the right.
+
     Args:
         header: one title per column.
         rows: the cells; floats are shown with four significant digits, everything else as ``str`` writes it.
@@ -75,12 +78,28 @@ class Table:
         )
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th style='text-align:left'>{escape(cell)}</th>" for cell in self.header)
-        body = "".join(
-            "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        columns = [[row[column] for row in self.rows] for column in range(len(self.header))]
+        sides = ["right" if are_numbers(column) else "left" for column in columns]
+
+        def line(tag: str, cells: Sequence[str]) -> str:
+            parts = (
+                f"<{tag} style='text-align:{side}'>{escape(cell)}</{tag}>"
+                for side, cell in zip(sides, cells, strict=True)
+            )
+            return f"<tr>{''.join(parts)}</tr>"
+
+        body = "".join(line("td", row) for row in self.rows)
+        return f"<table><thead>{line('th', self.header)}</thead><tbody>{body}</tbody></table>"
+
+
+# A sign or a bound, a number, and perhaps a unit, another number, or a remark in parentheses.
+_NUMBER = re.compile(r"[^\w(]*\d[\d.,:eE+−–-]*(\s?(%|×|[kMGT]?i?B|m?s))?(\s?(±|/)\s?[\d.,]+)?(\s?\(.*\))?")
+
+
+def are_numbers(column: Iterable[str]) -> bool:
+    """Return whether the cells of a column that are not empty are numbers, with or without a unit or a remark."""
+    filled = [cell.strip() for cell in column if cell.strip(" -–—")]
+    return bool(filled) and all(_NUMBER.fullmatch(cell) for cell in filled)
 
 
 def _cell(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from matplotlib import pyplot
 from support import ids_of
 
 from alstm_helpers.course import lab as lab_module
-from alstm_helpers.course.lab import PROFILES, Expected, Lab, Profile, Table
+from alstm_helpers.course.lab import PROFILES, Expected, Lab, Profile, Table, are_numbers
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, DeviceError
 from alstm_helpers.runtime import paddle
@@ -181,6 +182,13 @@ def test_table_as_html_escapes():
     html = Table(["<b>"], [["a & b"], [1.0]])._repr_html_()
     assert "&lt;b&gt;" in html and "a &amp; b" in html and "<b>" not in html
     assert html.count("<tr>") == 3 and html.count("<td") == 2 and html.count("<th ") == 1
+
+
+def test_numbers_in_a_table_end_at_the_right():
+    rows = [["a", 0.5, "1,507 (1–2)", "± 2", "12 %", "", "0:43"], ["2", -1e-7, "–", "± 0.1", "3 MB", 4, "1:10"]]
+    html = Table(["name", *"123456"], rows)._repr_html_()
+    assert re.findall("text-align:(left|right)", html) == ["left", *["right"] * 6] * 3
+    assert not are_numbers(["3 videos"]) and not are_numbers(["[1, 2]"]) and not are_numbers([""])
 
 
 # --- expected results -------------------------------------------------------------------------------------------
