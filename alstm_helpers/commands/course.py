@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from alstm_helpers.commands.options import line
+
+if TYPE_CHECKING:
+    from alstm_helpers.course.exercises.progress import ExerciseProgress
 
 
 @click.command()
@@ -15,18 +19,32 @@ from alstm_helpers.commands.options import line
 @click.option("--notebooks", multiple=True, metavar="NN", help="Only these: --notebooks 03 05.")
 @click.option("--answers", "variant", flag_value="answers", help="For instructors: notes, and every exercise answered.")
 @click.option("--behind", "variant", flag_value="behind", help="Start each notebook at its cell for who is behind.")
+@click.option("--otter", "tool", flag_value="otter", help="Run nothing: write assignments for otter-grader.")
+@click.option("--nbgrader", "tool", flag_value="nbgrader", help="Run nothing: write assignments for nbgrader.")
 @click.option("--out", default=None, metavar="D", help="Where executed copies go. [default: build/course]")
 @click.argument("more", nargs=-1, metavar="")
 def course(
-    profile: str, notebooks: tuple[str, ...], variant: str | None, out: str | None, more: tuple[str, ...]
+    profile: str,
+    notebooks: tuple[str, ...],
+    variant: str | None,
+    tool: str | None,
+    out: str | None,
+    more: tuple[str, ...],
 ) -> None:
     """Run the notebooks headless; write executed copies, HTML and summary.json."""
     if more and not notebooks:
         raise click.UsageError(f"unexpected {' '.join(more)}; select notebooks with --notebooks")
-    from alstm_helpers.course.runner import run_course
+    if tool and variant:
+        raise click.UsageError(f"--{tool} runs nothing, so leave out --{variant}")
+    from alstm_helpers.course.assignments import write_assignments
+    from alstm_helpers.course.runner import find_notebooks, run_course
     from alstm_helpers.paths import work_folder
 
-    folder = Path(out) if out else work_folder() / "build" / "course"
+    folder = Path(out) if out else work_folder() / "build" / (tool or "course")
+    if tool:
+        done = write_assignments(find_notebooks([*notebooks, *more]), tool, profile, folder)
+        line(f"assignments for {tool}, with model answers: {len(done)} → {folder}")
+        return
     done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], variant=variant or "", report=line)
     good = [row for row in done["notebooks"] if row["status"] == "ok"]
     line(f"{len(good)} of {len(done['notebooks'])} notebooks ok in {done['seconds']:.0f} s → {folder}")
@@ -63,14 +81,35 @@ def lab(folder: str | None, copy_only: bool, no_browser: bool, port: int | None)
 
 
 @click.command()
-def progress() -> None:
-    """Show which exercises of the course are done; kept on this machine alone."""
-    from alstm_helpers.course.exercises import CHAPTERS, exercises_of
-    from alstm_helpers.course.exercises.progress import ExerciseProgress
+@click.option("--csv", "table", metavar="FILE", help="Write it as a table, one row per exercise, to hand in.")
+@click.option("--name", default="", help="Who hands it in; a column of the table.")
+@click.argument("join", nargs=-1, metavar="[TABLE…]")
+def progress(table: str | None, name: str, join: tuple[str, ...]) -> None:
+    """Show which exercises of the course are done; kept on this machine alone.
 
+    TABLE…: tables that a class has handed in. With --csv, they are joined into one, a row per learner.
+    """
+    from alstm_helpers.course.exercises.progress import ExerciseProgress
+    from alstm_helpers.course.handed_in import join_tables, write_table
+
+    if (join or name) and not table:
+        raise click.UsageError("name the file to write with --csv")
+    if join and table:
+        line(f"{join_tables([Path(path) for path in join], Path(table))} learners → {table}")
+        return
     done = ExerciseProgress.load()
+    if table:
+        line(f"{write_table(done, name, Path(table))} exercises → {table}")
+        return
+    show_progress(done)
+
+
+def show_progress(done: ExerciseProgress) -> None:
+    """Print a line per notebook with the state of its exercises."""
+    from alstm_helpers.course.exercises import CHAPTERS, exercises_of
+
+    marks = {"correct": "✓", "not yet": "…", "not attempted": "·"}
     for chapter in CHAPTERS:
-        marks = {"correct": "✓", "not yet": "…", "not attempted": "·"}
         shown = [f"{item.name} {marks[done.status(item.name)]}" for item in exercises_of(chapter)]
         line(f"{chapter:02d}  {'  '.join(shown)}")
     line(f"{done.path}: ✓ correct, … tried, · not attempted")

@@ -67,6 +67,8 @@ def hint(name: str) -> str:
 def solution(name: str, *, now: bool = False) -> str:
     """Return the model answer after a correct answer, after the last hint, or ``now``; else how to get it."""
     exercise, progress = find(name), ExerciseProgress.load()
+    if not exercise.solution:  # a wheel for a class: tools/class_wheel.py
+        return Text("your instructor has the model answer")
     left = len(exercise.hints) - progress.hints(name)
     if left > 0 and not now and progress.status(name) != "correct":
         hints = "1 hint is" if left == 1 else f"{left} hints are"
