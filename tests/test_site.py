@@ -17,6 +17,8 @@ import pytest
 import yaml
 from browser import window
 
+from tools import slides
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 GLOSSARY = yaml.safe_load((ROOT / "docs" / "glossary.yml").read_text(encoding="utf-8"))
@@ -51,7 +53,15 @@ def site(tmp_path_factory):
 
 def test_every_notebook_and_text_has_a_page(site):
     pages = {path.stem for path in site.glob("*.html")}
-    assert {path.stem for path in NOTEBOOKS} | {"index", "workshop", "glossary", "doors", "costs", "search"} <= pages
+    assert {path.stem for path in NOTEBOOKS} | {
+        "index",
+        "workshop",
+        "class",
+        "glossary",
+        "doors",
+        "costs",
+        "search",
+    } <= pages
     wings = {path.name for path in (ROOT / "alstm_helpers").iterdir() if (path / "__init__.py").is_file()}
     assert {"api", "api-root", *(f"api-{wing}" for wing in wings)} <= pages
 
@@ -124,6 +134,17 @@ def test_nothing_of_a_run_s_folders_is_left(site):
         assert "injected-parameters" not in path.read_text(encoding="utf-8")
 
 
+def test_the_slides_of_a_notebook(site):
+    """One slide per screen, formulas drawn, and nothing from the network."""
+    assert {path.stem for path in (site / "slides").glob("*.html")} == {path.stem for path in NOTEBOOKS}
+    with window(1300, 900) as seen:
+        seen.page.goto((site / "slides" / "07_configuration.html").as_uri())
+        heights = seen.ask("[...document.querySelectorAll('section')].map(s => s.getBoundingClientRect().height)")
+        assert len(heights) > 20 and set(heights) == {900}
+        assert seen.ask("document.querySelectorAll('math').length") > 0
+        assert seen.complaints == [] and seen.hosts <= {""}
+
+
 # --- the parts ----------------------------------------------------------------------------------------------------
 
 
@@ -146,8 +167,31 @@ def test_links_to_services_follow_the_title_of_a_page(tmp_path):
     title, _ = site_tool.page(tmp_path / "01_model.ipynb", "https://github.com/o/r").cells
     lines = title.source.splitlines()
     assert lines[:3] == ["# 01 Model", "", "```{container} doors"] and lines[-1] == "A model."
+    assert lines[3].endswith(' <a href="slides/01_model.html">Slides</a>')
     assert "(https://colab.research.google.com/github/o/r/blob/main/notebooks/01_model.ipynb) [Kaggle](" in lines[3]
-    assert site_tool.page(tmp_path / "01_model.ipynb").cells[0].source == "# 01 Model\n\nA model."
+    assert site_tool.page(tmp_path / "01_model.ipynb").cells[0].source.splitlines()[3].startswith('<a href="slides/')
+
+
+def test_slides_follow_headings_and_figures():
+    output = nbformat.v4.new_output(
+        "display_data", {"image/png": "AA==\n"}, metadata={"image/png": {"alt": "A <line>."}}
+    )
+    cells = [
+        nbformat.v4.new_markdown_cell("# 01 Model\n\nA model."),
+        nbformat.v4.new_markdown_cell(
+            "## One\n\nFirst [see](x.md) $x^2$:\n\n- item\n\nSecond.\n\n### Two\n\nThird.\n\nNever."
+        ),
+        nbformat.v4.new_code_cell("hidden()", outputs=[output]),
+        nbformat.v4.new_markdown_cell("More text."),
+        nbformat.v4.new_markdown_cell("### Exercise 1.1\n\nDo.\n\nAnd this."),
+    ]
+    title, one, two, figure, exercise = slides.slides_of(nbformat.v4.new_notebook(cells=cells))
+    assert "A model." in title and "And this." in exercise
+    assert 'First see <span class="math' in one and "<math" in one and "<li>item</li>" in one and "Second" not in one
+    assert "Third." in two and "Never" not in two
+    assert (
+        figure.startswith("<h3>Two</h3>") and 'base64,AA==" alt="A &lt;line&gt;."' in figure and "hidden" not in figure
+    )
 
 
 def test_a_package_describes_what_it_exports_and_its_modules_do_not(tmp_path):

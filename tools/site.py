@@ -32,6 +32,7 @@ import yaml
 
 from alstm_helpers.course import doors
 from alstm_helpers.course.canonical import reading_minutes
+from tools import slides
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -94,10 +95,9 @@ def page(executed: Path, address: str = "") -> nbformat.NotebookNode:
         address: of the repository; links to services that open the notebook follow its title.
     """
     notebook = nbformat.read(executed, as_version=4)
-    row = doors.row(address, executed.stem, "doors.md")
-    if row:
-        title, _, rest = notebook.cells[0].source.partition("\n")
-        notebook.cells[0].source = f"{title}\n\n```{{container}} doors\n{row.replace(' · ', ' ')}\n```\n{rest}"
+    row = f'{doors.row(address, executed.stem, "doors.md")} <a href="slides/{executed.stem}.html">Slides</a>'
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = f"{title}\n\n```{{container}} doors\n{row.replace(' · ', ' ').strip()}\n```\n{rest}"
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -256,7 +256,7 @@ def write_sources(course: Path, target: Path, address: str) -> None:
     shutil.copytree(ROOT / "figures", target / "figures")
     found = tables(about, "") | {"doors": doors.row(address, help_page="")}
     pages = {name: filled(DOCS / f"{name}.md", found) for name in ("index", "workshop", "doors")}
-    pages["costs"] = (DOCS / "costs.md").read_text(encoding="utf-8")
+    pages |= {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("class", "costs")}
     pages["index"] = pages["index"].replace("](../figures/", "](figures/") + toctree(*about, *pages, "glossary", "api")
     for name, text in {**pages, "glossary": glossary(), **api()}.items():
         (target / f"{name}.md").write_text(text, encoding="utf-8")
@@ -349,6 +349,10 @@ def build(course: Path, site: Path) -> int:
         done = subprocess.run(command, check=False)
         if done.returncode:
             return done.returncode
+        (out / "slides").mkdir()
+        for path in sorted(source.glob("[0-9][0-9]_*.ipynb")):
+            text = slides.deck(nbformat.read(path, as_version=4))
+            (out / "slides" / f"{path.stem}.html").write_text(text, encoding="utf-8")
         shutil.rmtree(site, ignore_errors=True)
         shutil.copytree(out, site)
     print(f"{len(list(site.glob('*.html')))} pages → {site / 'index.html'}")
