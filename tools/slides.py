@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from html import escape
 
-from docutils.utils.math.latex2mathml import tex2mathml
+from docutils.utils.math.latex2mathml import tex2mathml  # type: ignore[import-untyped]
 from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbformat import NotebookNode

@@ -42,8 +42,8 @@ def course(
 
     folder = Path(out) if out else work_folder() / "build" / (tool or "course")
     if tool:
-        done = write_assignments(find_notebooks([*notebooks, *more]), tool, profile, folder)
-        line(f"assignments for {tool}, with model answers: {len(done)} → {folder}")
+        count = write_assignments(find_notebooks([*notebooks, *more]), tool, profile, folder)
+        line(f"assignments for {tool}, with model answers: {count} → {folder}")
         return
     done = run_course(folder, profile=profile, notebooks=[*notebooks, *more], variant=variant or "", report=line)
     good = [row for row in done["notebooks"] if row["status"] == "ok"]

@@ -21,24 +21,22 @@ STUB = "answer = ...  # your answer"
 KEY = {"solution": "''", "mistakes": "()", "right": "()"}  # of an Exercise, and what students get instead
 
 
-def write_assignments(notebooks: Sequence[Path], tool: str, profile: str, folder: Path) -> list[Path]:
-    """Write a notebook with its exercises as questions of a tool, in the tool's own layout; return the files.
+def write_assignments(notebooks: Sequence[Path], tool: str, profile: str, folder: Path) -> int:
+    """Write notebooks with their exercises as questions of a tool, in the tool's own layout; return their number.
 
     Args:
         notebooks: the course's own.
         tool: a key of ``TOOLS``.
-        profile: the notebook's ``PROFILE``.
+        profile: the notebooks' ``PROFILE``.
         folder: gets ``NN_name.ipynb`` for Otter, and ``source/NN_name/NN_name.ipynb`` for nbgrader.
     """
-    written = []
     for path in notebooks:
         assignment = as_assignment(nbformat.read(path, as_version=4), tool, profile)
         target = folder / path.name if tool == "otter" else folder / "source" / path.stem / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target, "w") as file:
             file.write(nbformat.writes(assignment))
-        written.append(target)
-    return written
+    return len(notebooks)
 
 
 def as_assignment(notebook: NotebookNode, tool: str, profile: str) -> NotebookNode:

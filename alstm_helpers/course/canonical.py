@@ -77,8 +77,8 @@ def derive_metadata(notebook: NotebookNode) -> About:
 
 def reading_minutes(cells: Sequence[NotebookNode]) -> float:
     """Return the minutes needed to read cells and to try those with code."""
-    words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
-    code_cells = sum(cell.cell_type == "code" for cell in cells)
+    words: int = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    code_cells: int = sum(cell.cell_type == "code" for cell in cells)
     return words / WORDS_PER_MINUTE + code_cells * MINUTES_PER_CODE_CELL
 
 

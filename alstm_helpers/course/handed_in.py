@@ -14,7 +14,7 @@ from alstm_helpers.course.exercises.progress import ExerciseProgress
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, cell, csv_text, read_text, require_file
 
-HEADER = ["name", "exercise", "status", "attempts", "hints"]
+HEADER: list[object] = ["name", "exercise", "status", "attempts", "hints"]
 
 
 def write_table(done: ExerciseProgress, name: str, path: Path) -> int:
