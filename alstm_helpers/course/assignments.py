@@ -18,7 +18,7 @@ from alstm_helpers.course.exercises import find
 from alstm_helpers.files import atomic_write
 
 STUB = "answer = ...  # your answer"
-KEY = {"solution": "''", "mistakes": "()", "right": "()"}  # of an Exercise, and what students get instead
+KEY = {"solution": "''", "right": "()"}  # of an Exercise, and what students get instead
 
 
 def write_assignments(notebooks: Sequence[Path], tool: str, profile: str, folder: Path) -> int:
@@ -90,7 +90,7 @@ TOOLS: dict[str, Callable[[NotebookNode], Iterator[NotebookNode]]] = {"otter": _
 
 
 def without_answers(source: str) -> str:
-    """Return the code of a chapter's exercises without model answers, and without answers to try its judges with."""
+    """Return the code of a chapter's exercises without right answers; typical wrong ones have messages for learners."""
     tree = ast.parse(source)
     for call in ast.walk(tree):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Exercise":
