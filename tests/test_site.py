@@ -84,11 +84,17 @@ def test_every_page_in_a_browser(site, width):
 
 
 def test_formulas_are_drawn(site):
+    pages = [site / f"{path.stem}.html" for path in NOTEBOOKS]
+    assert all("$$" not in page.read_text(encoding="utf-8") for page in pages)
+    drawn = [page for page in pages if "<math" in page.read_text(encoding="utf-8")]
+    assert drawn
     with window() as seen:
-        seen.page.goto((site / "07_configuration.html").as_uri())
-        assert seen.ask("document.querySelectorAll('math').length") > 3
-        assert seen.ask("[...document.querySelectorAll('math')].every(math => math.getBoundingClientRect().height > 5)")
-        assert "$$" not in seen.page.inner_text("article")
+        for page in drawn:
+            seen.page.goto(page.as_uri())
+            heights = seen.ask(
+                "[...document.querySelectorAll('math')].map(math => math.getBoundingClientRect().height)"
+            )
+            assert min(heights) > 5, page.name
 
 
 @pytest.mark.parametrize(
@@ -135,13 +141,12 @@ def test_nothing_of_a_run_s_folders_is_left(site):
 
 
 def test_the_slides_of_a_notebook(site):
-    """One slide per screen, formulas drawn, and nothing from the network."""
+    """One slide per screen, and nothing from the network."""
     assert {path.stem for path in (site / "slides").glob("*.html")} == {path.stem for path in NOTEBOOKS}
     with window(1300, 900) as seen:
         seen.page.goto((site / "slides" / "07_configuration.html").as_uri())
         heights = seen.ask("[...document.querySelectorAll('section')].map(s => s.getBoundingClientRect().height)")
-        assert len(heights) > 20 and set(heights) == {900}
-        assert seen.ask("document.querySelectorAll('math').length") > 0
+        assert len(heights) > 10 and set(heights) == {900}
         assert seen.complaints == [] and seen.hosts <= {""}
 
 
