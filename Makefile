@@ -27,7 +27,7 @@ NO_STARTER = echo "error: python: none was found, and no uv that could bring one
 # uv leaves most of the packages uncompiled, so what Python compiles must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks measured costs figures clean
+.PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks measured costs evidence figures clean
 
 course: setup
 	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
@@ -95,6 +95,10 @@ measured: setup
 # What each command costs, and how that grows with the data, for docs/costs.md; eight minutes on Linux.
 costs: setup
 	$(RUN) -m tools.costs
+
+# The trainings behind the notebooks' advice, with five seeds each; NAMES="parameters …": these alone.
+evidence: setup
+	$(RUN) -m tools.evidence $(NAMES)
 
 figures: setup
 	$(RUN) -m alstm_helpers.figures.drawings

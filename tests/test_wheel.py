@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # What lies in alstm_helpers/_course, by its place in the clone.
 COURSE = (
     *("notebooks/*.ipynb", "configs/*.yaml", "figures/*.svg", "figures/*.png"),
-    *("docs/glossary.yml", "docs/measured.json", "docs/notes.yml"),
+    *("docs/glossary.yml", "docs/measured.json", "docs/notes.yml", "docs/evidence/*.json"),
     *("data/README.md", "README.md", "requirements.lock"),
     *("tools/paddlevideo_step.py", "tools/pytorch_step.py", "tools/tf2pkl_logic.py"),
 )

@@ -85,6 +85,44 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
     return figure
 
 
+def spread(curves: Mapping[str, Sequence[Curve]], *, xlabel: str, ylabel: str, title: str) -> Figure:
+    """Draw the mean of named curves over their seeds as a bold line, and each seed as a thin one.
+
+    Args:
+        curves: for each name the curve (x, y) of every seed, all with the same x; one curve alone is a reference.
+        xlabel, ylabel, title: texts.
+    """
+    means = {name: (runs[0][0], np.mean([y for _, y in runs], axis=0).tolist()) for name, runs in curves.items()}
+    figure = lines(means, xlabel=xlabel, ylabel=ylabel, title=title)
+    with plt.rc_context(STYLE):
+        for index, runs in enumerate(curves.values()):
+            for x, y in runs if len(runs) > 1 else ():
+                figure.axes[0].plot(
+                    x, y, color=COLOURS[index % 5], linestyle=STYLES[index % 5], alpha=0.4, linewidth=0.8
+                )
+    return figure
+
+
+def dots(values: Mapping[str, Sequence[float]], *, xlabel: str, title: str, reference: float | None = None) -> Figure:
+    """Draw one row per name: a dot for each seed, and a bar at their mean.
+
+    Args:
+        values: the numbers of the seeds by name; the first one is drawn on top.
+        xlabel, title: texts.
+        reference: drawn as a dashed line, such as what a model without any training reaches.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(6.4, 1.2 + 0.36 * len(values)))
+        for row, numbers in enumerate(values.values()):
+            axes.plot(numbers, [row] * len(numbers), "o", color=COLOURS[0], alpha=0.6, markersize=5)
+            axes.plot([np.mean(numbers)], [row], "|", color="black", markersize=16, markeredgewidth=2)
+        if reference is not None:
+            axes.axvline(reference, color="0.4", linestyle="--", linewidth=1)
+        axes.set(xlabel=xlabel, title=title, ylim=(len(values) - 0.5, -0.5))
+        axes.set_yticks(range(len(values)), list(values))
+    return figure
+
+
 def attention(scene: Scene, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str) -> Figure:
     """Draw a video's frames over its seconds, its digits enlarged, and the attention with the true events shaded.
 

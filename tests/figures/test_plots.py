@@ -227,3 +227,23 @@ def test_a_long_clip_has_no_points(seconds, marker):
     report: Timeline = {**an_explanation(), "window": 9, "over_time": [0.5] * seconds}
     report |= {"seconds": seconds, "attention": {"rgb": [0.5] * seconds, "audio": [0.5] * seconds}}
     assert plots.timeline(report, [0], np.zeros((1, 8, 8, 3), np.uint8)).axes[-1].lines[0].get_marker() == marker
+
+
+# --- seeds ------------------------------------------------------------------------------------------------------
+
+
+def test_a_spread_has_the_mean_of_the_seeds_and_each_of_them():
+    runs = {"a": [([1, 2], [0.0, 1.0]), ([1, 2], [1.0, 2.0])], "floor": [([1, 2], [0.5, 0.5])]}
+    axes = plots.spread(runs, xlabel="x", ylabel="y", title="t").axes[0]
+    drawn = [np.asarray(line.get_ydata()).tolist() for line in axes.lines]
+    assert drawn == [[0.5, 1.5], [0.5, 0.5], [0.0, 1.0], [1.0, 2.0]]  # a reference has no seeds
+    assert axes.lines[2].get_linestyle() == axes.lines[0].get_linestyle()
+    legend = axes.get_legend()
+    assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["a", "floor"]
+
+
+def test_dots_have_a_row_per_name_from_the_top():
+    axes = plots.dots({"a": [0.1, 0.3], "b": [0.5]}, xlabel="GAP", title="t", reference=0.2).axes[0]
+    assert tick_labels(axes.yaxis) == ["a", "b"] and axes.yaxis_inverted()
+    assert [np.asarray(line.get_xdata()).tolist() for line in axes.lines[:2]] == [[0.1, 0.3], [pytest.approx(0.2)]]
+    assert np.asarray(axes.lines[-1].get_xdata()).tolist() == [0.2, 0.2]

@@ -1,0 +1,189 @@
+"""Repeat the trainings behind the notebooks' advice with several seeds, and write docs/evidence.
+
+    python -m tools.evidence [NAME …] [--seeds 0 1 2 3 4]
+
+Each experiment is a table of settings; every setting is run with every seed. The data are those of PROFILE="tiny".
+Another experiment is another entry of EXPERIMENTS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from alstm_helpers.course.evidence import FOLDER, Run
+from alstm_helpers.course.lab import Lab
+from alstm_helpers.data.filelists import read_filelist
+from alstm_helpers.files import atomic_write
+from alstm_helpers.pickles import load_shard, save_videos
+from alstm_helpers.runtime import package_version, processor_name
+from alstm_helpers.training.log import Kind
+from tools.site import ROOT
+
+SEEDS = (0, 1, 2, 3, 4)
+Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
+
+
+class Measured(NamedTuple):
+    """What one training gives: numbers and curves by name."""
+
+    numbers: Mapping[str, float]
+    curves: Mapping[str, Curve]
+
+
+Trial: TypeAlias = Callable[[Lab, int], Measured]  # trains in the lab with a seed
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is measured, in one sentence, and the trial of each setting."""
+
+    about: str
+    settings: Mapping[str, Trial]
+
+
+# --- 08: batch size, learning rate, warm-up, epochs ---------------------------------------------------------------
+
+
+def half(lab: Lab) -> str:
+    """Return a list of the first half of the training shards: the bench of notebook 08."""
+    shards = read_filelist(lab.config().TRAIN.filelist)
+    path = lab.out_dir / "half.list"
+    path.write_text("".join(f"{shard}\n" for shard in shards[: len(shards) // 2]), encoding="utf-8")
+    return str(path)
+
+
+def few(lab: Lab) -> str:
+    """Return a list of 128 training videos."""
+    path = lab.out_dir / "few.list"
+    save_videos(path.with_suffix(".pkl"), load_shard(read_filelist(lab.config().TRAIN.filelist)[0])[:128])
+    path.write_text(f"{path.with_suffix('.pkl')}\n", encoding="utf-8")
+    return str(path)
+
+
+def trial(shards: Callable[[Lab], str] = half, intervals: tuple[int, int] = (0, 1), **keys: object) -> Trial:
+    """Return a training of the recipe for three epochs, with some keys of TRAIN changed.
+
+    Args:
+        shards: makes the list of training shards.
+        intervals: steps between rows of the log, and epochs between validations.
+        keys: of TRAIN.
+    """
+
+    def run(lab: Lab, seed: int) -> Measured:
+        from alstm_helpers.training.train import TrainOptions, train
+
+        changed = {"TRAIN__epoch": 3, "TRAIN__filelist": shards(lab)} | {f"TRAIN__{k}": v for k, v in keys.items()}
+        options = TrainOptions(*intervals, seed=seed, visualdl=False)
+        start = time.process_time()
+        done = train(lab.config(**changed), lab.out_dir / "run", options)
+        numbers = {"processor_seconds": time.process_time() - start}
+        numbers |= {key: done.curve("valid", key)[1][-1] for key in ("gap", "loss")}
+        kinds: list[Kind] = ["valid", "train"] if intervals[0] else ["valid"]
+        curves = {f"{kind} {key}": done.curve(kind, key) for kind in kinds for key in ("gap", "loss")}
+        return Measured(numbers, curves)
+
+    return run
+
+
+def of_batch(size: int, **keys: object) -> Trial:
+    """Return a training with a batch size; in videos, its warm-up is as long as that of the others."""
+    return trial(half, (0, 1), batch_size=size, warmup_iters=800 // size, **keys)
+
+
+PARAMETERS = Experiment(
+    "Notebook 08: FlashDigits, 1,000 training videos, three epochs; the recipe with one setting changed.",
+    {
+        "recipe": of_batch(16),
+        **{f"batch {size}": of_batch(size) for size in (8, 32, 64)},
+        **{f"rate {rate:g}": trial(learning_rate=rate) for rate in (0.0002, 0.006, 0.02)},
+        "no warm-up": trial(warmup_iters=0),
+        "rate 0.006, no warm-up": trial(learning_rate=0.006, warmup_iters=0),
+        **{f"batch 64, rate {rate:g}": of_batch(64, learning_rate=rate) for rate in (0.004, 0.008)},
+        "batch 64, rate 0.008, 8 epochs": of_batch(64, learning_rate=0.008, epoch=8),
+        "batch 8, rate 0.001": of_batch(8, learning_rate=0.001),
+    },
+)
+FEW_VIDEOS = Experiment(
+    "Notebook 08: 128 training videos, 36 epochs at a constant learning rate: over-fitting.",
+    {
+        "128 videos": trial(few, (8, 2), epoch=36, schedule="step", decay_epochs=(36,)),
+    },
+)
+
+EXPERIMENTS = {"parameters": PARAMETERS, "few-videos": FEW_VIDEOS}
+
+
+# --- the file -----------------------------------------------------------------------------------------------------
+
+
+def rounded(value: float) -> float:
+    """Round to four significant digits, so that a difference of files can be read."""
+    return float(f"{value:.4g}")
+
+
+def row_of(run: Run) -> str:
+    """Return a run as one line of JSON, its numbers rounded."""
+    numbers = {key: rounded(value) for key, value in run.numbers.items()}
+    curves = {key: [[rounded(v) for v in axis] for axis in curve] for key, curve in run.curves.items()}
+    return json.dumps({"setting": run.setting, "seed": run.seed, "numbers": numbers, "curves": curves})
+
+
+def text_of(about: str, command: str, runs: Iterable[Run]) -> str:
+    """Return the content of a file of docs/evidence: JSON with one run per line."""
+    made_with = {
+        "paddlepaddle": f"Paddle {package_version('paddlepaddle')}",
+        "python": f"Python {platform.python_version()}",
+        "processor": processor_name(),
+    }
+    head = json.dumps({"about": about, "command": command, "made_with": made_with}, indent=1, ensure_ascii=False)
+    rows = ",\n  ".join(row_of(run) for run in runs)
+    return f'{head[:-2]},\n "runs": [\n  {rows}\n ]\n}}\n'
+
+
+def compute(name: str, lab: Lab, seeds: Sequence[int], keep: bool) -> None:
+    """Run every setting of an experiment with every seed; print a line for each, and write the file.
+
+    Args:
+        name: of the experiment.
+        lab: its data.
+        seeds: of the trainings.
+        keep: take over what the file already has.
+    """
+    path, done = ROOT / FOLDER / f"{name}.json", dict[tuple[str, int], Run]()
+    if keep and path.exists():
+        done = {(row["setting"], row["seed"]): Run(**row) for row in json.loads(path.read_bytes())["runs"]}
+    experiment = EXPERIMENTS[name]
+    wanted = [(setting, seed) for setting in experiment.settings for seed in seeds]
+    command = f"python -m tools.evidence {name} --seeds {' '.join(map(str, seeds))}"
+    for setting, seed in wanted:
+        if (setting, seed) not in done:
+            done[setting, seed] = Run(setting, seed, *experiment.settings[setting](lab, seed))
+        numbers = {key: rounded(value) for key, value in done[setting, seed].numbers.items()}
+        print(name, setting, seed, numbers, sep="  ", flush=True)
+        with atomic_write(path, "w") as file:  # after each, so that an interruption loses none
+            file.write(text_of(experiment.about, command, [done[key] for key in wanted if key in done]))
+
+
+def main() -> None:
+    """Compute the experiments named on the command line, or all."""
+    parser = argparse.ArgumentParser(description="Compute docs/evidence.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"by default all: {', '.join(EXPERIMENTS)}")
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
+    parser.add_argument("--keep", action="store_true", help="compute only runs that the file does not have yet")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(EXPERIMENTS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(EXPERIMENTS)}")
+    lab = Lab("evidence", profile="tiny", seed=0, out_dir=str(ROOT / "build" / "evidence"))
+    lab.ensure_data()
+    for name in options.names or EXPERIMENTS:
+        compute(name, lab, options.seeds, options.keep)
+
+
+if __name__ == "__main__":
+    main()
