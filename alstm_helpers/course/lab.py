@@ -221,13 +221,14 @@ class Lab:
     def _training_settings(self) -> dict[str, object]:
         return {"seed": self.seed, "profile": self.profile_name, "data": str(self.data_dir)}
 
-    def show(self, figure: Figure, name: str, *, alt: str) -> None:
+    def show(self, figure: Figure, name: str, *, alt: str, update: bool = False) -> None:
         """Display a figure with its description, save it as PNG in ``OUT_DIR/figures``, and close it.
 
         Args:
             figure: what to show.
             name: name of the file, after the notebook's.
             alt: one sentence for readers who cannot see the figure: what it shows.
+            update: take the place of the figure that was displayed under this name.
         """
         import matplotlib.pyplot as plt
         from IPython.display import display
@@ -237,7 +238,8 @@ class Lab:
             figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
         plt.close(figure)
         bundle = {"image/png": path.read_bytes(), "text/plain": alt}
-        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True)  # type: ignore[no-untyped-call]
+        place = {"display_id": path.stem, "update": update}
+        display(bundle, metadata={"image/png": {"alt": alt}}, raw=True, **place)  # type: ignore[no-untyped-call]
 
     def expected_results(self, rows: Sequence[tuple[str, float, float, float]]) -> Table:
         """Return the closing table, and store its rows for ``alstm course`` and CI to check.

@@ -20,11 +20,12 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
 from alstm_helpers.data.class_names import Label
-from alstm_helpers.data.flashdigits import CLASS_NAMES, Scene
+from alstm_helpers.data.flashdigits import CLASS_NAMES, Scene, extract_audio
 from alstm_helpers.errors import one_line
 from alstm_helpers.figures.parts import Explanation, Streams, Timeline
 from alstm_helpers.files import atomic_write
 from alstm_helpers.metrics import average_precision, count_above
+from alstm_helpers.tfrecord import dequantize
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -123,18 +124,24 @@ def dots(values: Mapping[str, Sequence[float]], *, xlabel: str, title: str, refe
     return figure
 
 
-def attention(scene: Scene, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str) -> Figure:
+def attention(
+    scene: Scene, rgb_weights: np.ndarray, audio_weights: np.ndarray, *, title: str, spectrogram: bool = False
+) -> Figure:
     """Draw a video's frames over its seconds, its digits enlarged, and the attention with the true events shaded.
 
     Args:
         scene: the rendered video of T seconds.
         rgb_weights, audio_weights: float (T,) or longer; the padding after T is left out.
         title: of the figure.
+        spectrogram: also draw the sound's energy over seconds and pitch, at the bottom.
     """
     seconds = len(scene.frames)
+    heights = [0.75, 0.22, 1, 1] + [1.3] * spectrogram
     with plt.rc_context(STYLE):
-        heights = {"height_ratios": [0.75, 0.22, 1, 1]}
-        figure, (large, strip, middle, bottom) = plt.subplots(4, 1, figsize=(11, 5.4), sharex=True, gridspec_kw=heights)
+        figure, panels = plt.subplots(
+            len(heights), 1, figsize=(11, 1.8 * sum(heights)), sharex=True, gridspec_kw={"height_ratios": heights}
+        )
+        large, strip, middle, bottom, *rest = panels
         pixels = np.concatenate([np.pad(frame, 1) for frame in scene.frames], axis=1)  # (10, 10 T)
         strip.imshow(pixels, cmap="gray", aspect="auto", extent=(-0.5, seconds - 0.5, 0, 1), interpolation="nearest")
         strip.set(yticks=[])
@@ -147,8 +154,19 @@ def attention(scene: Scene, rgb_weights: np.ndarray, audio_weights: np.ndarray, 
             _shade_events(axes, scene, index)
             axes.set_ylabel(f"weight\n({verb})")
             axes.margins(y=0.25)
-        bottom.set(xlabel="second", xlim=(-0.5, seconds - 0.5))
+        for axes in rest:
+            _spectrogram(axes, scene)
+        panels[-1].set(xlabel="second", xlim=(-0.5, seconds - 0.5))
     return figure
+
+
+def _spectrogram(axes: Axes, scene: Scene) -> None:
+    """Draw the sound as the network gets it, energy in bands of 15 Hz, over the range of the keypad."""
+    energy = dequantize(extract_audio(scene.sound))[:, 38:100].T  # (62, T)
+    extent = (-0.5, len(scene.frames) - 0.5, 15 * 38, 15 * 100)
+    axes.imshow(energy, cmap="Greys", aspect="auto", origin="lower", extent=extent, interpolation="nearest")
+    axes.set(ylabel="Hz", yticks=[697, 941, 1209, 1477])
+    axes.grid(False)
 
 
 def _shade_events(axes: Axes, scene: Scene, stream: int) -> None:

@@ -185,6 +185,22 @@ def test_attention_is_shaded_where_the_events_are():
     assert figure.axes[-1].get_xlim() == (-0.5, 31.5)
 
 
+def test_the_spectrogram_is_drawn_below_only_if_asked_for():
+    """A tone is dark in its second and at its pitch."""
+    sound = np.zeros((24, 4000), np.float32)
+    sound[7] = np.sin(2 * np.pi * 1209 * np.arange(4000) / 4000)
+    scene = Scene(np.zeros((24, 8, 8), np.uint8), sound, ())
+    weights = np.full(24, 1 / 24)
+    plain, more = (plots.attention(scene, weights, weights, title="t", spectrogram=asked) for asked in (False, True))
+    assert len(more.axes) == len(plain.axes) + 1 == 5
+    (image,) = more.axes[-1].images
+    energy = np.asarray(image.get_array())
+    row, second = np.unravel_index(energy.argmax(), energy.shape)
+    low, high = image.get_extent()[2:]
+    assert second == 7 and abs(low + (row + 0.5) / len(energy) * (high - low) - 1209) < 15
+    assert more.axes[-1].get_xlabel() == "second" and not more.axes[-2].get_xlabel()
+
+
 def test_contributions_have_one_scale_for_all_labels():
     attention, *labels = plots.contributions(an_explanation()).axes
     assert [axes.get_ylabel() for axes in labels] == ["cat\n0.75", "class 7\n0.25"]
