@@ -12,15 +12,26 @@ import argparse
 import json
 import platform
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
+
+from alstm_helpers.config import Config
 from alstm_helpers.course.evidence import FOLDER, Run
 from alstm_helpers.course.lab import Lab
+from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.filelists import read_filelist
+from alstm_helpers.data.flashdigits import CLASS_NAMES, NUM_CLASSES, Event, scene_of
 from alstm_helpers.files import atomic_write
+from alstm_helpers.metrics import average_precision
+from alstm_helpers.paths import RunFolder
 from alstm_helpers.pickles import load_shard, save_videos
+from alstm_helpers.progress import Item
 from alstm_helpers.runtime import package_version, processor_name
 from alstm_helpers.training.log import Kind
 from tools.site import ROOT
@@ -116,7 +127,82 @@ FEW_VIDEOS = Experiment(
     },
 )
 
-EXPERIMENTS = {"parameters": PARAMETERS, "few-videos": FEW_VIDEOS}
+
+# --- 01, 05: three poolings; where attention looks, and what each class reaches, epoch by epoch -------------------
+
+
+def looked(config: Config, weights: Path, seed: int) -> dict[str, float]:
+    """Return the AP of each class, and the share of each stream's attention on the seconds with an event.
+
+    Args:
+        config: of the training; its validation videos are measured.
+        weights: of the network.
+        seed: of the data.
+    """
+    from alstm_helpers.model.build import load_model, to_tensors
+    from alstm_helpers.runtime import paddle
+
+    net = load_model(config, str(weights))
+    scores, labels, shares = [], [], defaultdict(list)
+    for batch in read_batches(read_filelist(config.VALID.filelist), 128, NUM_CLASSES):
+        with paddle.no_grad():
+            logits, attention = net(*to_tensors(batch)[:3], return_attention=True)
+        scores.append(logits.numpy())
+        labels.append(batch.labels > 0)
+        for stream, weights_of in zip(("see", "hear"), attention, strict=True):
+            for row, id in enumerate(batch.ids):
+                events = [event for event in events_of(id, seed) if CLASS_NAMES[event.label].startswith(stream)]
+                if seconds := [second for event in events for second in range(event.start, event.stop)]:
+                    shares[f"attention {stream}"].append(float(weights_of[row].numpy()[seconds].sum()))
+    found = zip(CLASS_NAMES, np.concatenate(scores).T, np.concatenate(labels).T, strict=True)
+    return {name: average_precision(score, true) for name, score, true in found} | {
+        name: float(np.mean(share)) for name, share in shares.items()
+    }
+
+
+@cache
+def events_of(id: bytes, seed: int) -> tuple[Event, ...]:
+    """Return the events of a video; its pictures and sound take time to draw."""
+    return scene_of(id, seed).events
+
+
+def of_pooling(pooling: str, epochs: int, every_epoch: bool = False) -> Trial:
+    """Return a training with a pooling; AP and attention are measured at its end, or after every epoch."""
+
+    def run(lab: Lab, seed: int) -> Measured:
+        from alstm_helpers.training.train import TrainOptions, train
+
+        config = lab.config(MODEL__pooling=pooling, TRAIN__epoch=epochs)
+        files, found = RunFolder(lab.out_dir / "run", config.MODEL.name), []
+
+        def watched(batches: Iterable[Item], *, desc: str = "", **_: object) -> Iterable[Item]:
+            """Measure the epoch before: its weights are saved, and this one's first step is to come."""
+            if every_epoch and not desc.startswith("epoch 1/"):
+                found.append(looked(config, files.latest, lab.seed))
+            yield from batches
+
+        options = TrainOptions(log_interval=0, seed=seed, visualdl=False)
+        done = train(config, files.folder, options, progress=watched)
+        found.append(looked(config, files.latest, lab.seed))
+        curves = {"gap": done.curve("valid", "gap")}
+        if every_epoch:
+            curves |= {name: (curves["gap"][0], [epoch[name] for epoch in found]) for name in found[0]}
+        return Measured({"gap": curves["gap"][1][-1]} | found[-1], curves)
+
+    return run
+
+
+POOLINGS = Experiment(
+    "Notebooks 01 and 05: FlashDigits, 2,000 training videos; AP of each class, and attention on the true seconds.",
+    {
+        "attention": of_pooling("attention", 10, every_epoch=True),
+        "mean": of_pooling("mean", 10),
+        "last": of_pooling("last", 10),
+        "attention, 4 epochs": of_pooling("attention", 4),
+    },
+)
+
+EXPERIMENTS = {"parameters": PARAMETERS, "few-videos": FEW_VIDEOS, "poolings": POOLINGS}
 
 
 # --- the file -----------------------------------------------------------------------------------------------------

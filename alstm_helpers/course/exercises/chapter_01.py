@@ -25,15 +25,14 @@ def num_parameters(lstm_size: int, *, inputs_of_fc: int | None = None) -> int:
     return streams + 2 * (2 * lstm_size + 1) + inputs * 8192 + 8192 + 8192 * 4096 + 4096 + 4096 * 3862 + 3862
 
 
-def mean_scores(notebook: Notebook, pooling: str, *, true_only: bool = True) -> tuple[float, float]:
+def mean_scores(notebook: Notebook, *, true_only: bool = True) -> tuple[float, float]:
     """Return the mean score of the *see* and of the *hear* classes over the validation videos.
 
     Args:
-        notebook: has the trained networks, ``runs``, by pooling.
-        pooling: of the network.
+        notebook: has the trained network, ``net``.
         true_only: count only the classes that are true for a video.
     """
-    lab, net = notebook.lab, notebook.runs[pooling].net
+    lab, net = notebook.lab, notebook.net
 
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
@@ -219,9 +218,9 @@ EXERCISES = [
     ),
     Exercise(
         "ex-1-3",
-        equals(lambda notebook: mean_scores(notebook, "last"), within=0.01),
+        equals(mean_scores, within=0.01),
         hints=(
-            'runs["last"].net is the network; read_filelist(lab.config().VALID.filelist) returns the shards.',
+            "net is your network; read_filelist(lab.config().VALID.filelist) returns the shards.",
             "Concatenate the scores of all batches, and their labels. labels > 0 selects each video's true classes.",
             "scores[:, :10][labels[:, :10] > 0].mean() is the first of the two numbers.",
         ),
@@ -230,21 +229,20 @@ EXERCISES = [
             "from alstm_helpers.data.filelists import read_filelist\n"
             "from alstm_helpers.evaluation.evaluate import score_batches\n\n"
             "shards = read_filelist(lab.config().VALID.filelist)\n"
-            'found = list(score_batches(runs["last"].net, read_batches(shards, 128, 20)))\n'
+            "found = list(score_batches(net, read_batches(shards, 128, 20)))\n"
             "s = np.concatenate([scores for _, scores, _ in found])  # (videos, 20)\n"
             "true = np.concatenate([batch.labels for batch, _, _ in found]) > 0\n"
             "answer = (s[:, :10][true[:, :10]].mean(), s[:, 10:][true[:, 10:]].mean())"
         ),
-        note="The last state remembers little but the end of the video; attention scores both streams far higher.",
+        note="The digits are learnt first; notebook 05 draws when each class is.",
         mistakes=(
-            (lambda notebook: mean_scores(notebook, "last")[::-1], "see and hear are swapped: columns 0–9 are see"),
-            (lambda notebook: mean_scores(notebook, "attention"), 'that is the attention model; take runs["last"]'),
+            (lambda notebook: mean_scores(notebook)[::-1], "see and hear are swapped: columns 0–9 are see"),
             (
-                lambda notebook: mean_scores(notebook, "last", true_only=False),
+                lambda notebook: mean_scores(notebook, true_only=False),
                 "that is the mean over all classes; take only the classes that are true for the video",
             ),
         ),
-        right=forms(lambda notebook: mean_scores(notebook, "last"))[1:3],
+        right=forms(mean_scores)[1:3],
     ),
     Exercise(
         "ex-1-4",
