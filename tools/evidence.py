@@ -175,11 +175,11 @@ def of_pooling(pooling: str, epochs: int, every_epoch: bool = False) -> Trial:
         config = lab.config(MODEL__pooling=pooling, TRAIN__epoch=epochs)
         files, found = RunFolder(lab.out_dir / "run", config.MODEL.name), []
 
-        def watched(batches: Iterable[Item], *, desc: str = "", **_: object) -> Iterable[Item]:
+        def watched(items: Iterable[Item], *, desc: str = "", **_: object) -> Iterable[Item]:
             """Measure the epoch before: its weights are saved, and this one's first step is to come."""
             if every_epoch and not desc.startswith("epoch 1/"):
                 found.append(looked(config, files.latest, lab.seed))
-            yield from batches
+            yield from items
 
         options = TrainOptions(log_interval=0, seed=seed, visualdl=False)
         done = train(config, files.folder, options, progress=watched)

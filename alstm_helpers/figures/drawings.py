@@ -187,7 +187,7 @@ def attention_sum(states: ArrayLike, weights: ArrayLike) -> Figure:
     second.bar(range(seconds), weights, color=[COLOURS[0]] * seconds, width=0.7)
     for index, weight in enumerate(weights):
         second.text(index, weight + 0.02, f"{weight:.2f}", ha="center", fontsize=9)
-    second.set(title="weights, together 1", ylim=(0, max(1.0, 1.15 * float(weights.max()))), xticks=range(seconds))
+    second.set(title="weights (sum = 1)", ylim=(0, max(1.0, 1.15 * float(weights.max()))), xticks=range(seconds))
     for axes in (first, second, third):
         axes.set_xlabel("second")
     last.set(xticks=[], xlabel="all")
