@@ -60,7 +60,7 @@ SPEEDS = {
         )
     },
 }
-APPENDIX = "_appendix"  # how the name of a notebook ends that is in no timetable
+AT_HOME = ("_appendix", "_capstone")  # how the names of notebooks end that are in no timetable
 STRETCH, BREAK = 90, 15  # minutes: the longest stretch without a break, and a break
 
 
@@ -163,9 +163,9 @@ def tables(about: Mapping[str, About], folder: str) -> dict[str, str]:
         took = "" if told.seconds is None else f"{told.seconds:.0f}"
         rows.append(f"| [{told.title}]({folder}{name}.ipynb) | {told.minutes or ''} | {took} |")
     half = [(links[name], about[name].total(*part), only(part)) for name, part in HALF_DAY.items() if name in about]
-    whole = [(links[name], told.total(), "") for name, told in about.items() if not name.endswith(APPENDIX)]
-    apart = [f"{links[name]} ({told.total()} minutes)" for name, told in about.items() if name.endswith(APPENDIX)]
-    note = f"\n\nNot in the timetable, to read at home: {', '.join(apart)}." if apart else ""
+    whole = [(links[name], told.total(), "") for name, told in about.items() if not name.endswith(AT_HOME)]
+    apart = [f"{links[name]} ({told.total()} minutes)" for name, told in about.items() if name.endswith(AT_HOME)]
+    note = f"\n\nNot in the timetable, homework: {', '.join(apart)}." if apart else ""
     return {"notebooks": "\n".join(rows), "half-day": timetable(half), "two-days": timetable(whole) + note}
 
 

@@ -294,7 +294,7 @@ def _score_over_time(axes: Axes, report: Timeline) -> None:
 
 
 def frame_strip(frames: np.ndarray, titles: Sequence[str], *, title: str) -> Figure:
-    """Draw small grey frames (N, 8, 8) in a row, each with its own title."""
+    """Draw small frames in a row, each with its own title: grey (N, h, w), or uint8 (N, h, w, 3) in colour."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, len(frames), figsize=(1.2 * len(frames), 1.8), squeeze=False)
         for panel, frame, name in zip(axes[0], frames, titles, strict=True):

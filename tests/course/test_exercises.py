@@ -75,7 +75,7 @@ def test_a_chapter_has_its_exercises(chapter):
     cells = [cell for path in notebooks_of(chapter) for cell in nbformat.read(path, as_version=4).cells]
     names = [exercise.name for exercise in exercises_of(chapter)]
     ids = [cell.id for cell in cells]
-    assert sorted(name for name in ids if re.fullmatch(r"ex-\d-\d", name)) == names and len(names) >= 3
+    assert sorted(name for name in ids if re.fullmatch(r"ex-\d+-\d", name)) == names and len(names) >= 3
     for name in names:
         place = ids.index(name)
         text, stub, judged = cells[place : place + 3]
@@ -243,7 +243,19 @@ def test_wrong_answers_get_their_message_and_right_ones_are_accepted(exercise, v
 
 
 # These train, or need the notebook's own data: `alstm course --answers` runs their model answers.
-IN_NOTEBOOKS = {"ex-1-3", "ex-1-4", "ex-2-3", "ex-3-4", "ex-7-1", "ex-7-3", "ex-8-1", "ex-8-3"}
+IN_NOTEBOOKS = {
+    "ex-1-3",
+    "ex-1-4",
+    "ex-2-3",
+    "ex-3-4",
+    "ex-7-1",
+    "ex-7-3",
+    "ex-8-1",
+    "ex-8-3",
+    "ex-10-1",
+    "ex-10-2",
+    "ex-10-3",
+}
 MODEL_ANSWERS = [exercise for exercise in EVERY if exercise.name not in IN_NOTEBOOKS]
 
 
@@ -323,7 +335,7 @@ def test_prove_finds_what_is_misjudged():
         an_exercise(judge, (always(5), "another"), right=(always(1),)).prove({})
     with pytest.raises(AssertionError, match="ex-9-9: 2 is refused: the number is too large"):
         an_exercise(judge, (always(5), "the … is too …"), right=(always(2),)).prove({})
-    with pytest.raises(AssertionError, match="no wrong answer, or no right one"):
+    with pytest.raises(AssertionError, match="no wrong answer to try"):
         an_exercise(judge, right=(always(1),)).prove({})
 
 
@@ -479,7 +491,7 @@ def test_check_sees_the_variables_of_its_caller():
     assert isinstance(found, Verdict) and found.status == "correct"
 
 
-@pytest.mark.parametrize("name", ["ex-1-9", "ex-10-1", "1-1", "", "ex-x-1", None])
+@pytest.mark.parametrize("name", ["ex-1-9", "ex-11-1", "1-1", "", "ex-x-1", None])
 def test_an_unknown_exercise(name):
     with pytest.raises((AlstmError, AttributeError)):
         check(name, 1)

@@ -15,7 +15,7 @@ from alstm_helpers.course.exercises.core import Exercise, Verdict
 from alstm_helpers.course.exercises.progress import ExerciseProgress
 from alstm_helpers.errors import AlstmError
 
-CHAPTERS = range(1, 10)
+CHAPTERS = range(1, 11)
 
 
 def exercises_of(chapter: int) -> list[Exercise]:

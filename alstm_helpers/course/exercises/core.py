@@ -83,7 +83,8 @@ class Exercise:
         solution: a model answer, as code that sets ``answer``.
         note: what a correct answer means; shown with the verdict and with the solution.
         mistakes: typical wrong answers, each as a function that makes it and the message that it must get.
-        right: other right answers, each as a function that makes it: other forms, and other ways to the same.
+        right: other right answers, each as a function that makes it: other forms, and other ways to the same; none
+            where an answer is a whole project.
     """
 
     name: str
@@ -110,10 +111,10 @@ class Exercise:
         """Check every typical wrong answer and every other right one.
 
         Raises:
-            AssertionError: one gets another verdict or message than it must; or there is none.
+            AssertionError: one gets another verdict or message than it must; or there is no wrong one.
         """
         notebook = Notebook(variables)
-        assert self.mistakes and self.right, f"{self.name}: no wrong answer, or no right one, to try"
+        assert self.mistakes, f"{self.name}: no wrong answer to try"
         for make, message in self.mistakes:
             verdict = self.check(make(notebook), variables)
             assert verdict.status == "not yet", f"{self.name}: {make(notebook)!r} is {verdict.status}"

@@ -1,0 +1,312 @@
+"""The capstone of notebook 10: three checks of the files in a learner's project, and a worked example that passes."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alstm_helpers.course.capstone import Quality, Results, read_crossval, read_results, read_split
+from alstm_helpers.course.exercises.answers import NotYet, a_type
+from alstm_helpers.course.exercises.core import Exercise, Judge, Notebook, always
+from alstm_helpers.data.class_names import read_classes
+from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_sealed, read_text, require_file
+from alstm_helpers.loopback import HOST, free_port, start_server
+from alstm_helpers.own_videos.labels import read_imported
+from alstm_helpers.tfrecord import Video
+
+FEWEST_CLIPS, FEWEST_CLASSES, FEWEST_PER_CLASS, FEWEST_FOLDS = 20, 2, 5, 3
+LARGEST_DIFFERENCE = 1e-5
+ROUNDED = 0.0051  # a report may state two decimals
+STATEMENTS = ("Clips", "GAP", "Baseline", "Did not work")
+_WRITTEN = 20  # bytes of a sentence that says something, in any script
+
+Find = Callable[[Path], str]  # returns what is wrong with a project, or an empty text
+
+
+def judges(*steps: Find) -> Judge:
+    """Return a judge of a project's folder: the first thing that a step finds wrong; files are named from there."""
+
+    def judge(answer: object, notebook: Notebook, exercise: Exercise) -> str:
+        project = _folder(answer)
+        try:
+            return next(filter(None, (step(project) for step in steps)), "")
+        except AlstmError as error:
+            return str(error).replace(f"{project}{os.sep}", "").replace(os.sep, "/")
+
+    return judge
+
+
+def _folder(answer: object) -> Path:
+    if not isinstance(answer, str | os.PathLike):
+        raise NotYet(f"that is {a_type(answer)}; give the path of your project's folder")
+    if not Path(answer).is_dir():
+        raise NotYet(f"there is no folder {os.fspath(answer)!r}; give the path of your project's folder")
+    return Path(answer).resolve()
+
+
+def _json(path: Path, remedy: str) -> dict[str, Any]:
+    """Return a JSON object of the project; raise AlstmError if it is missing or no object."""
+    try:
+        found = json.loads(read_text(require_file(path, remedy)))
+    except ValueError as error:
+        raise AlstmError(path, f"not readable ({error})", remedy) from None
+    if not isinstance(found, dict):
+        raise AlstmError(path, "not a JSON object", remedy)
+    return found
+
+
+# --- 10.1: clips, labels, features --------------------------------------------------------------------------------
+
+
+def fault_of_labels(project: Path) -> str:
+    """Require enough clips with labels, and enough of each class."""
+    annotations = read_imported(project / "labels")
+    if len(annotations) < FEWEST_CLIPS:
+        return f"labels/annotations.csv has {len(annotations)} clips; label at least {FEWEST_CLIPS}"
+    counts = Counter(label for annotation in annotations for label in annotation.labels)
+    if len(counts) < FEWEST_CLASSES:
+        return f"labels/annotations.csv has {len(counts)} classes; there must be at least {FEWEST_CLASSES}"
+    rarest, count = min(counts.items(), key=lambda item: item[1])
+    if count < FEWEST_PER_CLASS:
+        return f"only {count} clips show {rarest!r}; find at least {FEWEST_PER_CLASS}, or drop the class"
+    return ""
+
+
+def fault_of_features(project: Path) -> str:
+    """Require features of nearly all clips, in two splits that share no recording."""
+    remedy = "write it with `alstm features CLIPS --labels labels --backbone … --out data`"
+    read_sealed(project / "data" / "features.json", remedy)
+    train, val = (read_split(project, split) for split in ("train", "val"))
+    labelled = len(read_imported(project / "labels"))
+    if len(train) + len(val) < 0.9 * labelled:
+        return f"data has features of {len(train) + len(val)} clips, but {labelled} have labels; see what failed"
+    shared = _recordings(train) & _recordings(val)
+    if shared:
+        name = min(shared).decode(errors="replace")
+        return f"{name} is on both sides of the split, so validation judges what training has seen; split by recording"
+    return ""
+
+
+def _recordings(videos: Iterable[Video]) -> set[bytes]:
+    pattern = compile_group(ONE_VIDEO)
+    return {group_of(video.id, pattern) for video in videos}
+
+
+# --- 10.2: trained and judged -------------------------------------------------------------------------------------
+
+
+def fault_of_crossval(project: Path) -> str:
+    """Require a cross-validation of all clips of the project, with the baseline on the same folds."""
+    found = read_crossval(project)
+    folds, judged = len(found["folds"]), int(found["pooled"]["num_videos"])
+    if folds < FEWEST_FOLDS:
+        return f"crossval/crossval.json has {folds} folds; use at least {FEWEST_FOLDS}"
+    there = len(read_split(project, "train")) + len(read_split(project, "val"))
+    if judged != there:
+        return f"crossval/crossval.json judges {judged} clips, but data has {there}; run it again"
+    return ""
+
+
+def fault_of_metrics(project: Path) -> str:
+    """Require the metrics of the trained weights on the validation clips, with intervals."""
+    remedy = "write it with `alstm eval --config data/own.yaml --weights … --save_dir evaluation`"
+    metrics = _json(project / "evaluation" / "metrics.json", remedy)
+    details = _json(project / "evaluation" / "report.json", remedy)
+    judged, there = metrics.get("num_videos"), len(read_split(project, "val"))
+    if judged != there:
+        return f"evaluation/metrics.json judges {judged} clips, but data/val.list has {there}; run `alstm eval` again"
+    if "gap" not in metrics or "gap" not in details.get("interval_95", {}):
+        return "evaluation/report.json has no interval of the GAP; run `alstm eval` again, with resamples"
+    return ""
+
+
+# --- 10.3: exported, served, reported -----------------------------------------------------------------------------
+
+
+def fault_of_export(project: Path) -> str:
+    """Require an export that agrees with the trained network, and has the project's classes."""
+    remedy = "write it with `alstm export --config data/own.yaml --weights … --out export`"
+    found = read_sealed(project / "export" / "export.json", remedy)
+    if not found.get("largest_difference", 1.0) <= LARGEST_DIFFERENCE:
+        return f"export/export.json names a difference of {found.get('largest_difference')}; export again"
+    classes = sorted(read_classes(project / "labels" / "labels.csv"))
+    if sorted(found.get("class_names") or []) != classes:
+        return f"export/export.json has the classes {found.get('class_names')}, labels/labels.csv has {classes}"
+    return ""
+
+
+def fault_of_service(project: Path) -> str:
+    """Serve the export on this machine for a moment, and require labels of a validation clip."""
+    video, port = read_split(project, "val")[0], free_port()
+    try:
+        arguments = ["-m", "alstm_helpers", "serve", str(project / "export"), "--port", str(port)]
+        server = start_server(arguments, port)
+    except AlstmError:
+        return "`alstm serve export` does not start; run it in a terminal and read what it says"
+    try:
+        labels = _ask(f"http://{HOST}:{port}/predict", video)
+    finally:
+        server.terminate()
+        server.wait()
+    known = read_classes(project / "labels" / "labels.csv")
+    return "" if labels and set(labels) <= set(known) else f"the served model answers {labels}, not your classes"
+
+
+def _ask(address: str, video: Video) -> list[str]:
+    """Return the labels that a server gives a video, best first; none if it gives none."""
+    import requests
+
+    body = io.BytesIO()
+    np.savez(body, rgb=video.rgb, audio=video.audio)
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy does not lead to this machine
+        reply = session.post(address, data=body.getvalue(), timeout=30)
+    return [label["name"] for label in reply.json().get("labels", [])] if reply.ok else []
+
+
+def fault_of_report(project: Path) -> str:
+    """Require the four statements of ``report.md``, with the numbers of the project."""
+    text = read_text(require_file(project / "report.md", "write one page, see the brief"))
+    said = {name: _statement(name, text) for name in STATEMENTS}
+    for name, statement in said.items():
+        if not statement:
+            return f"report.md has no line that begins with '{name}:'"
+    return _wrong_number(said, read_results(project))
+
+
+def _statement(name: str, text: str) -> str:
+    """Return what follows ``name:`` in the line that begins so, whatever Markdown marks it with."""
+    found = re.search(rf"^[\s>*#_-]*{name}[*_]*:[*_\s]*(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
+    return found[1] if found else ""
+
+
+def _wrong_number(said: dict[str, str], results: Results) -> str:
+    """Return which statement lacks a number that the files of the project have."""
+    if results.clips not in _numbers(said["Clips"]):
+        return f"'Clips:' should say how many clips have labels: {results.clips}"
+    if not _states(said["GAP"], results.network):
+        return "'GAP:' should give the network's GAP and both ends of its interval, as in report.html"
+    if not _states(said["Baseline"], results.baseline[:1]):
+        return "'Baseline:' should give the GAP of the linear baseline, as in report.html"
+    if len(said["Did not work"].encode()) < _WRITTEN:
+        return "'Did not work:' should be a sentence: what did you try that did not help?"
+    return ""
+
+
+def _numbers(text: str) -> list[float]:
+    """Return the numbers in a text; 86 % is 0.86, and a comma may be the decimal mark."""
+    found = re.findall(r"(\d+(?:[.,]\d+)?)(\s*%)?", text)
+    return [float(number.replace(",", ".")) / (100 if percent else 1) for number, percent in found]
+
+
+def _states(text: str, wanted: Quality | Sequence[float]) -> bool:
+    """Tell whether a text has all of some numbers, rounded to two decimals or better."""
+    found = _numbers(text)
+    return all(any(abs(number - value) <= ROUNDED for number in found) for value in wanted)
+
+
+# --- the exercises ------------------------------------------------------------------------------------------------
+
+NO_PROJECT = (
+    (always(20), "that is an int; give the path of your project's folder"),
+    (always("nowhere"), "there is no folder 'nowhere'; give the path of your project's folder"),
+)
+_NOT_MINE = always(Path(__file__).parent)  # a folder without a project
+
+_FIRST = """\
+from alstm_helpers.course.capstone import make_clips
+
+clips = make_clips(project / "clips", seed=SEED)
+alstm("labels", "import", clips / "labels.csv", "--out", project / "labels")
+alstm("features", clips, "--labels", project / "labels", "--backbone", "flashdigits", "--out", project / "data")
+answer = project"""
+_SECOND = """\
+config = ("--config", project / "data" / "own.yaml", "-o", "TRAIN.epoch=12")
+alstm("train", *config, "--save_dir", project / "run", "--fix_random_seed", True, "--log_interval", 0)
+alstm("crossval", *config, "--save_dir", project / "crossval", "--folds", 3)
+best = ("--weights", project / "run" / "AttentionLSTM_best.pdparams")
+alstm("eval", *config, *best, "--save_dir", project / "evaluation")
+answer = project"""
+_THIRD = """\
+from alstm_helpers.course.capstone import read_results
+
+alstm("export", *config, *best, "--out", project / "export")
+alstm("report", project / "crossval", "--out", project / "report.html")
+found = read_results(project)
+gap, low, high = found.network
+(project / "report.md").write_text(f\"\"\"# Crosses and sirens
+Clips: {found.clips}, each shorter than forty seconds, made by the course; no label is in doubt.
+GAP: {gap:.2f} (95 % interval {low:.2f} to {high:.2f}); no clip is judged by a network that has seen it.
+Baseline: {found.baseline.gap:.2f}. The network is served all the same: it shows the second that says so.
+Did not work: one split. Its few validation clips also chose the best epoch, so its GAP says little.
+\"\"\", encoding="utf-8")
+answer = project"""
+
+EXERCISES = [
+    Exercise(
+        "ex-10-1",
+        judges(fault_of_labels, fault_of_features),
+        hints=(
+            "No clips? make_clips(project / 'clips') of alstm_helpers.course.capstone writes 20 and a table of labels.",
+            "Two commands: alstm labels import, then alstm features. Notebook 09 has both.",
+            "The folders must be called labels and data; --out names them.",
+        ),
+        solution=_FIRST,
+        note="Labels, features and a split that shares no recording: the data are ready.",
+        mistakes=(
+            *NO_PROJECT,
+            (_NOT_MINE, "labels/annotations.csv: no such file; write it with `alstm labels import`"),
+        ),
+        right=(),
+    ),
+    Exercise(
+        "ex-10-2",
+        judges(fault_of_crossval, fault_of_metrics),
+        hints=(
+            "Three commands: alstm train, alstm crossval, alstm eval. data/own.yaml is their configuration.",
+            "--save_dir names the folders: run, crossval, evaluation.",
+            "Too slow? -o TRAIN.epoch=12, and --folds 3.",
+        ),
+        solution=_SECOND,
+        note="Every clip was judged by a network that has not seen it, beside the baseline.",
+        mistakes=(
+            *NO_PROJECT,
+            (
+                _NOT_MINE,
+                "crossval/crossval.json: no such file;"
+                " write it with `alstm crossval --config data/own.yaml --save_dir crossval`",
+            ),
+        ),
+        right=(),
+    ),
+    Exercise(
+        "ex-10-3",
+        judges(fault_of_export, fault_of_service, fault_of_report),
+        hints=(
+            "alstm export, then alstm report crossval --out report.html; report.md is yours to write.",
+            "The table 'What it reaches' in report.html has both GAPs, and the interval in brackets.",
+            "report.md needs four lines that begin with Clips:, GAP:, Baseline: and Did not work:",
+        ),
+        solution=_THIRD,
+        note="The model answers on this machine, and the report says what it is worth.",
+        mistakes=(
+            *NO_PROJECT,
+            (
+                _NOT_MINE,
+                "export/export.json: no such file;"
+                " write it with `alstm export --config data/own.yaml --weights … --out export`",
+            ),
+        ),
+        right=(),
+    ),
+]

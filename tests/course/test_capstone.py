@@ -1,0 +1,208 @@
+"""The capstone's checks: the folder that the notebook's second example makes passes, and spoilt ones are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+
+from alstm_helpers import cli
+from alstm_helpers.course.capstone import Quality, choose_clips, make_clips, read_results
+from alstm_helpers.course.exercises import chapter_10, find
+from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import read_sealed, write_json, write_sealed
+from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_video
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "10_capstone.ipynb"
+NAMES = ("ex-10-1", "ex-10-2", "ex-10-3")
+
+
+def blocks(language):
+    """Return the blocks of a language in the cell with the second example."""
+    cells = {cell.id: cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
+    return re.findall(rf"```{language}\n(.*?)```", cells["second-example"], re.DOTALL)
+
+
+def write_stripes(folder):
+    """Twenty clips as the example describes them: stripes in noise, upright or level, six seconds, without sound."""
+    rng = np.random.default_rng(0)
+    stripes = np.kron(np.tile([0, 255], 4), np.ones((64, 8)))  # (64, 64)
+    for name, picture in (("upright", stripes), ("level", stripes.T)):
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            frames = 0.7 * picture + rng.uniform(0, 70, (6, 64, 64))
+            colour = frames.astype(np.uint8)[..., None].repeat(3, axis=3)
+            write_video(folder / name / f"{number}.mp4", colour, None, Encoding(fps=2))
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The project that the commands and the report of the notebook's second example make."""
+    project = tmp_path_factory.mktemp("capstone 项目")
+    write_stripes(project / "clips")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project)
+        for line in blocks("bash")[0].splitlines():
+            patch.setattr("sys.argv", shlex.split(line))
+            cli.main()
+    (project / "report.md").write_text(blocks("text")[0], encoding="utf-8")
+    return project
+
+
+@pytest.fixture
+def project(example, tmp_path, monkeypatch):
+    """A copy of the example to spoil; the server, which takes seconds, is replaced by its answer."""
+    monkeypatch.setattr(chapter_10, "start_server", lambda *_: Server())
+    monkeypatch.setattr(chapter_10, "_ask", lambda *_: ["level", "upright"])
+    large = shutil.ignore_patterns("clips", "raw", "run", "fold*", "*.pkl", "model.*")
+    return Path(shutil.copytree(example, tmp_path / "project", ignore=large))
+
+
+class Server:
+    def terminate(self):
+        pass
+
+    wait = terminate
+
+
+def why(name, project):
+    verdict = find(name).check(project, {})
+    assert verdict.status in ("not yet", "correct")
+    return verdict.why if verdict.status == "not yet" else "correct"
+
+
+def test_the_second_example_passes_and_is_as_the_notebook_says(example, project):
+    """`alstm course --answers` also asks the real server."""
+    assert [why(name, str(project)) for name in NAMES] == ["correct"] * 3
+    found = read_results(project)
+    assert found == (20, (1.0, 1.0, 1.0), (1.0, 1.0, 1.0))
+    low, high = read_sealed(example / "crossval" / "crossval.json", "")["difference"]["interval_95"]
+    assert low <= 0 <= high
+
+
+def change(name, **values):
+    """Return what changes keys of a JSON file, as the package writes it."""
+
+    def spoil(project):
+        path = project / name
+        known = json.loads(path.read_text("utf-8"))
+        known.pop("digest", None)
+        write = write_sealed if "digest" in path.read_text("utf-8") else write_json
+        write(path, {**known, **values})
+
+    return spoil
+
+
+def replace(name, old, new, count=0):
+    """Return what replaces text in a file, and drops the checksum beside it."""
+
+    def spoil(project):
+        path = project / name
+        text = path.read_text("utf-8")
+        assert re.search(old, text), text
+        path.write_text(re.sub(old, new, text, count=count), encoding="utf-8")
+        path.with_name(f"{path.name}.sha256").unlink(missing_ok=True)
+
+    return spoil
+
+
+def no(name):
+    return lambda project: (project / name).unlink()
+
+
+def both_sides(project):
+    shutil.copy(project / "data" / "train.list", project / "data" / "val.list")
+
+
+def only_training(project):
+    (project / "labels" / "annotations.csv.sha256").unlink()
+    with (project / "labels" / "annotations.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"more{number}.mp4,,,level\n" for number in range(5))
+
+
+@pytest.mark.parametrize(
+    "name, spoil, said",
+    [
+        (1, no("labels/annotations.csv"), "labels/annotations.csv: no such file; write it with `alstm labels import`"),
+        (1, replace("labels/annotations.csv", r"(?m)^upright/\d.*\n", ""), "has 10 clips; label at least 20"),
+        (1, replace("labels/annotations.csv", "(?m),upright$", ",level"), "has 1 classes; there must be at least 2"),
+        (1, replace("labels/annotations.csv", "(?m),upright$", ",level", 6), "only 4 clips show 'upright'; find"),
+        (1, no("data/features.json"), "data/features.json: no such file; write it with `alstm features"),
+        (1, no("data/val.list"), "data/val.list: no such file"),
+        (1, only_training, "data has features of 20 clips, but 25 have labels"),
+        (1, both_sides, "is on both sides of the split"),
+        (2, no("crossval/crossval.json"), "crossval/crossval.json: no such file; write it with `alstm crossval"),
+        (
+            2,
+            replace("crossval/crossval.json", '"gap_mean": 1', '"gap_mean": 2'),
+            "crossval/crossval.json: not readable",
+        ),
+        (2, change("crossval/crossval.json", folds=[{}, {}]), "has 2 folds; use at least 3"),
+        (2, change("crossval/crossval.json", pooled={"num_videos": 18}), "judges 18 clips, but data has 20; run it"),
+        (2, no("evaluation/metrics.json"), "evaluation/metrics.json: no such file; write it with `alstm eval"),
+        (2, change("evaluation/metrics.json", num_videos=20), "judges 20 clips, but data/val.list has 4; run"),
+        (2, change("evaluation/report.json", interval_95={}), "has no interval of the GAP; run `alstm eval` again"),
+        (2, replace("evaluation/report.json", r"^\{", "["), "evaluation/report.json: not readable"),
+        (3, no("export/export.json"), "export/export.json: no such file; write it with `alstm export"),
+        (3, change("export/export.json", largest_difference=0.01), "names a difference of 0.01; export again"),
+        (3, change("export/export.json", class_names=["a", "b"]), "has the classes ['a', 'b'], labels/labels.csv has"),
+        (3, no("report.html"), "report.html: no such file; write it with `alstm report crossval"),
+        (
+            3,
+            replace("report.html", ">GAP<", ">Gap<"),
+            "report.html: it has no GAP of a network beside that of a linear",
+        ),
+        (3, replace("report.html", r"(>GAP</th><td>)1\.000", r"\g<1>0.900"), "its GAP is not that of crossval"),
+        (3, no("report.md"), "report.md: no such file; write one page"),
+        (3, replace("report.md", "Baseline:", "Base:"), "report.md has no line that begins with 'Baseline:'"),
+        (3, replace("report.md", "Clips: 20", "Clips: 19"), "'Clips:' should say how many clips have labels: 20"),
+        (3, replace("report.md", "GAP: .*", "GAP: 0.97, at most 0.99"), "'GAP:' should give the network's GAP and"),
+        (3, replace("report.md", "Baseline: 1.00", "Baseline: 0.97"), "'Baseline:' should give the GAP of the linear"),
+        (3, replace("report.md", "Did not work: .*", "Did not work: nothing"), "'Did not work:' should be a sentence"),
+    ],
+)
+def test_a_spoilt_project_is_refused_with_a_reason(project, name, spoil, said):
+    spoil(project)
+    found = why(f"ex-10-{name}", project)
+    assert said in found and "\n" not in found and str(project) not in found
+
+
+def test_a_model_that_cannot_be_served_is_refused(project, monkeypatch):
+    monkeypatch.setattr(chapter_10, "_ask", lambda *_: ["see 3"])
+    assert why("ex-10-3", project) == "the served model answers ['see 3'], not your classes"
+
+    def fails(*_):
+        raise AlstmError("port 1", "the server did not start", "run it by hand")
+
+    monkeypatch.setattr(chapter_10, "start_server", fails)
+    assert why("ex-10-3", project).startswith("`alstm serve export` does not start; run it in a terminal")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GAP: 0.86 (0.76 to 0.94)",
+        "- **GAP:** 86.1 %, 76.4 % to 93.5 %",
+        "gap: 0,861 [0,764; 0,935]",
+        "> GAP: .861 0.861 0.764–0.935",
+    ],
+)
+def test_numbers_may_be_written_in_many_ways(line):
+    quality = Quality(0.861, 0.764, 0.935)
+    assert chapter_10._states(chapter_10._statement("GAP", f"# Title\n\n{line}\n"), quality)
+    assert not chapter_10._states(chapter_10._statement("GAP", line), quality._replace(high=0.95))
+
+
+def test_built_in_clips_are_made_once(tmp_path):
+    folder = make_clips(tmp_path / "clips", count=1, seed=3)
+    ((_, new),) = choose_clips(3, 1)
+    assert (folder / "labels.csv").read_text("utf-8") == f"video,labels\nclip00.mp4,{';'.join(new)}\n"
+    before = (folder / "clip00.mp4").stat()
+    assert make_clips(folder, count=5) == folder and (folder / "clip00.mp4").stat() == before
+    assert len(list(folder.iterdir())) == 2
