@@ -29,6 +29,7 @@ from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, NUM_CLASSES, Event, scene_of
 from alstm_helpers.files import atomic_write
 from alstm_helpers.metrics import average_precision
+from alstm_helpers.own_videos.flashdigits_clips import NEW_CLASSES, own_video
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.pickles import load_shard, save_videos
 from alstm_helpers.progress import Item
@@ -116,7 +117,6 @@ PARAMETERS = Experiment(
         "no warm-up": trial(warmup_iters=0),
         "rate 0.006, no warm-up": trial(learning_rate=0.006, warmup_iters=0),
         **{f"batch 64, rate {rate:g}": of_batch(64, learning_rate=rate) for rate in (0.004, 0.008)},
-        "batch 64, rate 0.008, 8 epochs": of_batch(64, learning_rate=0.008, epoch=8),
         "batch 8, rate 0.001": of_batch(8, learning_rate=0.001),
     },
 )
@@ -202,7 +202,89 @@ POOLINGS = Experiment(
     },
 )
 
-EXPERIMENTS = {"parameters": PARAMETERS, "few-videos": FEW_VIDEOS, "poolings": POOLINGS}
+
+# --- 09: few clips ------------------------------------------------------------------------------------------------
+
+CLIPS, TEST_CLIPS = 30, range(10_000, 10_200)  # of notebook 09: its own, and those that no training sees
+THEN = {"TRAIN.freeze_epochs": 10}  # freeze, then unfreeze
+
+
+def clips_list(lab: Lab, numbers: Iterable[int], name: str) -> str:
+    """Return a list of clips with the two new classes."""
+    path = lab.out_dir / f"{name}.list"
+    save_videos(path.with_suffix(".pkl"), [own_video(lab.seed, number) for number in numbers])
+    path.write_text(f"{path.with_suffix('.pkl')}\n", encoding="utf-8")
+    return str(path)
+
+
+def clips_config(lab: Lab, keys: Mapping[str, object]) -> Config:
+    """Return the settings of notebook 09's trainings, which judge the test clips."""
+    test = lab.out_dir / "test.list"
+    if not test.exists():
+        clips_list(lab, TEST_CLIPS, "test")
+    own: dict[str, object] = {"MODEL.num_classes": len(NEW_CLASSES), "TRAIN.patience": None}
+    own |= {"TRAIN.epoch": 30, "TRAIN.batch_size": 8, "TRAIN.warmup_iters": 10}
+    own |= {"TRAIN.learning_rate": 0.001, "TRAIN.schedule": "step", "TRAIN.decay_epochs": []}
+    own |= {"VALID.filelist": str(test), "INFER.class_names": None}
+    return lab.config(**{key.replace(".", "__"): value for key, value in {**own, **keys}.items()})
+
+
+def few_clips(keys: Mapping[str, object] = {}, *, count: int = 24, pretrained: bool = True) -> Trial:
+    """Return a training on so many clips; each seed draws its own clips, the same in every setting."""
+
+    def run(lab: Lab, seed: int) -> Measured:
+        from alstm_helpers.training.train import TrainOptions, train
+
+        shards = clips_list(lab, range(1000 * seed, 1000 * seed + count), "clips")
+        pretrain = lab.ensure_model() if pretrained else None
+        options = TrainOptions(valid_interval=5, log_interval=0, seed=seed, pretrain=pretrain, visualdl=False)
+        start = time.process_time()
+        done = train(clips_config(lab, {"TRAIN.filelist": shards, **keys}), lab.out_dir / "run", options)
+        epochs, gaps = done.curve("valid", "gap")
+        numbers = {"processor_seconds": time.process_time() - start, "gap": gaps[-1], "best gap": max(gaps)}
+        return Measured(numbers, {"gap": (epochs, gaps)})
+
+    return run
+
+
+def folds(lab: Lab, seed: int) -> Measured:
+    """Cross-validate a seed's clips, and judge trainings on all of them by the test clips."""
+    from alstm_helpers.training.crossval import CrossValidation, cross_validate
+
+    shards = clips_list(lab, range(1000 * seed, 1000 * seed + CLIPS), "clips")
+    config = clips_config(lab, {"TRAIN.filelist": shards, "VALID.filelist": shards, **THEN})
+    options = CrossValidation(folds=5, seed=seed, pretrain=lab.ensure_model())
+    found = cross_validate(config, lab.out_dir / "folds", options)
+    numbers = {"pooled": found["pooled"]["gap"], "mean of folds": found["gap_mean"], "std of folds": found["gap_std"]}
+    numbers |= {"baseline": found["baseline"]["pooled"]["gap"]}
+    numbers |= {f"fold {n}": fold["gap"] for n, fold in enumerate(found["folds"], 1)}
+    return Measured(numbers | {"all clips, test": few_clips(THEN, count=CLIPS)(lab, seed).numbers["gap"]}, {})
+
+
+FEW_CLIPS = Experiment(
+    "Notebook 09: two new classes, 24 clips, 30 epochs, judged by 200 other clips; each seed draws its own clips.",
+    {
+        "plain fine-tuning": few_clips(),
+        "from scratch": few_clips(pretrained=False),
+        "dropout, weight decay": few_clips({"MODEL.drop_rate": 0.5, "TRAIN.weight_decay": 0.01}),
+        "frozen": few_clips({"TRAIN.freeze_epochs": 30}),
+        "freeze, then unfreeze": few_clips(THEN),
+        "class weights": few_clips({"TRAIN.class_weights": "balanced"}),
+        **{f"{count} clips": few_clips(THEN, count=count) for count in (6, 12, 48, 96)},
+    },
+)
+FOLDS = Experiment(
+    "Notebook 09: five-fold cross-validation of 30 clips, and 200 other clips; each seed draws its own clips.",
+    {"30 clips": folds},
+)
+
+EXPERIMENTS = {
+    "parameters": PARAMETERS,
+    "few-videos": FEW_VIDEOS,
+    "poolings": POOLINGS,
+    "few-clips": FEW_CLIPS,
+    "folds": FOLDS,
+}
 
 
 # --- the file -----------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class Evidence:
         return np.array([run.numbers[key] for run in self.of(setting)])
 
     def all_values(self, key: str, *settings: str) -> dict[str, list[float]]:
-        """Return a number of each run by setting, by default of all, as :func:`~plots.dots` draws them."""
+        """Return a number of each run by setting, by default of all, as ``plots.dots`` draws them."""
         return {setting: self.values(setting, key).tolist() for setting in settings or self.settings}
 
     def mean(self, setting: str, key: str) -> float:
@@ -128,7 +128,7 @@ class Evidence:
         return f"{self.mean(setting, key):.3f} ± {self.spread(setting, key):.3f}"
 
     def curves(self, key: str, *settings: str) -> dict[str, list[tuple[Sequence[float], Sequence[float]]]]:
-        """Return the curves of all seeds by setting, by default of all, as :func:`~plots.spread` draws them."""
+        """Return the curves of all seeds by setting, by default of all, as ``plots.spread`` draws them."""
         return {setting: [run.curves[key] for run in self.of(setting)] for setting in settings or self.settings}
 
     def compare(self, one: str, other: str, key: str) -> Comparison:
@@ -137,11 +137,14 @@ class Evidence:
         middle, half = float(differences.mean()), _quantile(len(differences)) * _error(differences)
         return Comparison(one, other, middle, middle - half, middle + half, len(differences))
 
-    def place(self, setting: str, key: str, value: float) -> str:
-        """Say whether a number of another run is within the range where 95 % of single runs are expected."""
+    def place(self, setting: str, key: str, value: float, most: float = np.inf) -> str:
+        """Say whether a number of another run is within the range where 95 % of single runs are expected.
+
+        ``most`` is the largest value that is possible, such as 1 for a GAP.
+        """
         values = self.values(setting, key)
         half = _quantile(len(values)) * _error(values) * float(np.sqrt(len(values) + 1))
-        low, high = values.mean() - half, values.mean() + half
+        low, high = values.mean() - half, min(values.mean() + half, most)
         where = "within" if low <= value <= high else "outside of"
         return f"{value:.3f} is {where} the range of single runs, {low:.3f} to {high:.3f} ({len(values)} seeds)"
 

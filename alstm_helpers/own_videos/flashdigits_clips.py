@@ -60,7 +60,8 @@ def own_clip(seed: int, number: int) -> tuple[Scene, dict[str, int]]:
     if rng.random() < 0.5:
         new["siren"] = at = int(rng.choice(_free_seconds(clip, 1)))
         second = np.arange(SAMPLE_RATE) / SAMPLE_RATE  # the tone rises from 400 to 1200 Hz
-        clip.sound[at : at + 2] += 1.4 * np.sin(2 * np.pi * (400 * second + 400 * second**2)).astype(np.float32)
+        siren = 1.4 * np.sin(2 * np.pi * (400 * second + 400 * second**2))
+        clip.sound[at : at + 2] += siren.astype(np.float32)
     return clip, new
 
 

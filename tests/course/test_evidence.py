@@ -9,9 +9,11 @@ import pytest
 
 from alstm_helpers.course import evidence
 from alstm_helpers.course.evidence import FOLDER, Run, claim, load_evidence
+from alstm_helpers.course.lab import Lab
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import course_files
-from tools.evidence import EXPERIMENTS, text_of
+from tools import evidence as tool
+from tools.evidence import EXPERIMENTS, Experiment, Measured, text_of
 
 COMMITTED = sorted(path.stem for path in (course_files() / FOLDER).glob("*.json"))
 GAPS = {"a": (0.4, 0.5, 0.6), "b": (0.3, 0.41, 0.49), "c": (0.6, 0.3, 0.5)}  # a is above b, c is neither
@@ -73,6 +75,7 @@ def test_a_single_run_is_placed_among_the_others(load):
     found = load(some_runs())
     assert found.place("a", "gap", 0.95).startswith("0.950 is within")  # 0.5 ± 4.3 · 0.1 · √(1 + 1/3)
     assert found.place("a", "gap", 1.05).startswith("1.050 is outside of")
+    assert "range of single runs, 0.003 to 0.900 (3 seeds)" in found.place("a", "gap", 0.5, most=0.9)
 
 
 def test_a_sentence_that_does_not_hold_is_an_error():
@@ -95,6 +98,24 @@ def test_a_file_that_is_missing_or_damaged_is_refused(load, tmp_path):
     (tmp_path / FOLDER / "x.json").write_text("[]", encoding="utf-8")
     with pytest.raises(AlstmError, match="this is no evidence"):
         load_evidence("x")
+
+
+def test_every_setting_is_run_with_every_seed_and_kept_runs_are_not_repeated(load, tmp_path, monkeypatch):
+    ran: list[int] = []
+
+    def trial(lab, seed):
+        ran.append(seed)
+        return Measured({"gap": seed / 10}, {})
+
+    monkeypatch.setattr(tool, "ROOT", tmp_path)
+    monkeypatch.setitem(EXPERIMENTS, "x", Experiment("About.", {"a": trial, "b": trial}))
+    lab = Lab("x", profile="tiny", seed=0, out_dir=str(tmp_path))
+    tool.compute("x", lab, [0, 1, 2], keep=False)
+    assert ran == [0, 1, 2, 0, 1, 2] and load_evidence("x").values("b", "gap").tolist() == [0, 0.1, 0.2]
+    tool.compute("x", lab, [1, 2, 3], keep=True)
+    assert ran[6:] == [3, 3] and load_evidence("x").seeds == [1, 2, 3]
+    tool.compute("x", lab, [1, 2, 3], keep=False)
+    assert ran[8:] == [1, 2, 3, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
