@@ -113,7 +113,7 @@ def run(installed, folder, commands, absent=()):
 
 
 def test_the_content_of_the_wheel(wheel):
-    kinds = (".py", ".typed", ".html", ".css", ".js")
+    kinds = (".py", ".typed", ".html", ".css", ".js", ".json")
     package = [path for path in (ROOT / "alstm_helpers").rglob("*") if path.suffix in kinds]
     course = [path for pattern in COURSE for path in ROOT.glob(pattern)]
     expected = {path.relative_to(ROOT).as_posix() for path in package}

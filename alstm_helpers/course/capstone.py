@@ -38,7 +38,7 @@ class Results(NamedTuple):
 
 
 def choose_clips(seed: int, count: int = BUILT_IN) -> list[tuple[Scene, dict[str, int]]]:
-    """Render the built-in clips: the shortest of four times as many of :func:`own_clip`, which are quickest to try."""
+    """Render the built-in clips: the shortest of four times as many of ``own_clip``, which are quickest to try."""
     made = [own_clip(seed, number) for number in range(4 * count)]
     return sorted(made, key=lambda clip: len(clip[0].frames))[:count]
 

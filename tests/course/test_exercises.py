@@ -225,8 +225,7 @@ STAND_INS["2-1"]["by_hand"] = 2 * np.tanh(STAND_INS["2-1"]["w"]) * (1 - np.tanh(
 @pytest.fixture
 def variables(exercise, monkeypatch):
     """The variables of a stand-in for the notebook."""
-    of_scores = {("last", True): (0.4, 0.3), ("last", False): (0.2, 0.1), ("attention", True): (0.9, 0.8)}
-    scores = lambda notebook, pooling, true_only=True: of_scores[pooling, true_only]  # noqa: E731
+    scores = lambda notebook, true_only=True: (0.9, 0.8) if true_only else (0.2, 0.1)  # noqa: E731
     monkeypatch.setattr(chapter_01, "mean_scores", scores)
     schedule = SimpleNamespace(
         learning_rate_at=lambda step, per_epoch, section: 2e-3 * (1.02 - step / 100 / section.epoch)
@@ -272,7 +271,7 @@ def test_the_broken_function_of_the_gallery_is_not_judged_correct(name):
     """As it is in the notebook, in the cell that shows the symptom."""
     notebook = nbformat.read(notebooks_of(int(name[3]))[0], as_version=4)
     cell = next(cell for cell in notebook.cells if cell.id == "gallery-broken")
-    broken = re.match(r"(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL)
+    broken = re.search(r"^(def broken_\w+\(.*?\n)\n\n", cell.source, re.DOTALL | re.MULTILINE)
     assert broken
     space: dict[str, object] = {"np": np, "csv": csv, "hashlib": hashlib}
     exec(broken[1], space)  # noqa: S102

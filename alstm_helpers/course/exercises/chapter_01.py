@@ -218,7 +218,7 @@ EXERCISES = [
     ),
     Exercise(
         "ex-1-3",
-        equals(mean_scores, within=0.01),
+        equals(lambda notebook: mean_scores(notebook), within=0.01),
         hints=(
             "net is your network; read_filelist(lab.config().VALID.filelist) returns the shards.",
             "Concatenate the scores of all batches, and their labels. labels > 0 selects each video's true classes.",
@@ -242,7 +242,7 @@ EXERCISES = [
                 "that is the mean over all classes; take only the classes that are true for the video",
             ),
         ),
-        right=forms(mean_scores)[1:3],
+        right=forms(lambda notebook: mean_scores(notebook))[1:3],
     ),
     Exercise(
         "ex-1-4",

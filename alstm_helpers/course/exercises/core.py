@@ -1,7 +1,7 @@
 """Define an exercise, and the judges that several exercises share.
 
-A judge returns why an answer is not right yet, or an empty text if it is right. It may also raise :class:`NotYet`:
-the helpers that narrow an answer, such as :func:`numbers`, do so.
+A judge returns why an answer is not right yet, or an empty text if it is right. It may also raise ``answers.NotYet``:
+the helpers that narrow an answer, such as ``answers.numbers``, do so.
 
 Judges of functions draw new data for each check, so the messages of an exercise may differ from check to check; an
 ellipsis in the message of a wrong answer stands for any text.
