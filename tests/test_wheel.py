@@ -153,7 +153,7 @@ def test_in_an_empty_folder(installed, empty):
     assert any(re.match(r"(OK|WARN) +\[video\] +av ", line) for line in doctor[1])
     assert lab[0] == 0 and (empty / "my course" / "09_own_videos.ipynb").is_file()
     assert progress[0] == 0 and progress[1][-1].startswith(str(empty / "data" / "progress.json"))
-    assert course[0] == 1 and "choose from 01, 02, 03, 04, 05, 06, 07, 08, 09" in course[1][0]
+    assert course[0] == 1 and "choose from 00, 01, 03, 04, 05, 06, 07, 08, 09, 10" in course[1][0]
 
 
 def test_the_core_alone(installed, empty):

@@ -64,7 +64,7 @@ def test_a_class_gets_no_model_answer(path):
     """The stripped chapter still defines its exercises and their judges, and holds no text of an answer."""
     stripped = without_answers(path.read_text(encoding="utf-8"))
     texts = {node.value for node in ast.walk(ast.parse(stripped)) if isinstance(node, ast.Constant)}
-    space: dict[str, Any] = {"__name__": "stripped"}
+    space: dict[str, Any] = {"__name__": "stripped", "__file__": str(path)}
     exec(compile(stripped, path.name, "exec"), space)  # noqa: S102 - the course's own code
     for exercise in exercises_of(int(path.stem[-2:])):
         assert exercise.solution and exercise.solution not in texts

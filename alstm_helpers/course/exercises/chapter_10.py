@@ -223,34 +223,6 @@ NO_PROJECT = (
 )
 _NOT_MINE = always(Path(__file__).parent)  # a folder without a project
 
-_FIRST = """\
-from alstm_helpers.course.capstone import make_clips
-
-clips = make_clips(project / "clips", seed=SEED)
-alstm("labels", "import", clips / "labels.csv", "--out", project / "labels")
-alstm("features", clips, "--labels", project / "labels", "--backbone", "flashdigits", "--out", project / "data")
-answer = project"""
-_SECOND = """\
-config = ("--config", project / "data" / "own.yaml", "-o", "TRAIN.epoch=12")
-alstm("train", *config, "--save_dir", project / "run", "--fix_random_seed", True, "--log_interval", 0)
-alstm("crossval", *config, "--save_dir", project / "crossval", "--folds", 3)
-best = ("--weights", project / "run" / "AttentionLSTM_best.pdparams")
-alstm("eval", *config, *best, "--save_dir", project / "evaluation")
-answer = project"""
-_THIRD = """\
-from alstm_helpers.course.capstone import read_results
-
-alstm("export", *config, *best, "--out", project / "export")
-alstm("report", project / "crossval", "--out", project / "report.html")
-found = read_results(project)
-gap, low, high = found.network
-(project / "report.md").write_text(f\"\"\"# Crosses and sirens
-Clips: {found.clips}, each shorter than forty seconds, made by the course; no label is in doubt.
-GAP: {gap:.2f} (95 % interval {low:.2f} to {high:.2f}); no clip is judged by a network that has seen it.
-Baseline: {found.baseline.gap:.2f}. The network is served all the same: it shows the second that says so.
-Did not work: one split. Its few validation clips also chose the best epoch, so its GAP says little.
-\"\"\", encoding="utf-8")
-answer = project"""
 
 EXERCISES = [
     Exercise(
@@ -261,7 +233,13 @@ EXERCISES = [
             "Two commands: alstm labels import, then alstm features. Notebook 09 has both.",
             "The folders must be called labels and data; --out names them.",
         ),
-        solution=_FIRST,
+        solution="""\
+from alstm_helpers.course.capstone import make_clips
+
+clips = make_clips(project / "clips", seed=SEED)
+alstm("labels", "import", clips / "labels.csv", "--out", project / "labels")
+alstm("features", clips, "--labels", project / "labels", "--backbone", "flashdigits", "--out", project / "data")
+answer = project""",
         note="Labels, features and a split that shares no recording: the data are ready.",
         mistakes=(
             *NO_PROJECT,
@@ -277,7 +255,13 @@ EXERCISES = [
             "--save_dir names the folders: run, crossval, evaluation.",
             "Too slow? -o TRAIN.epoch=12, and --folds 3.",
         ),
-        solution=_SECOND,
+        solution="""\
+config = ("--config", project / "data" / "own.yaml", "-o", "TRAIN.epoch=12")
+alstm("train", *config, "--save_dir", project / "run", "--fix_random_seed", True, "--log_interval", 0)
+alstm("crossval", *config, "--save_dir", project / "crossval", "--folds", 3)
+best = ("--weights", project / "run" / "AttentionLSTM_best.pdparams")
+alstm("eval", *config, *best, "--save_dir", project / "evaluation")
+answer = project""",
         note="Every clip was judged by a network that has not seen it, beside the baseline.",
         mistakes=(
             *NO_PROJECT,
@@ -297,7 +281,20 @@ EXERCISES = [
             "The table 'What it reaches' in report.html has both GAPs, and the interval in brackets.",
             "report.md needs four lines that begin with Clips:, GAP:, Baseline: and Did not work:",
         ),
-        solution=_THIRD,
+        solution="""\
+from alstm_helpers.course.capstone import read_results
+
+alstm("export", *config, *best, "--out", project / "export")
+alstm("report", project / "crossval", "--out", project / "report.html")
+found = read_results(project)
+gap, low, high = found.network
+(project / "report.md").write_text(f\"\"\"# Crosses and sirens
+Clips: {found.clips}, each shorter than forty seconds, made by the course; no label is in doubt.
+GAP: {gap:.2f} (95 % interval {low:.2f} to {high:.2f}); no clip is judged by a network that has seen it.
+Baseline: {found.baseline.gap:.2f}. The network is served all the same: it shows the second that says so.
+Did not work: one split. Its few validation clips also chose the best epoch, so its GAP says little.
+\"\"\", encoding="utf-8")
+answer = project""",
         note="The model answers on this machine, and the report says what it is worth.",
         mistakes=(
             *NO_PROJECT,
