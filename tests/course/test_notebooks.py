@@ -22,6 +22,7 @@ from alstm_helpers.errors import AlstmError
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 LONG, TOO_LONG, EXCEPTIONS = 14, 20, 5  # lines of a code cell, its limit, and how many cells may be longer than LONG
+WIDTH = 88
 MACHINE = r"(?<![\w.}/-])/(?:work|tmp|root|home|Users|mnt|content)/|\b[A-Z]:\\Users"
 
 
@@ -60,6 +61,9 @@ def faults_of_length(notebook, stem):
     for name, length in lengths.items():
         if length > TOO_LONG:
             yield f"{name}: {length} lines"
+    for cell in code_cells(notebook):
+        if widest := max((line for line in cell.source.splitlines() if len(line) > WIDTH), key=len, default=""):
+            yield f"{cell.id}: a line of {len(widest)} columns; the site shows {WIDTH}"
 
 
 def faults_of_opening(notebook, stem):
@@ -219,6 +223,7 @@ def change(index, **values):
         (change(5, execution_count=1), "outputs or a count"),
         (change(5, outputs=[nbformat.v4.new_output("stream", text="x")]), "outputs or a count"),
         (change(5, source="\n".join(["x = 1"] * 21)), "21 lines"),
+        (change(5, source=f"x = {'1' * 85}"), "a line of 89 columns"),
         (lambda nb: nb.cells.extend(code(f"long-{n}", "x = 1\n" * 15) for n in range(6)), "6 cells of more"),
         (change(0, source=TITLE.replace("03", "04")), "number"),
         (change(1, source=PARAMETERS.replace("tiny", "small")), "parameters cell"),
