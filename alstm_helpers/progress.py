@@ -63,12 +63,16 @@ def progress_bar(
             yield item
 
 
+def on_a_page() -> bool:
+    """Tell whether this is a kernel of a notebook that somebody has open, or a command that such a kernel started."""
+    return "JPY_SESSION_NAME" in os.environ  # a Jupyter server sets it for its kernels, papermill does not
+
+
 def _bar() -> Any:
     """Return the class of bar for where this process runs: a Jupyter kernel, a terminal, or neither."""
     from tqdm import tqdm
 
-    # A Jupyter server sets the variable for its kernels, papermill does not; commands that a kernel starts inherit it.
-    if "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules:
+    if on_a_page() and "ipykernel" in sys.modules:
         return _below_a_cell(tqdm)
     return tqdm if sys.stderr.isatty() else _lines(tqdm)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
+
+from alstm_helpers.progress import on_a_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ def interactive(lab: Lab, draw: Callable[..., Figure], name: str, *, alt: str, *
         controls: the numbers by name, with ``_`` for a space.
     """
     lab.show(draw(**{key: slider.start for key, slider in controls.items()}), name, alt=alt)
-    if "JPY_SESSION_NAME" not in os.environ:  # a Jupyter server sets it for its kernels, papermill does not
+    if not on_a_page():
         return
     from IPython.display import display
     from ipywidgets import FloatSlider, VBox
