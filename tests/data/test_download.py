@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import shutil
+import time
 import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
@@ -321,11 +322,22 @@ def test_ctrl_c_stops_the_files_in_transfer_and_a_rerun_resumes(server, tmp_path
 
 
 def test_a_file_in_transfer_is_stopped_in_its_middle(server, tmp_path):
+    part = tmp_path / ".train0001.tfrecord.part"
+
+    def interrupted_then(items, **_):
+        """Stop after the first file, but not before some of the slow one is there: threads start in any order."""
+        for item in items:
+            yield item
+            deadline = time.monotonic() + 60
+            while not (part.exists() and part.stat().st_size) and time.monotonic() < deadline:
+                time.sleep(0.001)
+            raise KeyboardInterrupt
+
     server.faults["trainab.tfrecord"] = ["drips"]
     with pytest.raises(KeyboardInterrupt):
-        fetch(server, tmp_path, progress=interrupted, workers=6, timeout=5)
+        fetch(server, tmp_path, progress=interrupted_then, workers=6, timeout=5)
     assert not (tmp_path / "train0001.tfrecord").exists()
-    assert 0 < (tmp_path / ".train0001.tfrecord.part").stat().st_size < 50_000
+    assert 0 < part.stat().st_size < 50_000
     fetch(server, tmp_path)
     assert_whole(tmp_path)
 
