@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import get_font_names
+from matplotlib.font_manager import fontManager
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 
@@ -24,6 +25,7 @@ from alstm_helpers.data.flashdigits import CLASS_NAMES, Scene, extract_audio
 from alstm_helpers.errors import one_line
 from alstm_helpers.figures.parts import Explanation, Streams, Timeline
 from alstm_helpers.files import atomic_write
+from alstm_helpers.language import say
 from alstm_helpers.metrics import average_precision, count_above
 from alstm_helpers.tfrecord import dequantize
 
@@ -33,11 +35,11 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, darkest first, and line styles that can be told apart without colour.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 STYLES = ("-", "--", ":", "-.", (0, (5, 1)))
-# Class names may be Chinese; most systems have one of these fonts.
-CJK = ("Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Hiragino Sans GB", "Microsoft YaHei", "SimHei",
-       "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Arial Unicode MS")  # fmt: skip
+# Texts of the Chinese edition and names of classes may be Chinese, so a font for them comes along: tools/font.py.
+CJK_FAMILY = "Course Sans SC"
+CJK_FILE = Path(__file__).with_name("fonts") / "CourseSansSC.otf"
 STYLE: dict[RcKeyType, object] = {
-    "font.family": ["DejaVu Sans", *(name for name in CJK if name in get_font_names())],
+    "font.family": ["DejaVu Sans", CJK_FAMILY],
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -45,6 +47,9 @@ STYLE: dict[RcKeyType, object] = {
     "font.size": 10,
     "figure.constrained_layout.use": True,
 }
+
+if CJK_FILE.exists():
+    fontManager.addfont(CJK_FILE)
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
@@ -77,7 +82,7 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
         for index, (name, (x, y)) in enumerate(curves.items()):
             marker = "o" if len(x) <= 20 else ""
             colour, style = COLOURS[index % 5], STYLES[index % 5]
-            axes.plot(x, y, label=name, markersize=4, color=colour, linestyle=style, marker=marker)
+            axes.plot(x, y, label=say("evidence", name), markersize=4, color=colour, linestyle=style, marker=marker)
         axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log_y else "linear")
         if all(float(value).is_integer() for x, _ in curves.values() for value in x):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
@@ -120,7 +125,7 @@ def dots(values: Mapping[str, Sequence[float]], *, xlabel: str, title: str, refe
         if reference is not None:
             axes.axvline(reference, color="0.4", linestyle="--", linewidth=1)
         axes.set(xlabel=xlabel, title=title, ylim=(len(values) - 0.5, -0.5))
-        axes.set_yticks(range(len(values)), list(values))
+        axes.set_yticks(range(len(values)), [say("evidence", name) for name in values])
     return figure
 
 

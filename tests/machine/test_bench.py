@@ -215,7 +215,8 @@ def test_what_the_process_of_this_package_measures(tmp_path, monkeypatch):
     assert isinstance(scores, list) and len(scores) == 3
     _, works = bench_model.make_works("full")
     works["2"]()
-    assert list(works) == ["1", "2"] and [len(batches[0].ids) for batches in seen[2:]] == [1, 2]
+    tried = [1] * 4 + [2] * 4  # so often that both ways of doing the streams are known
+    assert list(works) == ["1", "2"] and [len(batches[0].ids) for batches in seen[2:]] == [*tried, 2]
 
 
 def test_an_epoch_trains():
