@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ STYLE: dict[RcKeyType, object] = {
 
 if CJK_FILE.exists():
     fontManager.addfont(CJK_FILE)
+    fontManager.ttflist.append(replace(fontManager.ttflist[-1], weight="bold"))  # the same where bold is asked for
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
