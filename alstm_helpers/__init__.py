@@ -12,15 +12,19 @@ One wing per chapter; nothing imports upwards::
     figures      plots and drawings
     model        the network, its weights and its loss                                  chapter 1
     data         download → convert → lists → batches; FlashDigits                      chapter 3
-    ground       errors extras paths files ledger progress runtime config
+    ground       language errors extras paths files ledger progress runtime config
                  ranks loopback workers tfrecord safe_pickle pickles onnx_file metrics
 
 Importing the package sets the thread variables that Paddle reads once, at its own import
 (see :mod:`alstm_helpers.runtime`); it imports neither Paddle nor NumPy.
 """
 
-from alstm_helpers import runtime
+from alstm_helpers import language
 
 __version__ = "0.1.0"
+
+language.install()  # before the modules whose strings it translates
+
+from alstm_helpers import runtime  # noqa: E402
 
 runtime.configure_threads()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from alstm_helpers import language
 from alstm_helpers.errors import AlstmError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -18,6 +19,12 @@ def course_files() -> Path:
     Nothing is written here.
     """
     return _SHIPPED if _SHIPPED.is_dir() else _PACKAGE.parent
+
+
+def notebooks_folder() -> Path:
+    """Return the folder of the notebooks in the chosen language."""
+    folder = course_files() / "notebooks"
+    return folder if language.chosen() == language.ENGLISH else folder / language.chosen()
 
 
 def work_folder() -> Path:

@@ -60,7 +60,7 @@ def load_plain_unchecked(path: str | os.PathLike[str], remedy: str) -> tuple[Any
         value = _finished(_Interpreter(source).load(), {})
         pieces.check_end(source.position)
     except UnsafePickle as error:
-        raise UnsafePickle(path, error.problem, "do not trust this file; " + remedy) from None
+        raise UnsafePickle(path, error.problem, f"do not trust this file; {remedy}") from None
     except AlstmError:
         raise
     except OSError as error:

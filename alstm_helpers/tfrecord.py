@@ -135,7 +135,7 @@ def _not_a_header(where: str, header: bytes, problem: str, *, first: bool) -> Co
     text = header.decode("utf-8", errors="ignore")  # a character may be cut in two
     if len(text.encode()) > 8 and all(character.isprintable() or character in "\ufeff\t\r\n" for character in text):
         problem = f"this is not a TFRecord file but text that begins with {text!r}"
-        return CorruptRecord(where, problem, "look inside, it may be a server's error page; " + _DOWNLOAD_AGAIN)
+        return CorruptRecord(where, problem, f"look inside, it may be a server's error page; {_DOWNLOAD_AGAIN}")
     return CorruptRecord(where, problem + ", or this is not a TFRecord file", _DOWNLOAD_AGAIN)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import english  # noqa: F401 - first
 import pytest
 from fileserver import Server
 

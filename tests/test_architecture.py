@@ -16,6 +16,7 @@ WINGS = (
 )
 GROUND = {
     *(
+        "language",
         "errors",
         "digests",
         "levels",

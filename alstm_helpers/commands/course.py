@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from alstm_helpers import language
 from alstm_helpers.commands.options import line
 
 if TYPE_CHECKING:
     from alstm_helpers.course.exercises.progress import ExerciseProgress
 
 
+def _choose(context: click.Context, option: click.Parameter, name: str | None) -> None:
+    """Choose the language before anything is imported whose strings are in it."""
+    if name:
+        os.environ[language.VARIABLE] = language.normalised(name)
+        language.install()
+
+
+in_language = click.option(
+    "--language",
+    metavar="L",
+    is_eager=True,
+    expose_value=False,
+    callback=_choose,
+    help="en or zh-CN. [default: that of the system]",
+)
+
+
 @click.command()
+@in_language
 @click.option("--profile", default="tiny", show_default=True, help="tiny, small, or full: also the real data set.")
 @click.option("--notebooks", multiple=True, metavar="NN", help="Only these: --notebooks 03 05.")
 @click.option("--answers", "variant", flag_value="answers", help="For instructors: notes, and every exercise answered.")
@@ -53,6 +73,7 @@ def course(
 
 
 @click.command()
+@in_language
 @click.argument("folder", metavar="[DIR]", required=False)
 @click.option("--copy_only", is_flag=True, help="Copy the notebooks, and stop there.")
 @click.option("--no_browser", is_flag=True, help="Start JupyterLab, but no browser.")

@@ -23,11 +23,15 @@ from alstm_helpers.files import atomic_write
 from alstm_helpers.paths import clone
 
 # The cells after the title, the same in every notebook.
-PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"\nINSTALL = ""'
+PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"\nINSTALL = ""\nLANG = ""'
 BOOTSTRAP_NOTE = """\
 On Colab, Kaggle or AI Studio, set `INSTALL` above to what pip should install (`"attention-lstm-course"`, the path of
 its wheel, or `"git+https://…"`), and run the notebook from the top."""
 BOOTSTRAP = """\
+if LANG:
+    import os
+
+    os.environ["ALSTM_LANG"] = LANG
 if INSTALL:
     import importlib.util, site, subprocess, sys
 
@@ -40,7 +44,9 @@ if INSTALL:
     from alstm_helpers.course.hosted import complete_installation
 
     complete_installation()"""
+CHINESE_HEADINGS = {"You will be able to": "学完后你能", "Needs": "需要", "Makes": "会生成"}
 WORDS_PER_MINUTE, MINUTES_PER_CODE_CELL = 150, 0.5
+CHINESE_PER_WORD = 2  # Chinese characters that take as long to read as an English word
 
 
 class About(TypedDict):
@@ -56,7 +62,8 @@ class About(TypedDict):
 def derive_metadata(notebook: NotebookNode) -> About:
     """Derive title, objectives, needs, products and minutes from the notebook's text.
 
-    The first cell is Markdown: ``# NN Title``, then lists under **You will be able to**, **Needs** and **Makes**.
+    The first cell is Markdown: ``# NN Title``, then lists under **You will be able to**, **Needs** and **Makes**, or
+    their Chinese headings.
     The minutes do not include running time, which ``budget_seconds`` limits.
 
     Raises:
@@ -77,14 +84,16 @@ def derive_metadata(notebook: NotebookNode) -> About:
 
 def reading_minutes(cells: Sequence[NotebookNode]) -> float:
     """Return the minutes needed to read cells and to try those with code."""
-    words: int = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
+    texts = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    words = sum(len(text.split()) + len(re.findall("[\u4e00-\u9fff]", text)) / CHINESE_PER_WORD for text in texts)
     code_cells: int = sum(cell.cell_type == "code" for cell in cells)
     return words / WORDS_PER_MINUTE + code_cells * MINUTES_PER_CODE_CELL
 
 
 def _list_under(heading: str, text: str) -> list[str]:
     """Return the items of the list below a bold heading; raise AlstmError if there is none."""
-    part = re.search(rf"\*\*{heading}\*\*[^\n]*\n+((?:- .+(?:\n|$))+)", text)
+    names = "|".join([heading, CHINESE_HEADINGS[heading]])
+    part = re.search(rf"\*\*(?:{names})\*\*[^\n]*\n+((?:- .+(?:\n|$))+)", text)
     if part is None:
         raise AlstmError("the first cell", f"no list under **{heading}**", "add it, one `- ` line per item")
     return re.findall(r"- (.+)", part[1])

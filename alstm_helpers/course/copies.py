@@ -10,13 +10,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from alstm_helpers import language
 from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, write_json
 from alstm_helpers.loopback import HOST
 from alstm_helpers.paths import COPIES_RECORD, course_files, work_folder
 
 FOLDER = "attention-lstm-course"  # made in the current folder if none is named
-COPIED = ("notebooks", "figures", "configs", "docs/glossary.yml", "data/README.md", "README.md")
+COPIED = ("notebooks", "figures", "configs", "docs/glossary.yml", "data/README.md", "README.md", "README.zh-CN.md")
 # Keep JupyterLab from asking the network for its news, for updates and for extensions. The settings beside this file
 # keep it from asking the learner whether it may, and make it save the state of widgets, to display them again.
 QUIET = (
@@ -120,6 +121,8 @@ def open_lab(folder: Path, *, port: int | None = None, browser: bool = True) -> 
     from jupyterlab.labapp import LabApp
 
     flags = lab_flags(folder.resolve(), port=port, browser=browser)
+    if (folder / language.chosen()).is_dir():  # notebooks in another language lie in a folder of their own
+        flags.append(f"--ServerApp.preferred_dir={folder.resolve() / language.chosen()}")
     os.chdir(folder)  # of the terminals and consoles in JupyterLab
     LabApp.launch_instance(flags)
 

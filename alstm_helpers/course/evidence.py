@@ -15,6 +15,7 @@ import numpy as np
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import require_file
+from alstm_helpers.language import say
 from alstm_helpers.paths import course_files
 
 FOLDER = "docs/evidence"
@@ -58,9 +59,10 @@ class Comparison(NamedTuple):
 
     def __str__(self) -> str:
         numbers = f"{self.difference:+.3f}, 95 % interval {self.low:+.3f} to {self.high:+.3f}, {self.seeds} seeds"
+        one, other = (say("evidence", name) for name in (self.one, self.other))
         if not self.told_apart:
-            return f"{self.one} and {self.other} are not told apart: {numbers}"
-        return f"{self.one} is {'higher' if self.higher else 'lower'} than {self.other}: {numbers}"
+            return f"{one} and {other} are not told apart: {numbers}"
+        return f"{one} is higher than {other}: {numbers}" if self.higher else f"{one} is lower than {other}: {numbers}"
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,10 @@ class Evidence:
         values = self.values(setting, key)
         half = _quantile(len(values)) * _error(values) * float(np.sqrt(len(values) + 1))
         low, high = values.mean() - half, min(values.mean() + half, most)
-        where = "within" if low <= value <= high else "outside of"
-        return f"{value:.3f} is {where} the range of single runs, {low:.3f} to {high:.3f} ({len(values)} seeds)"
+        interval = f"{low:.3f} to {high:.3f} ({len(values)} seeds)"
+        if low <= value <= high:
+            return f"{value:.3f} is within the range of single runs, {interval}"
+        return f"{value:.3f} is outside of the range of single runs, {interval}"
 
 
 def load_evidence(name: str) -> Evidence:

@@ -32,7 +32,7 @@ from alstm_helpers.course.variants import VARIANTS
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.files import atomic_write, claimed, staging, write_json
-from alstm_helpers.paths import course_files
+from alstm_helpers.paths import notebooks_folder
 from alstm_helpers.workers import end_idle, processes, results
 
 LONGEST_CELL = 60  # seconds that a cell may take, in the profile tiny
@@ -118,7 +118,7 @@ class CourseRun:
 
 
 def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
-    """Return the course's notebooks in order.
+    """Return the course's notebooks in order, in the chosen language.
 
     Args:
         names: select notebooks by name or number, such as ``03_data`` or ``03``; by default all.
@@ -126,7 +126,7 @@ def find_notebooks(names: Sequence[str] = ()) -> list[Path]:
     Raises:
         AlstmError: there are no notebooks, or a name matches none.
     """
-    folder = course_files() / "notebooks"
+    folder = notebooks_folder()
     notebooks = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     if not notebooks:
         raise AlstmError(folder, "no notebooks here", "install the course again")

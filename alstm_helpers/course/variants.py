@@ -9,6 +9,7 @@ import nbformat
 import yaml
 from nbformat import NotebookNode
 
+from alstm_helpers import language
 from alstm_helpers.course.exercises import find
 from alstm_helpers.paths import course_files
 
@@ -54,7 +55,7 @@ def instructor_notes() -> dict[str, dict[str, str]]:
     notes = yaml.safe_load((course_files() / "docs" / "notes.yml").read_text(encoding="utf-8"))
     found: dict[str, dict[str, str]] = {}
     for name, by_cell in notes.items():
-        found.setdefault(name[:2], {}).update(by_cell)
+        found.setdefault(name[:2], {}).update({cell: language.say("notes", note) for cell, note in by_cell.items()})
     return found
 
 

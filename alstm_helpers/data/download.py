@@ -195,7 +195,7 @@ def _fetch_plan(session: requests.Session, url: str, retry: Retry) -> list[Remot
                     break
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             problem = f"no answer ({type(error).__name__})"
-    raise AlstmError(url, problem, "check the network, --partition and --base-url, then " + AGAIN)
+    raise AlstmError(url, problem, f"check the network, --partition and --base-url, then {AGAIN}")
 
 
 def _text_of(answer: requests.Response, url: str, seconds: float) -> bytes:

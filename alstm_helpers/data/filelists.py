@@ -22,7 +22,7 @@ def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy
     """
     source = Path(source)
     if not source.exists():
-        raise AlstmError(source, "no such folder", "check the path, or " + remedy)
+        raise AlstmError(source, "no such folder", f"check the path, or {remedy}")
     found: dict[str, Path] = {}
     paths = [source] if source.is_file() else files_below(source, lambda path: path.suffix in suffixes)
     for path in paths:

@@ -21,6 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import ArrayLike
 
+from alstm_helpers import language
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.figures.plots import COLOURS, STYLE
 from alstm_helpers.files import atomic_write
@@ -312,6 +313,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 if __name__ == "__main__":
     try:
         folder = clone("the files in figures/") / "figures"
+        folder = folder if language.chosen() == language.ENGLISH else folder / language.chosen()
     except AlstmError as error:
         sys.exit(f"error: {error}")
     for name, draw in FIGURES.items():

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from alstm_helpers import language
+
 ORDINALS = ("first", "second", "third", "fourth")
 
 
@@ -25,6 +27,8 @@ def a_type(value: object) -> str:
     name = type(value).__name__
     if name == "error":  # of struct, and of several other modules
         name = f"{type(value).__module__}.{name}"
+    if language.chosen() != language.ENGLISH:
+        return name  # no articles
     return f"{'an' if re.match('[aeio]|un(?!i)|ndarray', name, re.IGNORECASE) else 'a'} {name}"
 
 
@@ -130,7 +134,7 @@ def fault_of_number(found: float, right: float, within: float, which: str = "the
             return f"{which} {slip.text}"
     if _is_rounded(found, right):
         return f"{which} is rounded too much; give more digits"
-    return f"{which} is too {'small' if found < right else 'large'}"  # also where the right one is NaN
+    return f"{which} is too small" if found < right else f"{which} is too large"  # also where the right one is NaN
 
 
 def _is_rounded(found: float, right: float) -> bool:

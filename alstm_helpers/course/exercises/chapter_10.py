@@ -186,7 +186,7 @@ def fault_of_report(project: Path) -> str:
 
 def _statement(name: str, text: str) -> str:
     """Return what follows ``name:`` in the line that begins so, whatever Markdown marks it with."""
-    found = re.search(rf"^[\s>*#_-]*{name}[*_]*:[*_\s]*(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
+    found = re.search(rf"^[\s>*#_-]*{name}[*_]*[:：][*_\s]*(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
     return found[1] if found else ""
 
 
