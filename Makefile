@@ -2,6 +2,7 @@
 # make test     the environment, lint and all tests
 # make test COVERAGE=1   the same, with the share of lines and branches that the tests reach
 # make lab      the environment, JupyterLab in notebooks/
+# make course LANG=zh-CN, make lab LANG=zh-CN, …   the same in Chinese
 # They need Python 3.11 to 3.13 (Paddle has no wheel for 3.14), or uv, which brings one. Any of them takes
 # GPU=cu126     Paddle's GPU wheel of that CUDA instead of the CPU wheel; PADDLE_WHEELS=URL: another page that has it
 # PYTHON=PATH   the Python to use
@@ -10,6 +11,7 @@
 PROFILE ?= tiny
 GPU ?=
 OUT ?= build/course
+OUT_ZH ?= build/course-zh-CN
 PYTHON ?=
 INDEX ?=
 PADDLE_WHEELS ?=
@@ -27,17 +29,17 @@ NO_STARTER = echo "error: python: none was found, and no uv that could bring one
 # uv leaves most of the packages uncompiled, so what Python compiles must be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks measured costs evidence figures clean
+.PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks zh measured costs evidence figures clean
 
 course: setup
-	$(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
+	$(RUN) -m alstm_helpers course --language "$(LANG)" --profile $(PROFILE) --out "$(OUT)"
 
 # A file of tests stays on one core: its tests share what is slow to make.
 test: setup
 	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile $(if $(COVERAGE),--cov)
 
 lab: setup
-	$(RUN) -m alstm_helpers lab
+	$(RUN) -m alstm_helpers lab --language "$(LANG)"
 
 lint: setup
 	$(RUN) -m ruff check .
@@ -62,20 +64,25 @@ lock:
 newest: setup
 	$(RUN) -m tools.newest $(TESTS)
 
+# The Chinese edition: new and changed texts into i18n/zh-CN, what is made from there, and what is wrong or missing.
+zh: setup
+	$(RUN) -m tools.i18n update render check
+
 notebooks: setup
 	$(RUN) -m alstm_helpers.course.canonical
 	$(RUN) tools/site.py --tables
 
 # For instructors: the course with notes and answers. For CI: also each notebook from its cell "Are you behind?" on.
 answers: setup
-	$(RUN) -m alstm_helpers course --answers --profile $(PROFILE) --out build/answers
+	$(RUN) -m alstm_helpers course --language "$(LANG)" --answers --profile $(PROFILE) --out build/answers
 
 behind: setup
-	$(RUN) -m alstm_helpers course --behind --profile $(PROFILE) --out build/behind
+	$(RUN) -m alstm_helpers course --language "$(LANG)" --behind --profile $(PROFILE) --out build/behind
 
 site: setup
-	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --profile $(PROFILE) --out "$(OUT)"
-	$(RUN) tools/site.py "$(OUT)" build/site
+	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --language en --profile $(PROFILE) --out "$(OUT)"
+	test -f "$(OUT_ZH)/summary.json" || $(RUN) -m alstm_helpers course --language zh-CN --profile $(PROFILE) --out "$(OUT_ZH)"
+	$(RUN) tools/site.py "$(OUT)" build/site "$(OUT_ZH)"
 
 # The course, its data and every package it needs in one archive, for a room without a network: unpack, make course.
 BUNDLE = attention-lstm-course

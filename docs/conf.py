@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from typing import Any
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.search import SearchLanguage
 
 from alstm_helpers.course.lab import are_numbers
 from alstm_helpers.runtime import paddle  # noqa: F401 - first, and without its two warnings at import
@@ -23,6 +26,10 @@ html_copy_source = False
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_theme_options = {"navigation_with_keys": True}
+templates_path = ["templates"]
+parts = ("brand", "search", "scroll-start", "navigation", "scroll-end", "variant-selector")
+html_sidebars = {"**": [f"sidebar/{name}.html" for name in parts]}
+html_sidebars["**"].insert(2, "language.html")  # tools/site.py says which languages there are
 html_math_renderer = "mathml"
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
@@ -60,7 +67,37 @@ def align_numbers(app: Any, doctree: nodes.document) -> None:
                     cell["classes"] = cell["classes"] or ["text-right"]
 
 
+class SearchChinese(SearchLanguage):
+    """Search for Chinese text: every two characters that follow each other are a word, in pages and in queries.
+
+    Sphinx's own needs a package that cuts text into words; then a query of two words without a space finds nothing.
+    """
+
+    lang = "zh"
+    language_name = "Chinese"
+    js_splitter_code = r"""
+var splitQuery = (query) =>
+  (query.match(/[\u4e00-\u9fff]+|(?:(?![\u4e00-\u9fff])[\p{Letter}\p{Number}_])+/gu) || []).flatMap((run) =>
+    /[\u4e00-\u9fff]{3,}/.test(run) ? [...run].slice(1).map((next, place) => run[place] + next) : [run]);
+"""
+
+    def split(self, input: str) -> list[str]:
+        """Return the words of a text: pairs of Chinese characters, and runs of other letters."""
+        runs = re.findall(r"[\u4e00-\u9fff]+|[^\W\u4e00-\u9fff]+", input)
+        return [word for run in runs for word in (map("".join, pairwise(run)) if is_chinese(run) else [run])]
+
+    def stem(self, word: str) -> str:
+        """Return the word in lower case, as queries are."""
+        return word.lower()
+
+
+def is_chinese(run: str) -> bool:
+    """Return whether a run of characters is Chinese, and more than one."""
+    return len(run) > 1 and "\u4e00" <= run[0] <= "\u9fff"
+
+
 def setup(app: Any) -> None:
+    app.add_search_language(SearchChinese)
     app.connect("doctree-read", align_numbers)
     app.connect("autodoc-skip-member", skip)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from browser import window
 
+from alstm_helpers.language import CHINESE
 from tools import slides
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +46,8 @@ def site(tmp_path_factory):
     if "ALSTM_SITE" in os.environ:
         return Path(os.environ["ALSTM_SITE"]).resolve()
     folder = tmp_path_factory.mktemp("site") / "my site 网站"
-    command = [sys.executable, str(ROOT / "tools" / "site.py"), str(ROOT / "notebooks"), str(folder)]
+    books = ROOT / "notebooks"
+    command = [sys.executable, str(ROOT / "tools" / "site.py"), str(books), str(folder), str(books / CHINESE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return folder
@@ -70,7 +72,7 @@ def test_every_notebook_and_text_has_a_page(site):
 def test_every_page_in_a_browser(site, width):
     """Opened from the file system: no complaint, no broken or undescribed picture, nothing wider than the window."""
     with window(width, 900) as seen:
-        for path in sorted(site.glob("*.html")):
+        for path in sorted(site.glob("*.html")) + sorted(site.glob(f"{CHINESE}/*.html")):
             seen.page.goto(path.as_uri())
             assert seen.ask("document.documentElement.scrollWidth") <= width, path.name
             assert seen.ask("[...document.images].every(image => image.naturalWidth > 0)"), path.name
@@ -99,12 +101,34 @@ def test_formulas_are_drawn(site):
 
 @pytest.mark.parametrize(
     ("word", "page"),
-    [("peepholes", "01_model.html"), ("YouTube8MMetrics", "api-root.html#alstm_helpers.metrics.YouTube8MMetrics")],
+    [
+        ("peepholes", "01_model.html"),
+        ("YouTube8MMetrics", "api-root.html#alstm_helpers.metrics.YouTube8MMetrics"),
+        ("注意力", f"{CHINESE}/01_model.html"),
+        ("断点续训", f"{CHINESE}/04_training.html"),
+        ("softmax", f"{CHINESE}/01_model.html"),
+    ],
 )
 def test_search_finds_a_word(site, word, page):
+    folder, _, page = page.rpartition("/")
     with window() as seen:
-        seen.page.goto(f"{(site / 'search.html').as_uri()}?q={word}")
+        seen.page.goto(f"{(site / folder / 'search.html').as_uri()}?q={word}")
         seen.page.wait_for_selector(f'ul.search li a[href*="{page}"]', timeout=10_000)
+
+
+def test_every_page_leads_to_the_same_page_in_the_other_language(site):
+    for page in sorted(site.glob("*.html")) + sorted(site.glob(f"{CHINESE}/*.html")):
+        link = re.search(r'<p class="language"><a href="([^"]+)" lang="([^"]+)"', page.read_text(encoding="utf-8"))
+        assert link, page
+        target = (page.parent / link[1]).resolve()
+        assert target.is_file() and (target.parent.name == CHINESE) == (link[2] == CHINESE) != (
+            page.parent.name == CHINESE
+        ), page
+        assert target.name == (
+            page.name if (target.parent / page.name).is_file() and page.stem[:2].isdigit() else target.name
+        )
+    chinese = (site / CHINESE / "01_model.html").read_text(encoding="utf-8")
+    assert '<html class="no-js" lang="zh-CN"' in chinese and "注意力" in chinese
 
 
 def test_the_public_names_are_described_where_they_are_imported_from(site):

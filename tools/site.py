@@ -1,6 +1,7 @@
 """Make the course a static site: executed notebooks, glossary and workshop as pages that open from the file system.
 
     python tools/site.py build/course build/site     # the site
+    python tools/site.py build/course build/site build/course-zh-CN     # in two languages, the Chinese in site/zh-CN
     python tools/site.py --tables                    # the tables in docs/, the README's row of services and speeds
 
 The first folder holds executed notebooks, as ``make course`` leaves them; the second gets the site. Sphinx with MyST-NB
@@ -32,7 +33,8 @@ import yaml
 
 from alstm_helpers.course import doors
 from alstm_helpers.course.canonical import reading_minutes
-from tools import slides
+from alstm_helpers.language import CHINESE, ENGLISH
+from tools import i18n, slides
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -87,15 +89,18 @@ class About(NamedTuple):
         return round(total)
 
 
-def page(executed: Path, address: str = "") -> nbformat.NotebookNode:
+def page(executed: Path, address: str = "", folder: str = "") -> nbformat.NotebookNode:
     """Return an executed notebook as a page: without the run's parameters, its figures described as Sphinx wants it.
 
     Args:
         executed: the notebook.
         address: of the repository; links to services that open the notebook follow its title.
+        folder: of the notebook below that of all notebooks, such as ``zh-CN/``.
     """
     notebook = nbformat.read(executed, as_version=4)
-    row = f'{doors.row(address, executed.stem, "doors.md")} <a href="slides/{executed.stem}.html">Slides</a>'
+    row = (
+        f'{doors.row(address, f"{folder}{executed.stem}", "doors.md")} <a href="slides/{executed.stem}.html">Slides</a>'
+    )
     title, _, rest = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = f"{title}\n\n```{{container}} doors\n{row.replace(' · ', ' ').strip()}\n```\n{rest}"
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
@@ -111,7 +116,7 @@ def page(executed: Path, address: str = "") -> nbformat.NotebookNode:
 
 def links_inside_the_site(text: str) -> str:
     """Point links to other notebooks and to the glossary at their pages; turn those to other files into plain text."""
-    text = text.replace("](../docs/glossary.yml)", "](glossary.md)")
+    text = re.sub(r"\]\((?:\.\./)+docs/glossary\.yml\)", "](glossary.md)", text)
     text = re.sub(r"\[([^\]]+)\]\(<?\.\./[^)]*\)", r"\1", text)
     return re.sub(r"(\]\(<?\d\d_\w+\.ipynb)#[^)>]*", r"\1", text)
 
@@ -243,23 +248,63 @@ def updated_documents() -> dict[Path, str]:
     }
 
 
-def write_sources(course: Path, target: Path, address: str) -> None:
-    """Write everything that Sphinx reads; links to services that open a notebook need the repository's address."""
+class Edition(NamedTuple):
+    """One language of the site.
+
+    Args:
+        course: the folder of its executed notebooks.
+        language: of its texts.
+    """
+
+    course: Path
+    language: str = ENGLISH
+
+    @property
+    def folder(self) -> str:
+        """Where its pages and notebooks are, below those of the English edition."""
+        return "" if self.language == ENGLISH else f"{self.language}/"
+
+    def texts(self, about: Mapping[str, About], address: str) -> dict[str, str]:
+        """Return the pages that are neither notebooks nor on the package."""
+        if self.language == ENGLISH:
+            found = tables(about, "") | {"doors": doors.row(address, help_page="")}
+            pages = {name: filled(DOCS / f"{name}.md", found) for name in ("index", "workshop", "doors")}
+            pages |= {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("class", "costs")}
+        else:
+            pages = {path.stem: path.read_text(encoding="utf-8") for path in (DOCS / self.language).glob("*.md")}
+        pages["glossary"] = glossary(self.language)
+        figures = r"\]\((?:\.\./)+figures/"
+        return {name: re.sub(figures, "](figures/", notebooks_beside(text)) for name, text in pages.items()}
+
+
+def notebooks_beside(text: str) -> str:
+    """Point links to notebooks at their pages, which lie beside the others."""
+    return re.sub(r"\]\(<?(?:\.\./)+notebooks/(?:[\w-]+/)?(\w+\.ipynb)[^)>]*>?\)", r"](\1)", text)
+
+
+def write_sources(edition: Edition, target: Path, address: str) -> list[str]:
+    """Write everything that Sphinx reads; links to services that open a notebook need the repository's address.
+
+    Returns:
+        The names of the pages that have one in the other language, too.
+    """
+    course = edition.course
     executed = sorted(course.glob("[0-9][0-9]_*.ipynb"))
     if not executed:
         raise SystemExit(f"error: {course}: no executed notebook here; run `make course` first")
     about = read_about(executed, read_seconds(course / "summary.json"))
     for path in executed:
-        nbformat.write(page(path, address), target / path.name)
+        nbformat.write(page(path, address, edition.folder), target / path.name)
     for name in ("conf.py", "site.css"):
         shutil.copy(DOCS / name, target)
-    shutil.copytree(ROOT / "figures", target / "figures")
-    found = tables(about, "") | {"doors": doors.row(address, help_page="")}
-    pages = {name: filled(DOCS / f"{name}.md", found) for name in ("index", "workshop", "doors")}
-    pages |= {name: (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("class", "costs")}
-    pages["index"] = pages["index"].replace("](../figures/", "](figures/") + toctree(*about, *pages, "glossary", "api")
-    for name, text in {**pages, "glossary": glossary(), **api()}.items():
+    for folder in (DOCS / "templates", ROOT / "figures"):
+        shutil.copytree(folder, target / folder.name)
+    pages = edition.texts(about, address)
+    package = api() if edition.language == ENGLISH else {}
+    pages["index"] += toctree(*about, *pages, *(["api"] if package else []))
+    for name, text in {**pages, **package}.items():
         (target / f"{name}.md").write_text(text, encoding="utf-8")
+    return [*about, *pages]
 
 
 def toctree(*names: str) -> str:
@@ -301,13 +346,16 @@ def exported(path: Path | None) -> list[str]:
     return list(ast.literal_eval(found[1])) if found else []
 
 
-def glossary() -> str:
+def glossary(language: str = ENGLISH) -> str:
     """Return the terms in alphabetical order, with links to the notebooks that use them first."""
     terms = yaml.safe_load((DOCS / "glossary.yml").read_text(encoding="utf-8"))
     rows = ["# Glossary", "", "| term | 中文 | meaning | first used in |", "|---|---|---|---|"]
+    if language != ENGLISH:
+        rows[0], rows[2] = "# 术语表", "| English | 中文 | 含义 | 首次出现 |"
     for term in sorted(terms, key=lambda term: term["en"].lower()):
         number = term["in"][:2]
-        rows.append(f"| {term['en']} | {term['zh']} | {term['means']} | [{number}]({term['in']}.ipynb) |")
+        means = i18n.meaning(term["en"], term["means"]) if language != ENGLISH else term["means"]
+        rows.append(f"| {term['en']} | {term['zh']} | {means} | [{number}]({term['in']}.ipynb) |")
     return "\n".join(rows) + "\n"
 
 
@@ -339,24 +387,58 @@ def first_use(term: str, texts: Mapping[str, str]) -> str:
     raise ValueError(f"docs/glossary.yml: no notebook uses {term!r}; delete it there")
 
 
-def build(course: Path, site: Path) -> int:
+def build(course: Path, site: Path, chinese: Path | None = None) -> int:
     """Build the site with Sphinx and replace the folder ``site`` by it; return Sphinx's exit status."""
+    editions = [Edition(course)] + ([Edition(chinese, CHINESE)] if chinese else [])
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder, "source"), Path(folder, "out")
-        source.mkdir()
-        write_sources(course, source, doors.repository(PYPROJECT))
-        command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", str(source), str(out)]
-        done = subprocess.run(command, check=False)
-        if done.returncode:
-            return done.returncode
-        (out / "slides").mkdir()
-        for path in sorted(source.glob("[0-9][0-9]_*.ipynb")):
-            text = slides.deck(nbformat.read(path, as_version=4))
-            (out / "slides" / f"{path.stem}.html").write_text(text, encoding="utf-8")
+        sources = [Path(folder, f"source-{edition.language}") for edition in editions]
+        for source in sources:
+            source.mkdir()
+        address = doors.repository(PYPROJECT)
+        names = [write_sources(edition, source, address) for edition, source in zip(editions, sources, strict=True)]
+        for edition, source, there in zip(editions, sources, names[::-1], strict=True):
+            out = Path(folder, "out", edition.folder)
+            status = build_edition(edition, source, out, there if chinese else [])
+            if status:
+                return status
         shutil.rmtree(site, ignore_errors=True)
-        shutil.copytree(out, site)
-    print(f"{len(list(site.glob('*.html')))} pages → {site / 'index.html'}")
+        shutil.copytree(Path(folder, "out"), site)
+    print(f"{len(list(site.rglob('*.html')))} pages → {site / 'index.html'}")
     return 0
+
+
+SWITCH = {  # where the other language's pages are, its code, and its name
+    ENGLISH: (f"{CHINESE}/", CHINESE, "中文"),
+    CHINESE: ("../", ENGLISH, "English"),
+}
+
+
+def build_edition(edition: Edition, source: Path, out: Path, there: Sequence[str]) -> int:
+    """Build the pages of one language; ``there`` are the pages of the other one. Return Sphinx's exit status."""
+    options = ["-D", f"language={edition.language.replace('-', '_')}"]
+    if there:
+        prefix, code, label = SWITCH[edition.language]
+        values = {"prefix": prefix, "code": code, "label": label, "pages": ",".join(there)}
+        options += [part for name, value in values.items() for part in ("-A", f"other_{name}={value}")]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-b",
+        "html",
+        *options,
+        str(source),
+        str(out),
+    ]
+    done = subprocess.run(command, check=False)
+    (out / "slides").mkdir(exist_ok=True, parents=True)
+    for path in sorted(source.glob("[0-9][0-9]_*.ipynb")):
+        text = slides.deck(nbformat.read(path, as_version=4), edition.language)
+        (out / "slides" / f"{path.stem}.html").write_text(text, encoding="utf-8")
+    return done.returncode
 
 
 def main() -> int:
@@ -365,8 +447,7 @@ def main() -> int:
         for path, text in updated_documents().items():
             path.write_text(text, encoding="utf-8")
         return 0
-    course, site = map(Path, sys.argv[1:])
-    return build(course, site)
+    return build(*map(Path, sys.argv[1:]))
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from markdown_it import MarkdownIt
 from mdit_py_plugins.dollarmath import dollarmath_plugin
 from nbformat import NotebookNode
 
-WHOLE = re.compile(r"# |## Recap|### Exercise")  # parts that are shown to their end
+WHOLE = re.compile(r"# |## (Recap|小结)|### (Exercise|练习)")  # parts that are shown to their end
 PAGE = """<!DOCTYPE html>
-<html lang="en">
+<html lang="{language}">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -46,10 +46,11 @@ th, td {{ padding: 0.3em 0.8em; border-bottom: 1px solid #ccc; text-align: left;
 """
 
 
-def deck(notebook: NotebookNode) -> str:
+def deck(notebook: NotebookNode, language: str = "en") -> str:
     """Return the slides of an executed notebook as one page of HTML."""
     slides = "\n".join(f"<section>\n{slide}\n</section>" for slide in slides_of(notebook))
-    return PAGE.format(title=escape(notebook.cells[0].source.partition("\n")[0].lstrip("# ")), slides=slides)
+    title = notebook.cells[0].source.partition("\n")[0].lstrip("# ")
+    return PAGE.format(language=language, title=escape(title), slides=slides)
 
 
 def slides_of(notebook: NotebookNode) -> Iterator[str]:

@@ -1,0 +1,209 @@
+"""The Chinese edition: complete, made from its catalogues, and without a word of English where none belongs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from html import unescape
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from babel.messages.catalog import Catalog
+
+from alstm_helpers.figures.plots import CJK_FILE
+from alstm_helpers.language import CHINESE
+from tools import i18n, i18n_checks
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+TERMS = yaml.safe_load((ROOT / "docs" / "glossary.yml").read_text(encoding="utf-8"))
+
+
+def test_nothing_is_missing_changed_orphaned_or_wrong():
+    assert [*i18n.problems(), *i18n.conflicts()] == []
+
+
+def test_files_are_as_rendered():
+    assert list(i18n.stale()) == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_code_is_the_same_in_every_byte(path):
+    english, chinese = (nbformat.read(place, as_version=4).cells for place in (path, path.parent / CHINESE / path.name))
+    assert [(cell.id, cell.cell_type) for cell in english] == [(cell.id, cell.cell_type) for cell in chinese]
+    assert [cell.source for cell in english if cell.cell_type == "code"] == [
+        cell.source for cell in chinese if cell.cell_type == "code"
+    ]
+
+
+# --- It cannot drift ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese", "fault"),
+    [
+        ("It takes 8 epochs.", "要训练 8 轮。", ""),
+        ("It takes 8 epochs.", "要训练 9 轮。", "numbers differ"),
+        ("1,024 and 0.5 numbers", "1024 和 0.5", ""),
+        ("Run `alstm train`.", "运行 `alstm eval`。", "code spans differ"),
+        ("See [this](a.md).", "见 [这里](b.md)。", "links differ"),
+        ("See ![a picture](a.png).", "见图。", "links differ"),
+        ("Take $a + b$.", "取 $a - b$。", "formulas differ"),
+        ("# A title", "## 标题", "headings differ"),
+        ("```\nx = 1\n```\nText", "```\nx = 2\n```\n文字", "blocks of code differ"),
+        ("| a | b |\n|---|---|\n| c | d |", "| 甲 | 乙 |\n|---|---|", "rows of tables differ"),
+        ("<details>\n\na\n\n</details>", "详情", "HTML tags differ"),
+        ("The gradient is small.", "坡度很小。", "the term 'gradient'"),
+        ("The gradient is small.", "梯度很小。", ""),
+        ("Attention and dropout help.", "注意力和 dropout 有用。", ""),
+        ("Well, yes.", "好,是的。", "half-width punctuation"),
+        ("Well (yes).", "好(是的)。", "half-width punctuation"),
+        ("Use Paddle.", "用Paddle。", "spacing"),
+        ("Use `x` here.", "这里用`x`。", "no space"),
+        ("Well, yes.", "好， 是的。", "a space too many"),
+        ("This is a whole sentence of English.", "This is a whole sentence of English.", "still in English"),
+        ("Words.", "", "not translated"),
+    ],
+)
+def test_a_translation_shares_what_it_must(english, chinese, fault):
+    found = list(i18n_checks.faults(english, chinese, TERMS, prose=True))
+    assert any(fault in text for text in found) if fault else found == []
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese", "fault"),
+    [
+        ("{n} of {m} read", "{m} 中读了 {n}", ""),
+        ("{n} of {m} read", "读了 {n}", "replacement fields differ"),
+        ("{n:.2f} read", "读了 {n:.1f}", "replacement fields differ"),
+        ("read\n", "读了", "line breaks at the ends differ"),
+        ("TRAIN:\n  epoch: 3\n", "TRAIN:\n  epoch: 3\n", ""),
+    ],
+)
+def test_a_string_shares_what_it_must(english, chinese, fault):
+    found = list(i18n_checks.faults(english, chinese, prose=False))
+    assert any(fault in text for text in found) if fault else found == []
+
+
+@pytest.fixture
+def one_cell(monkeypatch, tmp_path):
+    """A course of one cell with a translation; returns what the course is now, to be changed."""
+    monkeypatch.setattr(i18n, "CATALOGUES", tmp_path)
+    texts = {"01_x": [i18n.Text("a", "Two words.", "prose"), i18n.Text("b", "{n} of {m} read", "string")]}
+    catalogue = Catalog(locale="zh_CN")
+    catalogue.add("Two words.", "两个词。", context="a")
+    catalogue.add("{n} of {m} read", "{m} 中读了 {n}", context="b")
+    i18n.save("01_x", catalogue)
+    monkeypatch.setattr(i18n, "sources", lambda: texts)
+    assert list(i18n.problems()) == []
+    return texts
+
+
+def updated(texts):
+    for name, found in texts.items():
+        i18n.save(name, i18n.update(name, found))
+    return list(i18n.problems())
+
+
+def test_a_changed_cell_is_fuzzy_until_somebody_has_looked(one_cell):
+    one_cell["01_x"][0] = i18n.Text("a", "Three words.", "prose")
+    assert [text.split(": ")[2] for text in i18n.problems()] == ["orphaned", "missing"]
+    assert ["fuzzy" in text for text in updated(one_cell)] == [True]
+    message = i18n.load("01_x").get("Three words.", "a")
+    assert message is not None and message.string == "两个词。"
+    assert i18n.translation(i18n.load("01_x"), "a", "Three words.") == "Three words."  # not shown before
+    assert ["fuzzy" in text for text in updated(one_cell)] == [True]  # also after a second update
+
+
+def test_a_changed_string_of_code_is_fuzzy_a_new_one_missing_and_an_old_one_gone(one_cell):
+    one_cell["01_x"] = [i18n.Text("b", "{n} of {m} were read", "string"), i18n.Text("b", "Other thing", "string")]
+    found = updated(one_cell)
+    assert sorted("fuzzy" in text for text in found) == [False, True] and "not translated" in "".join(found)
+    assert {message.id for message in i18n.load("01_x") if message.id} == {"{n} of {m} were read", "Other thing"}
+
+
+def test_an_update_of_nothing_changes_no_byte(one_cell):
+    updated(one_cell)
+    before = i18n.path_of("01_x").read_bytes()
+    updated(one_cell)
+    assert i18n.path_of("01_x").read_bytes() == before
+
+
+def test_the_catalogue_of_a_notebook_that_is_gone(one_cell):
+    one_cell["02_y"] = one_cell.pop("01_x")
+    assert "01_x.po: orphaned" in next(i18n.problems())
+
+
+def test_a_string_has_one_translation_in_all_cells(one_cell):
+    one_cell["02_y"] = [i18n.Text("c", "{n} of {m} read", "string")]
+    catalogue = Catalog(locale="zh_CN")
+    catalogue.add("{n} of {m} read", "{n}／{m}", context="c")
+    i18n.save("02_y", catalogue)
+    assert [text.split(":")[0] for text in i18n.conflicts()] == ["02_y"]
+
+
+def test_links_lead_to_the_chinese_document_section_and_notebook():
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / f"README.{CHINESE}.md",)}
+    for path, text in texts.items():
+        for link in re.findall(r"\]\((<[^>]*>|[^)\s]+)\)", text):
+            place, _, anchor = link.strip("<>").partition("#")
+            if not re.match(r"[a-z]+:", place):
+                target = path.parent / place if place else path
+                assert target.exists(), link
+                if anchor and target.suffix == ".ipynb":
+                    cells = json.loads(target.read_text(encoding="utf-8"))["cells"]
+                    headings = [
+                        heading.replace(" ", "-")
+                        for cell in cells
+                        for heading in re.findall("^#+ (.*)$", "".join(cell["source"]), re.MULTILINE)
+                    ]
+                    assert anchor in headings, link
+
+
+# --- What learners see --------------------------------------------------------------------------------------------
+
+
+def test_every_character_has_a_glyph():
+    """In the font that comes along, or in Matplotlib's own; of all translations, as any may be drawn."""
+    from fontTools.ttLib import TTFont
+    from matplotlib.font_manager import findfont
+
+    known = set(TTFont(CJK_FILE).getBestCmap()) | set(TTFont(findfont("DejaVu Sans")).getBestCmap())
+    drawn = {
+        character
+        for name, texts in i18n.sources().items()
+        for text in texts
+        if text.kind == "string"
+        for character in i18n.translation(i18n.load(name), text.context, text.text)
+    }
+    assert {character for character in drawn if character.isprintable() and ord(character) not in known} == set()
+
+
+COURSE = os.environ.get("ALSTM_CHINESE_COURSE")
+# Five English words in a row; names, code and logs are taken out before.
+SENTENCE = re.compile(r"(?<![\w./-])(?:[A-Za-z][a-z’']*[ ,]+){4,}[A-Za-z][a-z’']+(?![\w/])")
+
+
+def shown(cell):
+    """Give the texts that a cell shows, without code."""
+    if cell.cell_type == "markdown":
+        yield re.sub(r"```.*?```|`[^`]+`|\]\([^)]*\)", " ", cell.source, flags=re.DOTALL)
+    for output in cell.get("outputs", []):
+        data = output.get("data", {})
+        texts = [output.get("text", ""), data.get("text/plain", ""), data.get("text/html", "")]
+        for text in texts:
+            yield unescape(re.sub(r"<[^>]+>|`[^`]+`", "\n", "".join(text)))
+
+
+@pytest.mark.skipif(COURSE is None, reason="CI sets ALSTM_CHINESE_COURSE")
+@pytest.mark.parametrize("name", [path.stem for path in NOTEBOOKS])
+def test_no_english_sentence_is_left(name):
+    assert COURSE is not None
+    notebook = nbformat.read(Path(COURSE, f"{name}.ipynb"), as_version=4)
+    found = [
+        (cell.id, match[0]) for cell in notebook.cells for text in shown(cell) for match in SENTENCE.finditer(text)
+    ]
+    assert found == []
