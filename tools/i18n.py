@@ -59,8 +59,11 @@ SHOWN_TOO = {
     "07_configuration": ("nowhere",),
     "10_capstone": ("neither",),
 }
-# Names of curves that are a single word in a notebook.
-CURVES = ("floor", "train", "valid", "attention", "mean", "chance")
+# Names of curves and axes that are keys in the notebooks, too: they are translated where a figure shows them.
+CURVES = (
+    *("floor", "train", "valid", "attention", "mean", "chance", "gap", "attention see", "attention hear"),
+    *("epoch", "step", "score"),
+)
 WORDS = re.compile(r"[A-Za-z]{2,}\S* |\s[A-Za-z]{2,}")
 FENCED = re.compile(r"(^[ ]*```.*?^[ ]*```[ ]*$)", re.DOTALL | re.MULTILINE)
 MEASURED = re.compile(r"(?P<row>\| \[(?P<name>\d\d_\w+)\]\([^)]*\) \| )(?P<numbers>[^|]*\|[^|]*\|)")
@@ -164,7 +167,7 @@ def notes_texts() -> list[Text]:
 
 
 def evidence_texts() -> list[Text]:
-    """Return the names of the settings in docs/evidence, which figures show."""
+    """Return the names that figures show: of the settings in docs/evidence, of curves, and of axes."""
     texts = (path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "evidence").glob("*.json")))
     names = dict.fromkeys(run["setting"] for text in texts for run in yaml.safe_load(text)["runs"])
     return [Text("evidence", name, "string") for name in (*names, *CURVES)]

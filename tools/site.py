@@ -98,9 +98,8 @@ def page(executed: Path, address: str = "", folder: str = "") -> nbformat.Notebo
         folder: of the notebook below that of all notebooks, such as ``zh-CN/``.
     """
     notebook = nbformat.read(executed, as_version=4)
-    row = (
-        f'{doors.row(address, f"{folder}{executed.stem}", "doors.md")} <a href="slides/{executed.stem}.html">Slides</a>'
-    )
+    links = doors.row(address, f"{folder}{executed.stem}", "doors.md")
+    row = f'{links} <a href="slides/{executed.stem}.html">{"幻灯片" if folder else "Slides"}</a>'
     title, _, rest = notebook.cells[0].source.partition("\n")
     notebook.cells[0].source = f"{title}\n\n```{{container}} doors\n{row.replace(' · ', ' ').strip()}\n```\n{rest}"
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
@@ -416,6 +415,7 @@ SWITCH = {  # where the other language's pages are, its code, and its name
 def build_edition(edition: Edition, source: Path, out: Path, there: Sequence[str]) -> int:
     """Build the pages of one language; ``there`` are the pages of the other one. Return Sphinx's exit status."""
     options = ["-D", f"language={edition.language.replace('-', '_')}"]
+    options += ["-D", "html_title=AttentionLSTM：YouTube-8M 视频分类"] if edition.folder else []
     if there:
         prefix, code, label = SWITCH[edition.language]
         values = {"prefix": prefix, "code": code, "label": label, "pages": ",".join(there)}

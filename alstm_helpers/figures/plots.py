@@ -84,7 +84,8 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
             marker = "o" if len(x) <= 20 else ""
             colour, style = COLOURS[index % 5], STYLES[index % 5]
             axes.plot(x, y, label=say("evidence", name), markersize=4, color=colour, linestyle=style, marker=marker)
-        axes.set(xlabel=xlabel, ylabel=ylabel, title=title, yscale="log" if log_y else "linear")
+        axes.set(xlabel=say("evidence", xlabel), ylabel=say("evidence", ylabel), title=title)
+        axes.set_yscale("log" if log_y else "linear")
         if all(float(value).is_integer() for x, _ in curves.values() for value in x):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
         if len(curves) > 1:
