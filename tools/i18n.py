@@ -62,7 +62,7 @@ SHOWN_TOO = {
 # Names of curves and axes that are keys in the notebooks, too: they are translated where a figure shows them.
 CURVES = (
     *("floor", "train", "valid", "attention", "mean", "chance", "gap", "attention see", "attention hear"),
-    *("epoch", "step", "score"),
+    *("epoch", "score"),
 )
 WORDS = re.compile(r"[A-Za-z]{2,}\S* |\s[A-Za-z]{2,}")
 FENCED = re.compile(r"(^[ ]*```.*?^[ ]*```[ ]*$)", re.DOTALL | re.MULTILINE)

@@ -51,6 +51,7 @@ STYLE: dict[RcKeyType, object] = {
 if CJK_FILE.exists():
     fontManager.addfont(CJK_FILE)
     fontManager.ttflist.append(replace(fontManager.ttflist[-1], weight="bold"))  # the same where bold is asked for
+    plt.rcParams["font.family"] = [*plt.rcParams["font.family"], CJK_FAMILY]  # also in a learner's own figures
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
