@@ -12,7 +12,7 @@ One wing per chapter; nothing imports upwards::
     figures      plots and drawings
     model        the network, its weights and its loss                                  chapter 1
     data         download → convert → lists → batches; FlashDigits                      chapter 3
-    ground       language errors extras paths files ledger progress runtime config
+    ground       language translation errors extras paths files ledger progress runtime config
                  ranks loopback workers tfrecord safe_pickle pickles onnx_file metrics
 
 Importing the package sets the thread variables that Paddle reads once, at its own import

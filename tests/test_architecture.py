@@ -17,6 +17,7 @@ WINGS = (
 GROUND = {
     *(
         "language",
+        "translation",
         "errors",
         "digests",
         "levels",

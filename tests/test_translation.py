@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from alstm_helpers import language
+from alstm_helpers import language, translation
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def compiled(code, translations):
     """Run code whose strings are translated, and return its variables."""
-    tree = language.Translator(lambda text: translations.get(text, text)).visit(ast.parse(code))
+    tree = translation.Translator(lambda text: translations.get(text, text)).visit(ast.parse(code))
     variables: dict[str, object] = {}
     exec(compile(tree, "x", "exec"), variables)  # noqa: S102 - that is what is tested
     return variables
@@ -52,7 +52,7 @@ def test_a_translation_runs_no_code_of_its_own():
 
 
 def test_lines_keep_their_numbers():
-    tree = language.Translator(lambda text: "短").visit(ast.parse("a = 1\nx = f'''one\n{a}\nthree'''\nb = missing"))
+    tree = translation.Translator(lambda text: "短").visit(ast.parse("a = 1\nx = f'''one\n{a}\nthree'''\nb = missing"))
     with pytest.raises(NameError) as error:
         exec(compile(tree, "x", "exec"), {})  # noqa: S102
     assert error.traceback[-1].lineno + 1 == 5
@@ -61,7 +61,7 @@ def test_lines_keep_their_numbers():
 @pytest.mark.parametrize("text", ["{a", "a}", "{a}}", "{{a}"])
 def test_unbalanced_braces_are_refused(text):
     with pytest.raises(ValueError, match="unbalanced"):
-        language.fields(text)
+        translation.fields(text)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,6 @@ def test_cells_are_translated_in_a_notebook_s_shell():
         "from IPython.core.interactiveshell import InteractiveShell\n"
         "shell = InteractiveShell.instance()\n"
         "import alstm_helpers\n"
-        "from alstm_helpers import language\n"
         "shell.ast_transformers[-1].translate = lambda text: {'two words {n}': '两个词 {n}'}.get(text, text)\n"
         "shell.run_cell('n = 1; print(f\"two words {n}\")')"
     )

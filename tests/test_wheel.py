@@ -19,9 +19,9 @@ from alstm_helpers.extras import EXTRAS
 ROOT = Path(__file__).resolve().parents[1]
 # What lies in alstm_helpers/_course, by its place in the clone.
 COURSE = (
-    *("notebooks/*.ipynb", "configs/*.yaml", "figures/*.svg", "figures/*.png"),
+    *("notebooks/**/*.ipynb", "configs/*.yaml", "figures/**/*.svg", "figures/**/*.png"),
     *("docs/glossary.yml", "docs/measured.json", "docs/notes.yml", "docs/evidence/*.json"),
-    *("data/README.md", "README.md", "requirements.lock"),
+    *("data/README.md", "README.md", "README.zh-CN.md", "requirements.lock"),
     *("tools/paddlevideo_step.py", "tools/pytorch_step.py", "tools/tf2pkl_logic.py"),
 )
 ABOUT = "METADATA WHEEL RECORD entry_points.txt licenses/LICENSE licenses/LICENSE-docs"
@@ -113,7 +113,7 @@ def run(installed, folder, commands, absent=()):
 
 
 def test_the_content_of_the_wheel(wheel):
-    kinds = (".py", ".typed", ".html", ".css", ".js", ".json")
+    kinds = (".py", ".typed", ".html", ".css", ".js", ".json", ".mo", ".otf", ".txt")
     package = [path for path in (ROOT / "alstm_helpers").rglob("*") if path.suffix in kinds]
     course = [path for pattern in COURSE for path in ROOT.glob(pattern)]
     expected = {path.relative_to(ROOT).as_posix() for path in package}

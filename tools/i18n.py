@@ -31,7 +31,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 
 from alstm_helpers.course.canonical import canonical
 from alstm_helpers.files import atomic_write
-from alstm_helpers.language import CELLS, CHINESE, DOMAIN, template
+from alstm_helpers.language import CHINESE
+from alstm_helpers.translation import CELLS, DOMAIN, template
 from tools import i18n_checks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +41,7 @@ COMPILED = ROOT / "alstm_helpers" / "locale" / CHINESE.replace("-", "_") / "LC_M
 DOCUMENTS = ("README", "docs/index", "docs/workshop", "docs/doors", "docs/class", "docs/costs")
 # Modules whose strings are for people who work on the course, or are names and code only.
 UNTRANSLATED = re.compile(
-    r"\.(language|machine\.(bench\w*|measure|step|on_request)|course\.(canonical|readme|assignments|runner))$"
+    r"\.(language|translation|machine\.(bench\w*|measure|step|on_request)|course\.(canonical|readme|assignments|runner))$"
 )
 # Functions and arguments whose strings are shown even if they are a single word.
 SHOWING = {"print", "Table", "set_title", "set_xlabel", "set_ylabel", "suptitle", "text", "annotate", "set", "legend"}

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import autocorrect_py
 
-from alstm_helpers.language import fields
+from alstm_helpers.translation import fields
 
 Term = Mapping[str, object]
 CJK = "\u4e00-\u9fff"

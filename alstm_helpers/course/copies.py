@@ -96,14 +96,15 @@ def _course_copies() -> dict[str, bytes]:
                 copies[name.removeprefix("notebooks/")] = path.read_bytes()
     for name in [name for name in copies if name.endswith(".ipynb")]:
         copies[name] = copies[name].replace(b"](../", b"](")
-    readme = copies["README.md"].decode()
-    relinked = re.sub(r"\[([^]]*)\]\((<[^>]*>|[^)<]*)\)", lambda link: _relinked(link, copies), readme)
-    copies["README.md"] = relinked.encode()
+    for name in [name for name in copies if name.startswith("README")]:
+        text = copies[name].decode()
+        text = re.sub(r"\[([^]]*)\]\((<[^>]*>|[^)<]*)\)", lambda link: _relinked(link, copies), text)
+        copies[name] = text.encode()
     return copies
 
 
 def _relinked(link: re.Match[str], copies: Collection[str]) -> str:
-    """Return a link of the README as it is right in the copy; one to a file that is not copied becomes plain text."""
+    """Return a link of a README as it is right in the copy; one to a file that is not copied becomes plain text."""
     target = link[2].strip("<>")
     inside = target.removeprefix("notebooks/")
     if "://" in target or target.startswith("#"):

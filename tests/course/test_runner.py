@@ -27,7 +27,7 @@ def clone(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for name in ("05_evaluation.ipynb", "01_model.ipynb", "03_data.ipynb", "draft.ipynb", "03_data.txt"):
         (folder / name).write_text("{}", encoding="utf-8")
-    monkeypatch.setattr(course, "course_files", lambda: tmp_path / "clone")
+    monkeypatch.setattr(course, "notebooks_folder", lambda: tmp_path / "clone" / "notebooks")
     monkeypatch.setattr("alstm_helpers.course.lab.Lab.ensure_data", lambda lab: lab.data_dir.mkdir(exist_ok=True))
     monkeypatch.setattr(course, "processes", lambda count, jobs: parallel_config(backend="sequential"))
     return tmp_path / "clone"
