@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from html import unescape
 from pathlib import Path
 
@@ -180,6 +182,46 @@ def test_every_character_has_a_glyph():
         for character in i18n.translation(i18n.load(name), text.context, text.text)
     }
     assert {character for character in drawn if character.isprintable() and ord(character) not in known} == set()
+
+
+# Checks the typical wrong answers that need no notebook; prints how many, and those that get another message.
+WRONG_ANSWERS = """
+import json, re
+from alstm_helpers.runtime import paddle
+from alstm_helpers.course.exercises import CHAPTERS, exercises_of
+from alstm_helpers.course.exercises.core import Notebook
+
+tried, wrong = 0, []
+for exercise in (exercise for chapter in CHAPTERS for exercise in exercises_of(chapter)):
+    for make, message in exercise.mistakes:
+        try:
+            answer = make(Notebook({}))
+        except Exception:
+            continue
+        why = exercise.check(answer, {}).why
+        if NEEDS_NOTEBOOK in why:
+            continue
+        tried += 1
+        if not re.fullmatch(".*".join(map(re.escape, message.split("…"))), why):
+            wrong.append([exercise.name, message, why])
+print(json.dumps([tried, wrong]))
+"""
+
+
+def test_wrong_answers_get_their_message_in_chinese():
+    """Judges glue messages together, so a message and its parts must fit in Chinese, too."""
+    needs = i18n.load("alstm_helpers.course").get(
+        "`{name}` does not exist yet; run the cells above first", "alstm_helpers.course.exercises.core"
+    )
+    assert needs is not None
+    code = WRONG_ANSWERS.replace("NEEDS_NOTEBOOK", repr(str(needs.string).split("}")[-1]))
+    environment = {**os.environ, "ALSTM_LANG": CHINESE, "PYTHONUTF8": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    assert done.returncode == 0, done.stderr
+    tried, wrong = json.loads(done.stdout.splitlines()[-1])
+    assert wrong == [] and tried > 80
 
 
 COURSE = os.environ.get("ALSTM_CHINESE_COURSE")
