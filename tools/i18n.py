@@ -15,6 +15,7 @@ import ast
 import datetime
 import difflib
 import io
+import json
 import os
 import re
 import sys
@@ -170,7 +171,7 @@ def notes_texts() -> list[Text]:
 def evidence_texts() -> list[Text]:
     """Return the names that figures show: of the settings in docs/evidence, of curves, and of axes."""
     texts = (path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs" / "evidence").glob("*.json")))
-    names = dict.fromkeys(run["setting"] for text in texts for run in yaml.safe_load(text)["runs"])
+    names = dict.fromkeys(run["setting"] for text in texts for run in json.loads(text)["runs"])
     return [Text("evidence", name, "string") for name in (*names, *CURVES)]
 
 
@@ -457,9 +458,12 @@ def compiled() -> bytes:
 
 
 def conflicts() -> Iterator[str]:
-    """Give the strings with two translations: that of a cell is looked up by its text alone."""
+    """Give the strings with two translations, as that of a cell is looked up by its text alone, and translated keys."""
     known: dict[tuple[str, str], tuple[str, str]] = {}
+    settings = {text.text for text in evidence_texts()} - set(CURVES)
     for context, original, chinese, name in strings():
+        if context == CELLS and original in settings and chinese != original:
+            yield f"{name}: {original!r} is a setting of docs/evidence, by which it is looked up; keep it"
         first, where = known.setdefault((context, original), (chinese, name))
         if first != chinese:
             yield f"{name}: {original!r} is {chinese!r}, but {first!r} in {where}"
