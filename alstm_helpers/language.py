@@ -31,6 +31,11 @@ def normalised(name: str) -> str:
     return CHINESE if name.lower().startswith("zh") else ENGLISH
 
 
+def folder_below(folder: Path) -> Path:
+    """Return where a folder has what is made in the chosen language: the folder itself for English."""
+    return folder if chosen() == ENGLISH else folder / chosen()
+
+
 def say(context: str, text: str) -> str:
     """Return a text in the chosen language that is no literal where it is shown, such as a name from a file."""
     language = chosen()

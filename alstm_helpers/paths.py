@@ -23,8 +23,7 @@ def course_files() -> Path:
 
 def notebooks_folder() -> Path:
     """Return the folder of the notebooks in the chosen language."""
-    folder = course_files() / "notebooks"
-    return folder if language.chosen() == language.ENGLISH else folder / language.chosen()
+    return language.folder_below(course_files() / "notebooks")
 
 
 def work_folder() -> Path:

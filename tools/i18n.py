@@ -20,6 +20,7 @@ import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +90,7 @@ class Text(NamedTuple):
 # --- What there is to translate -----------------------------------------------------------------------------------
 
 
+@cache  # of the tree as it is: an update changes the catalogues, not the texts
 def sources() -> dict[str, list[Text]]:
     """Return all texts by the name of their catalogue."""
     found = {path.stem: notebook_texts(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
@@ -378,11 +380,6 @@ def translation(catalogue: Catalog, context: str, text: str) -> str:
     """Return the translation of a text, or the text itself if it has none yet."""
     message = catalogue.get(text, context)
     return str(message.string) if message is not None and message.string and not message.fuzzy else text
-
-
-def meaning(term: str, english: str) -> str:
-    """Return what a term of the glossary means, in Chinese."""
-    return translation(load("glossary"), term, english)
 
 
 def relinked(text: str, twin: Twins, twins: Mapping[Path, Twins]) -> str:

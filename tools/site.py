@@ -351,10 +351,11 @@ def glossary(language: str = ENGLISH) -> str:
     rows = ["# Glossary", "", "| term | 中文 | meaning | first used in |", "|---|---|---|---|"]
     if language != ENGLISH:
         rows[0], rows[2] = "# 术语表", "| English | 中文 | 含义 | 首次出现 |"
+        chinese = i18n.load("glossary")
+        terms = [{**term, "means": i18n.translation(chinese, term["en"], term["means"])} for term in terms]
     for term in sorted(terms, key=lambda term: term["en"].lower()):
         number = term["in"][:2]
-        means = i18n.meaning(term["en"], term["means"]) if language != ENGLISH else term["means"]
-        rows.append(f"| {term['en']} | {term['zh']} | {means} | [{number}]({term['in']}.ipynb) |")
+        rows.append(f"| {term['en']} | {term['zh']} | {term['means']} | [{number}]({term['in']}.ipynb) |")
     return "\n".join(rows) + "\n"
 
 
@@ -420,20 +421,8 @@ def build_edition(edition: Edition, source: Path, out: Path, there: Sequence[str
         prefix, code, label = SWITCH[edition.language]
         values = {"prefix": prefix, "code": code, "label": label, "pages": ",".join(there)}
         options += [part for name, value in values.items() for part in ("-A", f"other_{name}={value}")]
-    command = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "-q",
-        "-W",
-        "--keep-going",
-        "-b",
-        "html",
-        *options,
-        str(source),
-        str(out),
-    ]
-    done = subprocess.run(command, check=False)
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", *options]
+    done = subprocess.run([*command, str(source), str(out)], check=False)
     (out / "slides").mkdir(exist_ok=True, parents=True)
     for path in sorted(source.glob("[0-9][0-9]_*.ipynb")):
         text = slides.deck(nbformat.read(path, as_version=4), edition.language)

@@ -312,8 +312,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 if __name__ == "__main__":
     try:
-        folder = clone("the files in figures/") / "figures"
-        folder = folder if language.chosen() == language.ENGLISH else folder / language.chosen()
+        folder = language.folder_below(clone("the files in figures/") / "figures")
     except AlstmError as error:
         sys.exit(f"error: {error}")
     for name, draw in FIGURES.items():
