@@ -270,6 +270,8 @@ def _execute(source: Path, executed: Path, run: CourseRun, connection: Path) -> 
     import papermill
     from traitlets.config import Config
 
+    from alstm_helpers.course.kernel import KernelManager, last_words
+
     logging.getLogger("papermill").setLevel(logging.WARNING)  # one line per notebook is enough
     os.environ["ALSTM_PROGRESS"] = str(run.work / "progress.json")  # the learner's own file stays as it is
     os.environ[STRICT] = str(int(run.variant == "answers"))
@@ -283,11 +285,12 @@ def _execute(source: Path, executed: Path, run: CourseRun, connection: Path) -> 
             kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             config=Config(KernelManager={"connection_file": str(connection)}),
+            kernel_manager_class=KernelManager,
         )
     except papermill.PapermillExecutionError as error:
         return f"cell {error.exec_count}: {error.ename}: {error.evalue}"
     except Exception as error:  # a kernel that dies can raise any error of the messaging layer
-        return f"{type(error).__name__}: {error}"
+        return f"{type(error).__name__}: {error} {last_words(connection)}"
     return ""
 
 

@@ -121,6 +121,23 @@ def test_a_notebook_with_expected_results_is_ok(run_one, clone, tmp_path):
     assert (tmp_path / "out" / "03_data.ipynb").exists()
 
 
+def test_a_kernel_that_cannot_start_says_why(clone, tmp_path, monkeypatch, capfd):
+    """In the course's line; what kernels write to stderr is not mixed with it."""
+    broken = tmp_path / "broken" / "ipykernel_launcher.py"
+    broken.parent.mkdir()
+    broken.write_text("raise SystemExit('this kernel misses something')", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    parameters = nbformat.v4.new_code_cell("PROFILE = ''", metadata={"tags": ["parameters"]})
+    metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[parameters], metadata=metadata), clone / "notebooks" / "03_data.ipynb"
+    )
+    lines: list[str] = []
+    run_course(tmp_path / "out", notebooks=["03"], report=lines.append)
+    assert "failed" in lines[0] and lines[0].endswith("this kernel misses something")
+    assert capfd.readouterr().err == ""
+
+
 def test_html_describes_the_figures(tmp_path):
     """The description that Lab.show stores becomes the alt text, quotes and all."""
     pixel = "iVBORw0KGgo="
