@@ -16,12 +16,16 @@ import gettext
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
 
 CELLS = "cells"  # the context of the strings of all notebooks' cells; that of a module's is the module's name
+LABELS = " labels"  # ends the context of those strings that are translated only where they are labels
+# Calls whose arguments are labels, and arguments that are.
+SHOWING = {"print", "Table", "set_title", "set_xlabel", "set_ylabel", "suptitle", "text", "annotate", "set", "legend"}
+LABELLING = {"title", "xlabel", "ylabel", "label", "labels", "alt", "name", "names"}
 DOMAIN = "alstm_helpers"
 PACKAGE = Path(__file__).parent
 Translate = Callable[[str], str]
@@ -94,17 +98,46 @@ def translated(node: ast.JoinedStr, text: str) -> ast.JoinedStr:
     return ast.copy_location(ast.JoinedStr(parts), node)
 
 
+def labels(call: ast.Call) -> Iterator[ast.expr]:
+    """Give the arguments of a call that a reader sees as they are, such as the header of a table."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    arguments = list(call.args) if name in SHOWING else []
+    arguments += [part.value for part in call.keywords if part.arg in LABELLING]
+    for argument in arguments:
+        yield from argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
+
+
 class Translator(ast.NodeTransformer):
     """Replace the strings of a tree that have a translation; never those that are keys, such as ``label["score"]``.
 
-    A key of several words is replaced, since it may be shown: all that have its text are.
+    A key of several words is replaced, since it may be shown: all that have its text are. A word such as ``bytes`` may
+    be the header of a table here and a key there: it is replaced where it is a label.
 
     Args:
         translate: returns the translation of a template, or the template itself.
+        label: the same for labels; what it leaves, ``translate`` gets.
     """
 
-    def __init__(self, translate: Translate) -> None:
-        self.translate = translate
+    def __init__(self, translate: Translate, label: Translate = lambda text: text) -> None:
+        self.translate, self.label = translate, label
+        self.labels: set[int] = set()
+
+    def visit_Module(self, node: ast.Module) -> ast.Module:
+        """Forget the labels of other trees, whose numbers new nodes may get."""
+        self.labels.clear()
+        self.generic_visit(node)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        """Remember its labels."""
+        self.labels |= {id(label) for label in labels(node)}
+        self.generic_visit(node)
+        return node
+
+    def _of(self, node: ast.expr) -> str:
+        text = template(node)
+        found = self.label(text) if id(node) in self.labels else text
+        return self.translate(text) if found == text else found
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         """Leave the key alone."""
@@ -123,13 +156,12 @@ class Translator(ast.NodeTransformer):
         """Replace a string."""
         if not isinstance(node.value, str):
             return node
-        return ast.copy_location(ast.Constant(self.translate(node.value)), node)
+        return ast.copy_location(ast.Constant(self._of(node)), node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.expr:
         """Replace an f-string, or what is inside its fields."""
-        text = template(node)
-        found = self.translate(text)
-        if found != text:
+        found = self._of(node)
+        if found != template(node):
             node = translated(node, found)
         for part in node.values:
             if isinstance(part, ast.FormattedValue):
@@ -156,22 +188,27 @@ def translate_in(language: str, context: str) -> Translate:
     return lambda text: found.pgettext(context, text) if text.strip() else text
 
 
+def translator(language: str, context: str) -> Translator:
+    """Return what replaces the strings of one context."""
+    return Translator(translate_in(language, context), translate_in(language, context + LABELS))
+
+
 class Loader(importlib.machinery.SourceFileLoader):
     """Load a module with its strings translated; bytecode is neither read nor written, it is English.
 
     Args:
         fullname, path: of the module.
-        translate: gives the translations of its strings.
+        language: that its strings get.
     """
 
-    def __init__(self, fullname: str, path: str, translate: Translate) -> None:
+    def __init__(self, fullname: str, path: str, language: str) -> None:
         super().__init__(fullname, path)
-        self.translate = translate
+        self.language = language
 
     def get_code(self, fullname: str) -> CodeType:
         """Compile the module's source."""
         path = self.get_filename(fullname)
-        tree = Translator(self.translate).visit(ast.parse(self.get_data(path), filename=path))
+        tree = translator(self.language, fullname).visit(ast.parse(self.get_data(path), filename=path))
         return compile(tree, path, "exec", dont_inherit=True)
 
 
@@ -189,14 +226,15 @@ class Finder(importlib.abc.MetaPathFinder):
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.origin is not None:
-            spec.loader = Loader(fullname, spec.origin, translate_in(self.language, fullname))
+            spec.loader = Loader(fullname, spec.origin, self.language)
         return spec
 
 
 def contexts(language: str) -> frozenset[str]:
     """Return the contexts that a language's catalogue has: names of modules, and ``CELLS``."""
     found = getattr(catalogue(language), "_catalog", {})
-    return frozenset(key.split("\x04")[0] for key in found if isinstance(key, str) and "\x04" in key)
+    keys = (key.split("\x04")[0] for key in found if isinstance(key, str) and "\x04" in key)
+    return frozenset(key.removesuffix(LABELS) for key in keys)
 
 
 def install(language: str) -> None:
@@ -207,4 +245,4 @@ def install(language: str) -> None:
     sys.meta_path.insert(0, Finder(language, known - {CELLS}))
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:
-        shell.ast_transformers.append(Translator(translate_in(language, CELLS)))
+        shell.ast_transformers.append(translator(language, CELLS))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 import os
 import re
@@ -125,6 +127,14 @@ def test_a_changed_string_of_code_is_fuzzy_a_new_one_missing_and_an_old_one_gone
     found = updated(one_cell)
     assert sorted("fuzzy" in text for text in found) == [False, True] and "not translated" in "".join(found)
     assert {message.id for message in i18n.load("01_x") if message.id} == {"{n} of {m} were read", "Other thing"}
+
+
+def test_what_is_translated_of_click_is_there():
+    for module, texts in i18n.CLICK.items():
+        path = importlib.import_module(f"click.{module}").__file__
+        assert path is not None
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+        assert set(texts) <= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
 
 
 def test_an_update_of_nothing_changes_no_byte(one_cell):

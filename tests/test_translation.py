@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,18 @@ def compiled(code, translations):
 )  # fmt: skip
 def test_a_string_is_replaced_with_its_fields(code, translations, expected):
     assert compiled(code, translations)["x"] == expected
+
+
+def test_a_word_is_replaced_where_it_is_a_label():
+    """The same word is a header, and a key by which something is looked up."""
+    code = "def Table(*x, **y): return x, y\nx = Table(['size', f'{1} GB'], ['size'][0], alt='size'), 'size'"
+    words = {"size": "大小", "{1} GB": "{1} 吉字节"}
+    names: dict[str, object] = {}
+    translator = translation.Translator(lambda text: text, lambda text: words.get(text, text))
+    for text in (code, "y = ['size', 'size']\n" * 50):  # the second cell's nodes may lie where the first one's lay
+        exec(compile(translator.visit(ast.parse(text)), "x", "exec"), names)  # noqa: S102
+    assert names["x"] == (((["大小", "1 吉字节"], "size"), {"alt": "大小"}), "size")
+    assert names["y"] == ["size", "size"] and not translator.labels
 
 
 def test_a_translation_runs_no_code_of_its_own():
@@ -95,6 +108,20 @@ def python(code, **variables):
 
 
 ASK = "from alstm_helpers.config import load_config\ntry: load_config('none.yaml')\nexcept Exception as e: print(e)"
+
+
+def test_help_has_no_english_words_of_its_parser():
+    """click's words, too; what is left are names of commands, options and types, and file names."""
+    code = """
+import sys
+from alstm_helpers.commands import alstm
+for line in ('--help', 'predict --help', 'predict --foo', 'train --epoch x', 'trian', 'convert', 'serve --port 0'):
+    try: alstm.main(line.split(), prog_name='alstm', standalone_mode=False)
+    except Exception as error: sys.stderr = sys.stdout; error.show()
+"""
+    said = python(code, ALSTM_LANG="zh-CN", PYTHONUTF8="1")
+    assert "用法：" in said and "显示这段帮助并退出" in said and "没有选项 '--foo'" in said and "范围" in said
+    assert not re.findall(r"Usage|Options|Commands|[Dd]efault:|Show|Error|Try|Missing|Invalid| is not ", said)
 
 
 def test_messages_are_in_the_language_of_the_process():

@@ -34,7 +34,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from alstm_helpers.course.canonical import canonical
 from alstm_helpers.files import atomic_write
 from alstm_helpers.language import CHINESE
-from alstm_helpers.translation import CELLS, DOMAIN, template
+from alstm_helpers.translation import CELLS, DOMAIN, LABELS, labels, template
 from tools import i18n_checks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,12 +43,9 @@ COMPILED = ROOT / "alstm_helpers" / "locale" / CHINESE.replace("-", "_") / "LC_M
 DOCUMENTS = ("README", "docs/index", "docs/workshop", "docs/doors", "docs/class", "docs/costs")
 # Modules whose strings are for people who work on the course, or are names and code only.
 UNTRANSLATED = re.compile(
-    r"\.(language|translation|machine\.(bench\w*|measure|step|on_request)|course\.(canonical|readme|assignments|runner))$"
+    r"\.(language|translation|machine\.(bench\w*|measure|step|on_request)|course\.(canonical|readme|assignments))$"
 )
-# Functions and arguments whose strings are shown even if they are a single word.
-SHOWING = {"print", "Table", "set_title", "set_xlabel", "set_ylabel", "suptitle", "text", "annotate", "set", "legend"}
-LABELS = {"title", "xlabel", "ylabel", "label", "labels", "alt", "name", "names"}
-# Words and patterns of a module that are shown where no rule above finds them.
+# Words and patterns that are shown without being labels: they are translated wherever they are.
 SHOWN_TOO = {
     "course.exercises.answers": ("first", "second", "third", "fourth", "{which} {slip.text}"),
     "course.exercises.attempts": (", `{code[:60]}`",),
@@ -58,15 +55,44 @@ SHOWN_TOO = {
     "commands.own_videos": ("none",),
     "evaluation.html_report": ("true", "videos", "Videos", "class", "Classes", "Calibration", "baseline", "none"),
     "figures.drawings": ("video\n.mp4", "weights", "forget", "input", "output"),
+    "03_data": ("everything", "processes", "disk", "limit", "longest", "length", "payload"),
+    "03_data_appendix": ("length", "payload"),
+    "04_training": ("yes", "no"),
     "05_evaluation": ("overlap", "better", "worse", "trained", "rounded", "none"),
     "07_configuration": ("nowhere",),
-    "10_capstone": ("neither",),
+    "08_recommended_parameters": ("epochs", "warm-up"),
 }
 # Names of curves and axes that are keys in the notebooks, too: they are translated where a figure shows them.
 CURVES = (
     *("floor", "train", "valid", "attention", "mean", "chance", "gap", "attention see", "attention hear"),
     *("epoch", "score"),
 )
+# What click says in --help and of wrong arguments; its modules are translated as those of the package are.
+CLICK = {
+    "core": (
+        *("Options", "Positional arguments", "Commands", "default: {default}", "required", "Missing command."),
+        *("Got unexpected extra argument ({args})", "Got unexpected extra arguments ({args})"),
+    ),
+    "decorators": ("Show this message and exit.", "Show the version and exit."),
+    "exceptions": (
+        *("Error: {message}", "Try '{command} {option}' for help.", "Invalid value: {message}"),
+        *("Invalid value for {param_hint}: {message}", "Missing argument", "Missing option", "Missing parameter"),
+        *("No such option {name!r}.", "No such command {name!r}."),
+        *("Did you mean {possibility}?", "(Did you mean one of: {possibilities}?)"),
+    ),
+    "formatting": ("Usage:",),
+    "parser": (
+        *("Argument {name!r} takes {nargs} values.", "Option {name!r} does not take a value."),
+        *("Option {name!r} requires an argument.", "Option {name!r} requires {nargs} arguments."),
+    ),
+    "types": (
+        *("file", "directory", "path", "{value!r} is not {choice}.", "{value!r} is not one of {choices}."),
+        *("{value!r} is not a valid {number_type}.", "{value} is not in the range {range}."),
+        *("{value!r} is not a valid boolean. Recognized values: {states}", "{name} {filename!r} does not exist."),
+        *("{name} {filename!r} is a file.", "{name} {filename!r} is a directory."),
+        *("{name} {filename!r} is not readable.", "{name} {filename!r} is not writable."),
+    ),
+}
 WORDS = re.compile(r"[A-Za-z]{2,}\S* |\s[A-Za-z]{2,}")
 FENCED = re.compile(r"(^[ ]*```.*?^[ ]*```[ ]*$)", re.DOTALL | re.MULTILINE)
 MEASURED = re.compile(r"(?P<row>\| \[(?P<name>\d\d_\w+)\]\([^)]*\) \| )(?P<numbers>[^|]*\|[^|]*\|)")
@@ -79,7 +105,7 @@ class Text(NamedTuple):
     Args:
         context: a cell's id, a section's heading, or a module.
         text: the original.
-        kind: ``prose`` for Markdown, ``string`` for a string of code.
+        kind: ``prose`` for Markdown, ``string`` for a string of code, ``label`` for one that is a label only.
     """
 
     context: str
@@ -96,10 +122,11 @@ def sources() -> dict[str, list[Text]]:
     found = {path.stem: notebook_texts(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
     found |= {name.rpartition("/")[2]: document_texts(ROOT / f"{name}.md") for name in DOCUMENTS}
     found |= {"glossary": glossary_texts(), "notes": notes_texts(), "evidence": evidence_texts()}
+    found["click"] = [Text(f"click.{name}", text, "string") for name, texts in CLICK.items() for text in texts]
     for module, path in modules().items():
         wing = f"alstm_helpers.{module.split('.')[1]}" if module.count(".") > 1 else "alstm_helpers"
         too = SHOWN_TOO.get(module.removeprefix("alstm_helpers."), ())
-        texts = [Text(module, text, "string") for text in shown_strings(path.read_text(encoding="utf-8"), too)]
+        texts = [Text(module, *found) for found in shown_strings(path.read_text(encoding="utf-8"), too)]
         found.setdefault(wing, []).extend(texts)
     return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
 
@@ -122,7 +149,7 @@ def notebook_texts(path: Path) -> list[Text]:
             texts.append(Text(cell.id, cell.source, "prose"))
         else:
             code = TransformerManager().transform_cell(cell.source)  # type: ignore[no-untyped-call]
-            texts += [Text(cell.id, text, "string") for text in shown_strings(code, SHOWN_TOO.get(path.stem, ()))]
+            texts += [Text(cell.id, *found) for found in shown_strings(code, SHOWN_TOO.get(path.stem, ()))]
     return texts
 
 
@@ -177,8 +204,8 @@ def evidence_texts() -> list[Text]:
     return [Text("evidence", name, "string") for name in (*names, *CURVES)]
 
 
-def shown_strings(code: str, too: Collection[str] = ()) -> list[str]:
-    """Return the strings of Python code that a reader may see: more than a word, or a word where words are shown.
+def shown_strings(code: str, too: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return the strings of Python code that a reader may see, and their kind: more than a word, or a label.
 
     Args:
         code: the source text.
@@ -186,7 +213,7 @@ def shown_strings(code: str, too: Collection[str] = ()) -> list[str]:
     """
     tree = ast.parse(code)
     skipped = {id(node) for node in _unseen(tree)}
-    shown = {id(node) for node in _labels(tree)}
+    shown = {id(label) for node in ast.walk(tree) if isinstance(node, ast.Call) for label in labels(node)}
     found = []
     for node in ast.walk(tree):
         if id(node) in skipped or not isinstance(node, ast.JoinedStr | ast.Constant):
@@ -195,9 +222,11 @@ def shown_strings(code: str, too: Collection[str] = ()) -> list[str]:
             continue
         text = template(node)
         words = re.sub(r"\{[^{}]*\}", " ", text) if isinstance(node, ast.JoinedStr) else text
-        if text in too or WORDS.search(words) or (id(node) in shown and re.search("[A-Za-z]{2}", words)):
-            found.append((node.lineno, node.col_offset, text))
-    return [text for _, _, text in sorted(found)]
+        if text in too or WORDS.search(words):
+            found.append((node.lineno, node.col_offset, text, "string"))
+        elif id(node) in shown and re.search("[A-Za-z]{2}", words):
+            found.append((node.lineno, node.col_offset, text, "label"))
+    return [(text, kind) for *_, text, kind in sorted(found)]
 
 
 def _unseen(tree: ast.AST) -> Iterator[ast.AST]:
@@ -214,18 +243,6 @@ def _unseen(tree: ast.AST) -> Iterator[ast.AST]:
             decorators = " ".join(map(ast.unparse, getattr(node, "decorator_list", [])))
             if not re.search(r"\b(command|group)\b", decorators):
                 yield node.body[0].value  # type: ignore[attr-defined]
-
-
-def _labels(tree: ast.AST) -> Iterator[ast.AST]:
-    """Give the strings in calls that show them."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            arguments = list(node.args) if name in SHOWING else []
-            arguments += [part.value for part in node.keywords if part.arg in LABELS]
-            for argument in arguments:
-                inner = argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
-                yield from inner
 
 
 # --- Catalogues ---------------------------------------------------------------------------------------------------
@@ -437,8 +454,9 @@ def strings() -> Iterator[tuple[str, str, str, str]]:
         catalogue = load(name)
         for text in texts:
             message = catalogue.get(text.text, text.context)
-            if (text.kind == "string" or name == "notes") and message is not None and message.string:
+            if (text.kind != "prose" or name == "notes") and message is not None and message.string:
                 context = CELLS if name[:1].isdigit() else name if name in ("notes", "evidence") else text.context
+                context += LABELS if text.kind == "label" else ""
                 if not message.fuzzy:
                     yield context, text.text, str(message.string), name
 
