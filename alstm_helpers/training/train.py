@@ -197,7 +197,7 @@ def _silent(line: str) -> None:
 def _check_options(config: Config, options: TrainOptions, ranks: Ranks) -> None:
     """Check what can be checked without reading a file."""
     if config.TRAIN.use_gpu and config.TRAIN.num_gpus != ranks.count:
-        problem = f"{config.TRAIN.num_gpus} GPUs are requested, {ranks.count} processes are running"
+        problem = f"{config.TRAIN.num_gpus} GPUs are requested, the number of processes is {ranks.count}"
         remedy = "start one per GPU: python -m paddle.distributed.launch --gpus 0,1 … (notebook 04), or set it to 1"
         raise ConfigError("TRAIN.num_gpus", problem, remedy)
     if options.resume and options.pretrain:
