@@ -25,8 +25,8 @@ from alstm_helpers.paths import clone
 # The cells after the title, the same in every notebook.
 PARAMETERS = 'PROFILE = "tiny"\nSEED = 0\nDATA_DIR = ""\nOUT_DIR = ""\nDEVICE = "cpu"\nINSTALL = ""\nLANG = ""'
 BOOTSTRAP_NOTE = """\
-On Colab, Kaggle or AI Studio, set `INSTALL` above to what pip should install (`"attention-lstm-course"`, the path of
-its wheel, or `"git+https://…"`), and run the notebook from the top."""
+On Colab, Kaggle or AI Studio, set `INSTALL` above for pip: `"attention-lstm-course"`, a wheel's path, or
+`"git+https://…"`."""
 BOOTSTRAP = """\
 if LANG:
     import os
