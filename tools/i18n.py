@@ -126,7 +126,7 @@ def sources() -> dict[str, list[Text]]:
     for module, path in modules().items():
         wing = f"alstm_helpers.{module.split('.')[1]}" if module.count(".") > 1 else "alstm_helpers"
         too = SHOWN_TOO.get(module.removeprefix("alstm_helpers."), ())
-        texts = [Text(module, *found) for found in shown_strings(path.read_text(encoding="utf-8"), too)]
+        texts = [Text(module, *string) for string in shown_strings(path.read_text(encoding="utf-8"), too)]
         found.setdefault(wing, []).extend(texts)
     return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
 
@@ -149,7 +149,7 @@ def notebook_texts(path: Path) -> list[Text]:
             texts.append(Text(cell.id, cell.source, "prose"))
         else:
             code = TransformerManager().transform_cell(cell.source)  # type: ignore[no-untyped-call]
-            texts += [Text(cell.id, *found) for found in shown_strings(code, SHOWN_TOO.get(path.stem, ()))]
+            texts += [Text(cell.id, *string) for string in shown_strings(code, SHOWN_TOO.get(path.stem, ()))]
     return texts
 
 

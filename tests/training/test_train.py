@@ -859,7 +859,8 @@ def test_a_loss_that_is_not_finite_stops_the_training(config, tmp_path, log_inte
 
 
 def test_gpus_without_their_processes_are_refused(config, tmp_path):
-    with pytest.raises(ConfigError, match=r"8 GPUs are requested, the number of processes is 1; .*distributed\.launch"):
+    said = r"TRAIN\.num_gpus: 8 GPUs are requested, the number of processes is 1; .*distributed\.launch"
+    with pytest.raises(ConfigError, match=said):
         train(changed(config, TRAIN__use_gpu=True, TRAIN__num_gpus=8), tmp_path, TrainOptions(visualdl=False))
     on_cpu = changed(config, TRAIN__num_gpus=8, TRAIN__epoch=1)
     train(on_cpu, tmp_path, TrainOptions(valid_interval=0, visualdl=False))
