@@ -190,7 +190,7 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, object] | 
     except AlstmError as error:
         raise ConfigError(error.where, error.problem, error.remedy) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number of 5,000 digits
-        raise ConfigError(path, f"not readable as YAML ({' '.join(str(error).split())})", "fix the syntax") from None
+        raise ConfigError(path, f"not readable as YAML ({_on_one_line(error)})", "fix the syntax") from None
     _resolve_paths(values, _folder_of(path))
     _override(values, lines, overrides or {})
     try:
@@ -226,6 +226,11 @@ def _override(values: _Values, lines: dict[str, int], overrides: Mapping[str, ob
             lines.pop(dotted, None)
 
 
+def _on_one_line(error: Exception) -> str:
+    """Return what the parser says, without the name that PyYAML has for a text: its file is named already."""
+    return " ".join(str(error).split()).replace(' in "<unicode string>",', " in")
+
+
 def parse_override(text: str) -> tuple[str, object]:
     """Split ``KEY=VALUE`` from ``-o`` into the dotted key and its value, which is read as YAML.
 
@@ -238,7 +243,7 @@ def parse_override(text: str) -> tuple[str, object]:
     try:
         return key.strip(), _plain(_construct(value)[1])
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        problem = f"the value is not YAML ({' '.join(str(error).split())})"
+        problem = f"the value is not YAML ({_on_one_line(error)})"
         raise ConfigError(f"-o {text[:200]}", problem, "correct it, or quote it") from None
 
 

@@ -128,6 +128,7 @@ def test_messages_are_in_the_language_of_the_process():
     english, chinese = python(ASK, ALSTM_LANG="en"), python(ASK, ALSTM_LANG="zh-CN", PYTHONUTF8="1")
     assert english != chinese
     assert english.isascii() and "none.yaml" in chinese and not chinese.isascii()
+    assert re.search("none.yaml：没有这个文件；请", chinese), "its parts are joined as in Chinese"
 
 
 def test_english_needs_no_catalogue_and_no_loader():

@@ -47,6 +47,12 @@ UNTRANSLATED = re.compile(
 )
 # Words and patterns that are shown without being labels: they are translated wherever they are.
 SHOWN_TOO = {
+    "errors": ("{self.where}: {self.problem}; {self.remedy}",),
+    "cli": (
+        "error: {one_line(' '.join(_sentence(error).split()))}",
+        "{where}: {error.strerror or error}; {remedy_of(error)}",
+    ),
+    "commands.options": ("error: {error}",),
     "course.exercises.answers": ("first", "second", "third", "fourth", "{which} {slip.text}"),
     "course.exercises.attempts": (", `{code[:60]}`",),
     "course.exercises.chapter_03": ("lengths",),

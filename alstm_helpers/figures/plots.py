@@ -43,6 +43,7 @@ STYLE: dict[RcKeyType, object] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,  # bars hide the grid, not the other way round
     "grid.alpha": 0.3,
     "font.size": 10,
     "figure.constrained_layout.use": True,
@@ -89,7 +90,9 @@ def lines(curves: Mapping[str, Curve], *, xlabel: str, ylabel: str, title: str, 
         axes.set_yscale("log" if log_y else "linear")
         if all(float(value).is_integer() for x, _ in curves.values() for value in x):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no epoch 1.5
-        if len(curves) > 1:
+        if len(curves) > 3:  # inside, there is no place left
+            figure.legend(frameon=False, loc="outside lower center", ncols=3)
+        elif len(curves) > 1:
             axes.legend(frameon=False)
     return figure
 
@@ -144,7 +147,8 @@ def attention(
         spectrogram: also draw the sound's energy over seconds and pitch, at the bottom.
     """
     seconds = len(scene.frames)
-    heights = [0.75, 0.22, 1, 1] + [1.3] * spectrogram
+    enlarged = 0.75 if any(event.label < 10 for event in scene.events) else 0.05  # without digits, the title alone
+    heights = [enlarged, 0.22, 1, 1] + [1.3] * spectrogram
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
             len(heights), 1, figsize=(11, 1.8 * sum(heights)), sharex=True, gridspec_kw={"height_ratios": heights}

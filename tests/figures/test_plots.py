@@ -65,8 +65,8 @@ def test_lines_can_be_told_apart_with_and_without_colour():
     assert [np.asarray(line.get_ydata()).tolist() for line in axes.lines] == [[1, 2, number] for number in range(5)]
     assert len({line.get_color() for line in axes.lines}) == len(set(plots.STYLES)) == 5
     assert len({line.get_linestyle() for line in axes.lines}) == 4  # Matplotlib names two of them --
-    legend = axes.get_legend()
-    assert legend is not None and [text.get_text() for text in legend.get_texts()] == list(curves)
+    (legend,) = axes.figure.legends  # below the axes: inside, it would hide a curve
+    assert axes.get_legend() is None and [text.get_text() for text in legend.get_texts()] == list(curves)
 
 
 def test_a_single_line_has_no_legend_and_a_short_one_has_points():
@@ -183,6 +183,8 @@ def test_attention_is_shaded_where_the_events_are():
         spans = [patch for patch in axes.patches if patch not in bars.patches and isinstance(patch, Rectangle)]
         assert [(span.get_x(), span.get_x() + span.get_width()) for span in spans] == shaded
     assert figure.axes[-1].get_xlim() == (-0.5, 31.5)
+    sounds = plots.attention(scene._replace(events=events[2:]), weights, weights, title="t")
+    assert sounds.get_figheight() < figure.get_figheight() - 1  # no room is left for digits that are not there
 
 
 def test_the_spectrogram_is_drawn_below_only_if_asked_for():
