@@ -103,8 +103,12 @@ def labels(call: ast.Call) -> Iterator[ast.expr]:
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     arguments = list(call.args) if name in SHOWING else []
     arguments += [part.value for part in call.keywords if part.arg in LABELLING]
-    for argument in arguments:
-        yield from argument.elts if isinstance(argument, ast.List | ast.Tuple) else [argument]
+    while arguments:
+        argument = arguments.pop()
+        if isinstance(argument, ast.List | ast.Tuple):  # a header, or rows
+            arguments += argument.elts
+        else:
+            yield argument
 
 
 class Translator(ast.NodeTransformer):

@@ -47,14 +47,14 @@ def test_a_string_is_replaced_with_its_fields(code, translations, expected):
 
 
 def test_a_word_is_replaced_where_it_is_a_label():
-    """The same word is a header, and a key by which something is looked up."""
-    code = "def Table(*x, **y): return x, y\nx = Table(['size', f'{1} GB'], ['size'][0], alt='size'), 'size'"
+    """The same word is a header, the first cell of a row, and a key by which something is looked up."""
+    code = "x = Table(['size', f'{1} GB'], [['size', 2]], ['size'][0], alt='size'), 'size'"
     words = {"size": "大小", "{1} GB": "{1} 吉字节"}
-    names: dict[str, object] = {}
+    names: dict[str, object] = {"Table": lambda *x, **y: (x, y)}
     translator = translation.Translator(lambda text: text, lambda text: words.get(text, text))
     for text in (code, "y = ['size', 'size']\n" * 50):  # the second cell's nodes may lie where the first one's lay
         exec(compile(translator.visit(ast.parse(text)), "x", "exec"), names)  # noqa: S102
-    assert names["x"] == (((["大小", "1 吉字节"], "size"), {"alt": "大小"}), "size")
+    assert names["x"] == (((["大小", "1 吉字节"], [["大小", 2]], "size"), {"alt": "大小"}), "size")
     assert names["y"] == ["size", "size"] and not translator.labels
 
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COURSE = (
     *("notebooks/**/*.ipynb", "configs/*.yaml", "figures/**/*.svg", "figures/**/*.png"),
     *("docs/glossary.yml", "docs/measured.json", "docs/notes.yml", "docs/evidence/*.json"),
-    *("data/README.md", "README.md", "README.zh-CN.md", "requirements.lock"),
+    *("data/README.md", "data/README.zh-CN.md", "README.md", "README.zh-CN.md", "requirements.lock"),
     *("tools/paddlevideo_step.py", "tools/pytorch_step.py", "tools/tf2pkl_logic.py"),
 )
 ABOUT = "METADATA WHEEL RECORD entry_points.txt licenses/LICENSE licenses/LICENSE-docs"

@@ -40,7 +40,7 @@ from tools import i18n_checks
 ROOT = Path(__file__).resolve().parents[1]
 CATALOGUES = ROOT / "i18n" / CHINESE
 COMPILED = ROOT / "alstm_helpers" / "locale" / CHINESE.replace("-", "_") / "LC_MESSAGES" / f"{DOMAIN}.mo"
-DOCUMENTS = ("README", "docs/index", "docs/workshop", "docs/doors", "docs/class", "docs/costs")
+DOCUMENTS = ("README", "data/README", "docs/index", "docs/workshop", "docs/doors", "docs/class", "docs/costs")
 # Modules whose strings are for people who work on the course, or are names and code only.
 UNTRANSLATED = re.compile(
     r"\.(language|translation|machine\.(bench\w*|measure|step|on_request)|course\.(canonical|readme|assignments))$"
@@ -54,7 +54,7 @@ SHOWN_TOO = {
     ),
     "commands.options": ("error: {error}",),
     "course.exercises.answers": ("first", "second", "third", "fourth", "{which} {slip.text}"),
-    "course.exercises.attempts": (", `{code[:60]}`",),
+    "course.exercises.attempts": (", `{code[:60]}`", ": {text}"),
     "course.exercises.chapter_03": ("lengths",),
     "course.exercises.chapter_09": ("indices",),
     "commands.training": ("network",),
@@ -126,7 +126,8 @@ class Text(NamedTuple):
 def sources() -> dict[str, list[Text]]:
     """Return all texts by the name of their catalogue."""
     found = {path.stem: notebook_texts(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    found |= {name.rpartition("/")[2]: document_texts(ROOT / f"{name}.md") for name in DOCUMENTS}
+    documents = [ROOT / f"{name}.md" for name in DOCUMENTS]
+    found |= {_catalogue_of(path): document_texts(path) for path in documents}
     found |= {"glossary": glossary_texts(), "notes": notes_texts(), "evidence": evidence_texts()}
     found["click"] = [Text(f"click.{name}", text, "string") for name, texts in CLICK.items() for text in texts]
     for module, path in modules().items():
@@ -157,6 +158,11 @@ def notebook_texts(path: Path) -> list[Text]:
             code = TransformerManager().transform_cell(cell.source)  # type: ignore[no-untyped-call]
             texts += [Text(cell.id, *string) for string in shown_strings(code, SHOWN_TOO.get(path.stem, ()))]
     return texts
+
+
+def _catalogue_of(document: Path) -> str:
+    """Return the name of a document's catalogue: the document's, but the folder's for a README below the root."""
+    return document.parent.name if document.stem == "README" and document.parent != ROOT else document.stem
 
 
 def document_texts(path: Path) -> list[Text]:
@@ -356,7 +362,7 @@ def rendered() -> dict[Path, bytes]:
 
 def _twins(path: Path, before: str, after: str) -> Twins:
     target = path.parent / CHINESE / path.name
-    if path.parent == ROOT:
+    if path.stem == "README":
         target = path.with_suffix(f".{CHINESE}{path.suffix}")
     return Twins(path, target, before, after)
 
@@ -376,7 +382,7 @@ def translated_notebook(path: Path) -> nbformat.NotebookNode:
 
 def translated_document(path: Path) -> str:
     """Return a document translated, with the numbers and links of its generated tables."""
-    text, catalogue = path.read_text(encoding="utf-8"), load(path.stem)
+    text, catalogue = path.read_text(encoding="utf-8"), load(_catalogue_of(path))
     measured = {match["name"]: match["numbers"] for match in MEASURED.finditer(text)}
     text = without_measurements(text)
     tables = {match[1]: match[0] for match in TABLE.finditer(text)}
@@ -534,7 +540,7 @@ def stale() -> Iterator[str]:
     for path, content in made.items():
         if not path.exists() or path.read_bytes() != content:
             yield f"{path.relative_to(ROOT)}: not as rendered; run `make zh`"
-    folders = {path.parent for path in made} - {ROOT, COMPILED.parent}
+    folders = {path.parent for path in made if path.parent.name == CHINESE}
     for path in sorted(path for folder in folders if folder.exists() for path in folder.iterdir()):
         if path not in made and path.is_file():
             yield f"{path.relative_to(ROOT)}: made from nothing; delete it"

@@ -17,7 +17,16 @@ from alstm_helpers.loopback import HOST
 from alstm_helpers.paths import COPIES_RECORD, course_files, work_folder
 
 FOLDER = "attention-lstm-course"  # made in the current folder if none is named
-COPIED = ("notebooks", "figures", "configs", "docs/glossary.yml", "data/README.md", "README.md", "README.zh-CN.md")
+COPIED = (
+    "notebooks",
+    "figures",
+    "configs",
+    "docs/glossary.yml",
+    "data/README.md",
+    "data/README.zh-CN.md",
+    "README.md",
+    "README.zh-CN.md",
+)
 # Keep JupyterLab from asking the network for its news, for updates and for extensions. The settings beside this file
 # keep it from asking the learner whether it may, and make it save the state of widgets, to display them again.
 QUIET = (

@@ -130,9 +130,17 @@ def only_training(project):
     "name, spoil, said",
     [
         (1, no("labels/annotations.csv"), "labels/annotations.csv: no such file; write it with `alstm labels import`"),
-        (1, replace("labels/annotations.csv", r"(?m)^upright/\d.*\n", ""), "has 10 clips; label at least 20"),
-        (1, replace("labels/annotations.csv", "(?m),upright$", ",level"), "has 1 classes; there must be at least 2"),
-        (1, replace("labels/annotations.csv", "(?m),upright$", ",level", 6), "only 4 clips show 'upright'; find"),
+        (
+            1,
+            replace("labels/annotations.csv", r"(?m)^upright/\d.*\n", ""),
+            "clips in labels/annotations.csv: 10; label at least 20",
+        ),
+        (
+            1,
+            replace("labels/annotations.csv", "(?m),upright$", ",level"),
+            "classes in labels/annotations.csv: 1; there must be at least 2",
+        ),
+        (1, replace("labels/annotations.csv", "(?m),upright$", ",level", 6), "clips that show 'upright': 4; find"),
         (1, no("data/features.json"), "data/features.json: no such file; write it with `alstm features"),
         (1, no("data/val.list"), "data/val.list: no such file"),
         (1, only_training, "data has features of 20 clips, but 25 have labels"),
@@ -143,7 +151,8 @@ def only_training(project):
             replace("crossval/crossval.json", '"gap_mean": 1', '"gap_mean": 2'),
             "crossval/crossval.json: not readable",
         ),
-        (2, change("crossval/crossval.json", folds=[{}, {}]), "has 2 folds; use at least 3"),
+        (2, change("crossval/crossval.json", folds=[{}, {}]), "folds in crossval/crossval.json: 2; use at least 3"),
+        (2, change("crossval/crossval.json", baseline={}), "crossval/crossval.json has no baseline; run"),
         (2, change("crossval/crossval.json", pooled={"num_videos": 18}), "judges 18 clips, but data has 20; run it"),
         (2, no("evaluation/metrics.json"), "evaluation/metrics.json: no such file; write it with `alstm eval"),
         (2, change("evaluation/metrics.json", num_videos=20), "judges 20 clips, but data/val.list has 4; run"),
@@ -165,6 +174,17 @@ def only_training(project):
         (3, replace("report.md", "GAP: .*", "GAP: 0.97, at most 0.99"), "'GAP:' should give the network's GAP and"),
         (3, replace("report.md", "Baseline: 1.00", "Baseline: 0.97"), "'Baseline:' should give the GAP of the linear"),
         (3, replace("report.md", "Did not work: .*", "Did not work: nothing"), "'Did not work:' should be a sentence"),
+        (
+            3,
+            replace("report.md", "Did not work: .*", "Did not work: " + 30 * "."),
+            "'Did not work:' should be a sentence",
+        ),
+        (
+            3,
+            replace("report.md", "Did not work: .*", "Did not work: What you tried that did not help."),
+            "'Did not work:' should be a sentence",
+        ),
+        (3, replace("report.md", "Baseline: .*", "Baseline:"), "report.md has no line that begins with 'Baseline:'"),
     ],
 )
 def test_a_spoilt_project_is_refused_with_a_reason(project, name, spoil, said):
@@ -190,13 +210,17 @@ def test_a_model_that_cannot_be_served_is_refused(project, monkeypatch):
         "GAP: 0.86 (0.76 to 0.94)",
         "- **GAP:** 86.1 %, 76.4 % to 93.5 %",
         "gap: 0,861 [0,764; 0,935]",
-        "> GAP: .861 0.861 0.764–0.935",
+        "> GAP: .861 (.764 to .935)",
+        "1. GAP : 86.1 % (95 % interval 76.4–93.5 %)",
+        "GAP：86.1％，区间 76.4％ 至 93.5％",
+        "## GAP:\n\n0.861 on all clips,\nwith a 95 % interval from 0.764 to 0.935",
     ],
 )
 def test_numbers_may_be_written_in_many_ways(line):
     quality = Quality(0.861, 0.764, 0.935)
-    assert chapter_10._states(chapter_10._statement("GAP", f"# Title\n\n{line}\n"), quality)
-    assert not chapter_10._states(chapter_10._statement("GAP", line), quality._replace(high=0.95))
+    said = chapter_10.statements(f"# Title\n\n{line}\n\nBaseline: 0.5\n")
+    assert chapter_10._states(said["GAP"], quality) and said["Baseline"] == "0.5"
+    assert not chapter_10._states(said["GAP"], quality._replace(high=0.99))  # 95 % is in some of them
 
 
 def test_built_in_clips_are_made_once(tmp_path):

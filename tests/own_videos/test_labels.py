@@ -53,6 +53,7 @@ def test_csv_of_parts(tmp_path):
         ("name;labels\na;b\n", r"its columns are name;labels; begin it with video,labels"),
         ("", "its columns are none"),
         ("video,labels\n", "it labels no video; label some"),
+        ("video,start,end,labels\na.mp4\n", "row 2: of the header's 4 cells it has 1; a cell may be empty"),
         ("video,labels\na.mp4,cat\nb.mp4,cat,dog\n", "row 3: it has 3 cells, the header 2; several labels go into one"),
         ("video,labels\n,cat\n", "row 2: it names no video"),
         ("video,start,end,label\na.mp4,3,,cat\n", "row 2: only one of start and end is given"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set, Sized, ValuesView
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,10 +53,18 @@ def numbers(answer: object, count: int) -> list[float]:
     found = [number for number in map(as_number, elements) if number is not None]
     if len(elements) == len(found) == count:
         return found
-    size = f" of {len(elements)}" if isinstance(answer, Sized) and len(elements) not in (0, count) else ""
+    length = len(answer) if isinstance(answer, Set | ValuesView) else len(elements)  # no array holds their elements
+    size = f" of {length}" if isinstance(answer, Sized) and length not in (0, count) else ""
     problem = "not every element is a number" if len(elements) == count > 1 else f"that is {a_type(answer)}{size}"
+    endless = [element for element in elements if _is_endless(element)]
+    if len(elements) == count and endless:
+        problem = f"{endless[0]} is not a finite number"
     wanted = "one number" if count == 1 else f"{count} numbers, as a tuple"
     raise NotYet(f"{problem}; give {wanted}{', without quotes' if isinstance(answer, str) else ''}")
+
+
+def _is_endless(element: object) -> bool:
+    return isinstance(element, float | np.floating | Decimal) and not math.isfinite(element)
 
 
 def _elements(answer: object) -> list[object]:
@@ -68,16 +77,19 @@ def _elements(answer: object) -> list[object]:
         return []
 
 
-def listed(found: object, what: str) -> list[object]:
+def listed(found: object, what: str, *, or_keys: bool = False) -> list[object]:
     """Return the elements of a list, tuple, set, array, or any other collection that a function has returned.
 
     Args:
         found: what it has returned.
         what: its elements are, for the message.
+        or_keys: take the keys of a mapping, such as a Counter.
 
     Raises:
-        NotYet: it is text, or no collection.
+        NotYet: it is text, a mapping, or no collection.
     """
+    if isinstance(found, Mapping) and not or_keys:
+        raise NotYet(f"it returns {a_type(found)}; return a list of {what}")
     if isinstance(found, np.ndarray) and found.ndim == 1:
         return list(found)
     if isinstance(found, Collection) and not isinstance(found, str | bytes | np.ndarray):
@@ -110,7 +122,7 @@ class Slip(NamedTuple):
 
 SLIPS = (
     Slip(-1, 0, math.inf, "has the wrong sign"),
-    Slip(100, 0, 1, "looks like a percentage; give the share, such as 0.25 for 25 %"),
+    Slip(100, 0.01, 1, "looks like a percentage; give the share, such as 0.25 for 25 %"),
     Slip(1e-6, 1e5, math.inf, "looks like millions; give the number itself, such as 1_500_000 for 1.5 million"),
     Slip(1e-3, 1e3, math.inf, "looks like thousands; give the number itself, such as 1_500 for 1.5 thousand"),
     Slip(1e3, 0, math.inf, "is 1000 times too large; check its unit"),

@@ -72,7 +72,7 @@ class Attempt:
             found = self.function(*arguments, **options)
         except _Stopped:
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # in this thread, KeyboardInterrupt is the learner's own, too
             raise Raised(error, _told(error)) from None
         if pickle.dumps(arguments) != before:
             raise NotYet("it changes the data that it is given; work on a copy")
@@ -94,7 +94,8 @@ def _told(error: BaseException) -> str:
         line = [number for frame, number in frames if frame.f_code.co_filename == file][-1]
         code = linecache.getline(file, line).strip()
         where = f" in line {line}" + (f", `{code[:60]}`" if code else "")
-    return f"it raises {a_type(error)}{where}: {' '.join(str(error).split())[:120]}"
+    text = " ".join(str(error).split())[:120]
+    return f"it raises {a_type(error)}{where}" + (f": {text}" if text else "")
 
 
 def within_time(work: Callable[[], T]) -> T:

@@ -60,10 +60,12 @@ def fault_of_softmax(softmax: Attempt, rng: np.random.Generator) -> str:
     mask = (np.arange(longest) < lengths[:, None]).astype(np.float32)  # (4, T)
     plain = rng.normal(0, 3, mask.shape).astype(np.float32)
     apart = plain + np.array([[0], [-1000], [-3000], [0]], np.float32)  # rows of very different sizes
+    spread = plain + 2000 * mask * (np.arange(longest) == 1)  # second 1, where it is real
     trials = (
         (plain, "the weights of a row should be exp(score), divided by their sum over the row's real seconds"),
         (plain + 100, "a score of 100 gives a wrong result: subtract the largest score of the row first"),
-        (apart, "rows do not belong together: subtract from each row its own largest score"),
+        (apart, "a row of scores around -1000 gives a wrong result: subtract from each row its own largest score"),
+        (spread, "a row with scores that are far apart gives a wrong result: subtract its largest real score"),
         (np.where(mask > 0, plain, 500), "a large score on padding spoils the row: look for the largest real score"),
     )
     for scores, message in trials:
@@ -311,7 +313,15 @@ EXERCISES = [
             ),
             (
                 always(lambda scores, mask: _naive(scores - scores[mask > 0].max(), mask)),
-                "rows do not belong together: subtract from each row its own largest score",
+                "a row of scores around -1000 gives a wrong result: subtract from each row its own largest score",
+            ),
+            (
+                always(lambda scores, mask: _naive(scores.astype(np.float64), mask)),
+                "a row of scores around -1000 gives a wrong result: subtract from each row its own largest score",
+            ),
+            (
+                always(lambda scores, mask: _naive(np.where(mask > 0, scores - scores[:, :1], 0), mask)),
+                "a row with scores that are far apart gives a wrong result: subtract its largest real score",
             ),
             (
                 always(lambda scores, mask: _naive(scores - scores.max(axis=1, keepdims=True), mask)),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
+import inspect
 import pickle
 import random
 import re
@@ -72,6 +74,8 @@ def _fault_on_truncated_file(payload_lengths: Attempt, content: bytes) -> str:
         if isinstance(raised.error, ValueError):
             return ""
         return f"for a truncated file it raises {a_type(raised.error)}; raise a ValueError"
+    except NotYet:  # it returns None, for example
+        pass
     return "it accepts a truncated file; raise a ValueError"
 
 
@@ -96,6 +100,13 @@ def _lengths(content: bytes, *, order: str = "<", after: int = 4, strict: bool =
     return found
 
 
+def _none_if_truncated(content: bytes) -> list[int] | None:
+    try:
+        return _lengths(content)
+    except ValueError:
+        return None
+
+
 # --- 3.2: the cost of the encoding --------------------------------------------------------------------------------
 
 
@@ -113,7 +124,10 @@ def fault_of_numbers(to_numbers: Attempt, rng: np.random.Generator) -> str:
     for shape in ((256,), (2, 128), (4, 8, 8)):
         every = rng.permutation(256).astype(np.uint8).reshape(shape)
         with np.errstate(all="ignore"):
-            found = np.asarray(to_numbers(every.copy()))
+            returned = to_numbers(every.copy())
+        if not isinstance(returned, np.ndarray):
+            return f"it returns {a_type(returned)}; return an array"
+        found = returned
         if found.shape != every.shape:
             return f"an array of shape {every.shape} becomes {found.shape}; keep the shape"
         if found.dtype != np.float32:
@@ -192,8 +206,10 @@ def _as_bytes(text: object) -> bytes:
 
 def fault_of_repeated_lines(repeated_lines: Attempt, rng: np.random.Generator) -> str:
     """Try a function of a path on lists with and without repeated lines, and return what is wrong with it."""
-    paths = [f"{folder}/part{number}.pkl" for folder in ("data", "my videos") for number in range(5)]
-    one, two, three, four = rng.permutation(paths)[:4].tolist()
+    a, b, c = rng.permutation(9)[:3].tolist()
+    # Two lines have the same last part, and one is a part of the other.
+    one, two = rng.permutation([f"data/part{a}.pkl", f"my data/part{a}.pkl"]).tolist()
+    three, four = f"data/part{b}.pkl", f"my videos/part{c}.pkl"
     lists: tuple[list[str], ...] = (
         [one, two, one],
         [one, two, three],
@@ -203,7 +219,7 @@ def fault_of_repeated_lines(repeated_lines: Attempt, rng: np.random.Generator) -
     )
     for place, lines in enumerate(lists):  # every other file ends without a newline
         with text_file("some.list", "\n".join(lines) + "\n" * (place % 2)) as path:
-            found = [str(line).strip() for line in listed(repeated_lines(path), "the repeated lines")]
+            found = [str(line).strip() for line in listed(repeated_lines(path), "the repeated lines", or_keys=True)]
         if len(found) > len(set(found)):
             return "a line that occurs several times is returned more than once"
         right = sorted(line for line, times in Counter(lines).items() if times > 1)
@@ -252,7 +268,7 @@ def fault_of_split(side_of: Attempt, rng: np.random.Generator) -> str:
     """Try a function from a clip to its side on clips of many people, and return what is wrong with it."""
     letters = rng.choice(list(ascii_lowercase), (PEOPLE, 6))
     people = ["".join(row[: rng.integers(4, 7)]) for row in letters]
-    clips = [[f"{person}_{number:02d}.mp4" for number in range(3)] for person in people]
+    clips = [[f"{person}_{number:02d}.mp4" for number in (3, 14, 25)] for person in people]
     sides = [{_side(side_of, clip) for clip in of_person} for of_person in clips]
     if [_side(side_of, of_person[0]) for of_person in clips] != [_side(side_of, of_person[0]) for of_person in clips]:
         return "called twice with the same clips it returns other answers; nothing may be random"
@@ -262,9 +278,29 @@ def fault_of_split(side_of: Attempt, rng: np.random.Generator) -> str:
     share = sum(found == {"val"} for found in sides) / PEOPLE
     if not 0.1 <= share <= 0.4:
         return f"{share:.0%} of the people are in validation; it should be about a quarter"
-    if "hash" in getattr(getattr(side_of.function, "__code__", None), "co_names", ()):
+    if _uses_hash(side_of.function):
         return "hash() gives text another number in each run of Python; use hashlib, as the broken function does"
     return ""
+
+
+def _uses_hash(function: object) -> bool:
+    """Return whether a function, or one that it calls or wraps, uses Python's own hash."""
+    waiting, seen = [function], set[object]()
+    while waiting:
+        known = waiting.pop()
+        function, code = (known, getattr(known, "__code__", None)) if not inspect.iscode(known) else (None, known)
+        if code is None or code in seen:
+            waiting += [wrapped] if (wrapped := getattr(known, "__wrapped__", None)) is not None else []
+            continue
+        seen.add(code)
+        names = getattr(function, "__globals__", {})
+        for step in dis.get_instructions(code):
+            if step.argval == "__hash__" or (step.argval == "hash" and step.opname in ("LOAD_GLOBAL", "LOAD_NAME")):
+                return True
+            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                waiting.append(names.get(step.argval))
+        waiting += [constant for constant in code.co_consts if inspect.iscode(constant)]
+    return False
 
 
 def _side(side_of: Attempt, clip: str) -> str:
@@ -301,6 +337,16 @@ def _by_letters(clip: str) -> str:
 
 def _by_hash(clip: str) -> str:
     return "val" if hash(clip.split("_")[0]) % 4 == 0 else "train"
+
+
+def _helped(clip: str) -> str:
+    return _by_hash(clip)
+
+
+class _Other:
+    """Has an own function that is called hash."""
+
+    hash = staticmethod(zlib.crc32)
 
 
 EXERCISES = [
@@ -344,6 +390,11 @@ EXERCISES = [
                 always(lambda content: _lengths(content, strict=False)),
                 "it accepts a truncated file; raise a ValueError",
             ),
+            (always(_none_if_truncated), "it accepts a truncated file; raise a ValueError"),
+            (
+                always(lambda content: {length: None for length in _lengths(content)}),
+                "it returns a dict; return a list of lengths",
+            ),
             (
                 always(lambda content: [struct.unpack("<Q", struct.pack("<Q", size)) for size in _lengths(content)]),
                 "for a file with payloads of […] bytes it returns [(…,)]…",
@@ -362,7 +413,7 @@ EXERCISES = [
     ),
     Exercise(
         "ex-3-2",
-        equals(overhead, within=(0.5, 0.002)),
+        equals(overhead, within=(0.5, 2e-4)),
         hints=(
             "sum(video.num_frames for video in videos) is the number of seconds in the shard.",
             "Bytes per second: len(raw) divided by that. Features alone would be 1152.",
@@ -383,6 +434,10 @@ EXERCISES = [
                 "that is the share of the features; the overhead is the rest",
             ),
             (always((1152.0, 0.0)), "1152 are the features alone; the file has more bytes: len(raw)"),
+            (
+                lambda notebook: (overhead(notebook)[0], overhead(notebook)[0] / 1152 - 1),
+                "that is relative to the features; give the share of the whole file",
+            ),
             (lambda notebook: overhead(notebook)[0], "give both numbers, as a pair"),
             (lambda notebook: overhead(notebook)[::-1], "the numbers are right, but in the wrong order"),
         ),
@@ -484,6 +539,14 @@ EXERCISES = [
                 always(lambda path: Counter(path.read_text("utf-8").split())),
                 "for the lines […] it returns […], not […]",
             ),
+            (
+                always(lambda path: {line for line in _lines(path) if path.read_text("utf-8").count(line) > 1}),
+                "for the lines […] it returns […], not […]",
+            ),
+            (
+                always(lambda path: [*Counter(path.read_text("utf-8").split("/")), path.unlink()][:0]),
+                "it changes the file that it is given; only read it",
+            ),
             (always(_whether_any), "it returns a bool; return a list of the repeated lines"),
             (always(lambda path: print(end="")), "it returns None; does it end with return?"),
             (always([]), "that is a list; give the function itself, without calling it"),
@@ -517,6 +580,15 @@ EXERCISES = [
                 always(_by_hash),
                 "hash() gives text another number in each run of Python; use hashlib, as the broken function does",
             ),
+            (
+                always(_helped),
+                "hash() gives text another number in each run of Python; use hashlib, as the broken function does",
+            ),
+            (
+                lambda notebook: functools.cache(lambda clip: _by_hash(clip)),
+                "hash() gives text another number in each run of Python; use hashlib, as the broken function does",
+            ),
+            (always(lambda clip: _by_clip(clip[:-5])), "… of 200 people are on both sides"),
             (always(lambda clip: clip), "for … it returns '…'; return 'train' or 'val'"),
             (always("val"), "that is a str; give the function itself, without calling it"),
         ),
@@ -525,6 +597,7 @@ EXERCISES = [
             always(_by_letters),
             always(lambda clip: "val" if zlib.crc32(clip.rsplit("_", 1)[0].encode()) % 4 == 1 else "train"),
             always(lambda clip: np.str_(_by_person(clip))),
+            always(lambda clip: "val" if _Other.hash(clip.split("_")[0].encode()) % 4 == 1 else "train"),
         ),
     ),
 ]

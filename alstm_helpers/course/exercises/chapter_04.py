@@ -41,10 +41,12 @@ REASONS = (
 
 def judge_ways(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge one word for each of four situations."""
-    given = list(answer.values()) if isinstance(answer, Mapping) else answer
+    given = [answer[key] for key in sorted(answer, key=str)] if isinstance(answer, Mapping) else answer
     given = [given] if isinstance(given, str) else given
     text = ", ".join(map(str, given)).lower() if isinstance(given, list | tuple | np.ndarray) else ""
     words = re.findall(r"[a-z]+(?:-[a-z]+)*", re.sub(r"\bfrom\W", "", text))
+    if words and not isinstance(answer, str) and len(words) != len(WAYS):
+        return f"the number of words is {len(words)}; give four, as a tuple"
     if len(words) != len(WAYS):
         return f"that is {a_type(answer)}; give four words, as a tuple"
     unknown = [word for word in words if word not in WAYS]
@@ -61,12 +63,16 @@ def fault_of_warm_up(rate: Attempt, rng: np.random.Generator) -> str:
     for options in ({}, {"base": float(rng.uniform(0.01, 1)), "warmup": int(rng.integers(5, 90))}):
         base, warmup = options.get("base", 0.002), int(options.get("warmup", 50))
         for step in (0, 1, *rng.integers(2, warmup, 3).tolist(), warmup - 2, warmup - 1, warmup, warmup + 1, 9999):
-            found, right = as_number(rate(step, **options)), base * min(1, (step + 1) / warmup)
+            returned = rate(step, **options)
+            found, right = as_number(returned), base * min(1, (step + 1) / warmup)
+            if found is None:
+                shown = "nan" if isinstance(returned, float) else a_type(returned)
+                return f"for step {step} it returns {shown}; return one number"
             if step == found == 0:
                 return "the first step has a rate of 0: it computes, but learns nothing"
-            if found is None or not math.isclose(found, right, rel_tol=1e-6):
+            if not math.isclose(found, right, rel_tol=1e-6):
                 line = f"on a line from 0 that reaches {base:.4g} at step {warmup - 1} it is {right:.6g}"
-                return f"step {step} has a rate of {found if found is None else format(found, '.6g')}; {line}"
+                return f"step {step} has a rate of {found:.6g}; {line}"
     return ""
 
 
@@ -187,12 +193,14 @@ EXERCISES = [
                 "'finetune' is none of the three: resume, pretrain, scratch",
             ),
             (always("resume"), "that is a str; give four words, as a tuple"),
+            (always(("resume", "fine tune", "pretrain", "scratch")), "the number of words is 5; give four, as a tuple"),
+            (always(WAYS[:3]), "the number of words is 3; give four, as a tuple"),
         ),
         right=(
             always(list(WAYS)),
             always("1. resume, 2. pretrain, 3. pretrain, 4. from-scratch"),
             always(np.array(["Resume ", "--pretrain", "pretrain", "from scratch"])),
-            always(dict(enumerate(WAYS, 1))),
+            always({number: WAYS[number - 1] for number in (4, 2, 1, 3)}),
         ),
     ),
     Exercise(
@@ -245,6 +253,10 @@ EXERCISES = [
             ),
             (always(_typed_in), "step 0 has a rate of 4e-05; on a line from 0 that reaches … at step … it is …"),
             (always(lambda step: _by_cases(step)), "it raises a TypeError: …got an unexpected keyword argument 'base'"),
+            (
+                always(lambda step, base=0.002, warmup=50: str(_by_cases(step, base, warmup))),
+                "for step 0 it returns a str; return one number",
+            ),
             (always(0.002), "that is a float; give the function itself, without calling it"),
         ),
         right=(

@@ -51,10 +51,10 @@ def error_without_lengths(notebook: Notebook) -> float:
 def vocabulary(rng: np.random.Generator) -> tuple[str, dict[int, str]]:
     """Return the text of a vocabulary with three traps, and its names by class.
 
-    The traps: rows that are not in order, spaces around a name, and a class without a name. A name has a comma.
+    The traps: rows that are not in order, spaces around a name, classes without a name. A name has a comma.
     """
-    classes = (12 + rng.permutation(50)[:6]).tolist()  # other ones than in the notebook
-    written = ['"Dogs, and cats"', "", " Food ", *rng.permutation(["Game", "Car", "Guitar", "Tree"])[:3]]
+    classes = (12 + rng.permutation(50)[:7]).tolist()  # other ones than in the notebook
+    written = ['"Dogs, and cats"', "", "  ", " Food ", *rng.permutation(["Game", "Car", "Guitar", "Tree"])[:3]]
     lines = [f"{index},{rng.integers(1, 99)},/m/{index}x,{name}" for index, name in zip(classes, written, strict=True)]
     names = {index: name.strip(' "') or f"class {index}" for index, name in zip(classes, written, strict=True)}
     return "\n".join(["Index,TrainVideoCount,KnowledgeGraphId,Name", *rng.permutation(lines), ""]), names
@@ -68,6 +68,8 @@ def fault_of_names(names_of: Attempt, rng: np.random.Generator) -> str:
             found = names_of(path)
         if not isinstance(found, Mapping):
             return f"it returns {a_type(found)}; return a dict from Index to Name"
+        if all(isinstance(name, int | np.integer) for name in found.values()):
+            return "it leads from Name to Index; return a dict from Index to Name"
         if not all(isinstance(index, int | np.integer) for index in found):
             return "the classes are numbers: turn Index into an int"
         if fault := _fault_of_classes(found, names):
@@ -78,7 +80,9 @@ def fault_of_names(names_of: Attempt, rng: np.random.Generator) -> str:
 def _fault_of_classes(found: Mapping[int, object], names: Mapping[int, str]) -> str:
     for index, right in names.items():
         if index not in found:
-            return f"class {index} of the file is missing; a class may have an empty name"
+            if right == f"class {index}":
+                return f"class {index} of the file is missing; a class may have an empty name"
+            return f"class {index} of the file is missing; a class is the column Index, not the row"
         if found[index] != right:
             return f"class {index} is named {found[index]!r} instead of {right!r}"
     extra = [index for index in found if index not in names]
@@ -94,7 +98,7 @@ def _by_row(path: Path) -> dict[int, str]:
     return {place: row["Name"].strip() or f"class {place}" for place, row in enumerate(_rows(path))}
 
 
-def _unstripped(path: Path) -> dict[int, str]:
+def _as_written(path: Path) -> dict[int, str]:
     return {int(row["Index"]): row["Name"] for row in _rows(path)}
 
 
@@ -222,17 +226,25 @@ EXERCISES = [
         ),
         note="Call it on the miniature above: each class has its own name. `read_class_names` does the same.",
         mistakes=(
-            (always(_by_row), "class … of the file is missing; a class may have an empty name"),
+            (always(_by_row), "class … of the file is missing; a class is the column Index, not the row"),
+            (
+                always(lambda path: {row: (name or f"class {row}").strip() for row, name in _as_written(path).items()}),
+                "class … is named '' instead of 'class …'",
+            ),
             (always(lambda path: list(_by_row(path))), "it returns a list; return a dict from Index to Name"),
-            (always(_unstripped), "class … is named … instead of …"),
+            (always(_as_written), "class … is named … instead of …"),
             (always(_without_empty), "class … of the file is missing; a class may have an empty name"),
             (always(_with_typed_name), "class … is named 'class 5' instead of 'class …'"),
             (always(_cut_at_commas), """class … is named '"Dogs' instead of 'Dogs, and cats'"""),
             (
                 always(lambda path: {0: "Made up, with a comma", 2: "A space", 5: "class 5", 11: "Food"}),
-                "class … of the file is missing; a class may have an empty name",
+                "class … of the file is missing; a class is the column Index, not the row",
             ),
             (always(lambda path: _right_names(path) | {99: "class 99"}), "class 99 is not in the file"),
+            (
+                always(lambda path: {name: index for index, name in _right_names(path).items()}),
+                "it leads from Name to Index; return a dict from Index to Name",
+            ),
             (always(_by_text), "the classes are numbers: turn Index into an int"),
         ),
         right=(always(_right_names), always(_by_reader)),

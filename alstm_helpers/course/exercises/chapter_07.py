@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -20,11 +22,11 @@ SET = {  # what the file of exercise 7.1 sets, once its faults are fixed
     "VALID.batch_size": 64,
 }
 WHAT_TO_DO = {
-    "MODEL.embedding_size": "fix the name of the key",
+    "MODEL.embedding_size": "its value had no fault",
     "MODEL.drop_rate": "it is a share below 1; what was 50 meant to be?",
     "TRAIN.decay_epochs": "it is a list of epochs, here of one",
     "TRAIN.filelist": "it had no fault",
-    "VALID.batch_size": "fix the name of the section",
+    "VALID.batch_size": "its value had no fault",
 }
 
 
@@ -92,7 +94,11 @@ def judge_saved(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     return ""
 
 
-TO_CHOOSE = ("TRAIN.learning_rate", "TRAIN.warmup_iters", "TRAIN.batch_size")
+TO_CHOOSE: dict[str, Callable[[Config], float]] = {  # key: what the exercise asks for
+    "TRAIN.learning_rate": lambda own: 10 * own.TRAIN.learning_rate,
+    "TRAIN.warmup_iters": lambda own: 0,
+    "TRAIN.batch_size": lambda own: 256,
+}
 
 
 def judge_training(answer: object, notebook: Notebook, exercise: Exercise) -> str:
@@ -106,11 +112,23 @@ def judge_training(answer: object, notebook: Notebook, exercise: Exercise) -> st
         return "it was trained with the settings of mine.yaml; change one key"
     if len(changed) > 1:
         return f"{len(changed)} keys differ, {' and '.join(changed)}; change one at a time"
-    return "" if changed[0] in TO_CHOOSE else f"{changed[0]} differs; change learning_rate, warmup_iters or batch_size"
+    (key,) = changed
+    if key not in TO_CHOOSE:
+        return f"{key} differs; change learning_rate, warmup_iters or batch_size"
+    found = getattr(settings_of(answer).TRAIN, key.partition(".")[2])
+    right = TO_CHOOSE[key](settings_of(notebook.trained))
+    return "" if math.isclose(found, right) else f"{key} is {found:g}; the exercise asks for {right:g}"
 
 
-def _second(notebook: Notebook, *kinds: str, **changes: object) -> object:
+def _second(notebook: Notebook, *kinds: str, **changes: object) -> SimpleNamespace:
     return a_training(notebook.trained.config, *kinds, **changes)
+
+
+def _judged_by_others(notebook: Notebook) -> object:
+    training = _second(notebook)
+    config = training.config
+    training.config = config.model_copy(update={"VALID": config.VALID.model_copy(update={"batch_size": 3})})
+    return training
 
 
 EXERCISES = [
@@ -135,7 +153,7 @@ EXERCISES = [
                 always(fixed(MODEL__embedding_size=None)),
                 "MODEL.embedding_size is not set any more; do not delete its line",
             ),
-            (always(fixed(MODEL__embedding_size=64)), "MODEL.embedding_size is 64: fix the name of the key"),
+            (always(fixed(MODEL__embedding_size=64)), "MODEL.embedding_size is 64: its value had no fault"),
             (always(fixed(MODEL__drop_rate=None)), "MODEL.drop_rate is not set any more; do not delete its line"),
             (
                 always(fixed(MODEL__drop_rate=0.05)),
@@ -233,6 +251,12 @@ EXERCISES = [
                 "TRAIN.epoch differs; change learning_rate, warmup_iters or batch_size",
             ),
             (
+                lambda notebook: _second(notebook, learning_rate=notebook.trained.config.TRAIN.learning_rate / 10),
+                "TRAIN.learning_rate is …; the exercise asks for …",
+            ),
+            (lambda notebook: _second(notebook, batch_size=31), "TRAIN.batch_size is 31; the exercise asks for 256"),
+            (_judged_by_others, "VALID.batch_size differs; change learning_rate, warmup_iters or batch_size"),
+            (
                 lambda notebook: _second(notebook, "train", batch_size=256),
                 "it was not validated, so there is nothing to compare; leave valid_interval as it is",
             ),
@@ -240,7 +264,7 @@ EXERCISES = [
         right=(
             lambda notebook: _second(notebook, batch_size=256),
             lambda notebook: _second(notebook, warmup_iters=0),
-            lambda notebook: _second(notebook, learning_rate=0.04),
+            lambda notebook: _second(notebook, learning_rate=10 * notebook.trained.config.TRAIN.learning_rate),
         ),
     ),
 ]

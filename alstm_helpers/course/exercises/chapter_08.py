@@ -33,7 +33,7 @@ def judge_no_warm_up(answer: object, notebook: Notebook, exercise: Exercise) -> 
     """Judge a training of the recipe without its warm-up."""
     section, recipe = settings_of(answer).TRAIN, notebook.lab.config().TRAIN
     if section.warmup_iters:
-        return f"it has a warm-up of {section.warmup_iters} steps; pass warmup_iters=0"
+        return f"its warmup_iters is {section.warmup_iters}; pass warmup_iters=0"
     for key in ("learning_rate", "batch_size"):
         if getattr(section, key) != getattr(recipe, key):
             return f"its {key} is {getattr(section, key):g}; keep the recipe's, {getattr(recipe, key):g}"
@@ -65,7 +65,7 @@ def judge_num_samples(answer: object, notebook: Notebook, exercise: Exercise) ->
     return typical[0] if typical else fault_of_number(found, VIDEOS, 0)
 
 
-RATE = 1e-3 * 32 / 1024
+RATE = 1e-3 * 64 / 1024
 
 
 EXERCISES = [
@@ -114,21 +114,22 @@ EXERCISES = [
         hints=(
             "The rule: the rate is proportional to the batch.",
             "1e-3 belongs to 1024 videos.",
-            "1e-3 * 32 / 1024",
+            "1e-3 * 64 / 1024",
         ),
-        solution="answer = 1e-3 * 32 / 1024",
+        solution="answer = 1e-3 * 64 / 1024",
         note="Also try three times as much, and a third. If it is too low, the loss falls, but slowly, without jumps.",
         mistakes=(
-            (always(1e-3 * 1024 / 32), "that is larger than 1e-3: a smaller batch needs a smaller rate"),
-            (always(1e-3 / 1024), "that is the rate per video; the batch has 32 of them"),
+            (always(1e-3 * 1024 / 64), "that is larger than 1e-3: a smaller batch needs a smaller rate"),
+            (always(1e-3 / 1024), "that is the rate per video; the batch has 64 of them"),
+            (always(1e-3 / 64), "that is a 64th of the original's rate; it should be 64 times the rate per video"),
             (
-                always(1e-3 * math.sqrt(32 / 1024)),
+                always(1e-3 * math.sqrt(64 / 1024)),
                 "the two recipes scale the rate in proportion to the batch, not with its root",
             ),
             (always(1.25e-4), "that is the rate for 128 videos"),
-            (always(3e-5), "the number is rounded too much; give more digits"),
+            (always(6e-5), "the number is rounded too much; give more digits"),
         ),
-        right=(always(3.1e-5), always(3.13e-5), *forms(always(RATE))),
+        right=(always(6.2e-5), always(6.3e-5), *forms(always(RATE))),
     ),
     Exercise(
         "ex-8-3",
@@ -141,7 +142,7 @@ EXERCISES = [
         note="At this rate the seeds do not tell the two apart; a warm-up earns its steps at higher rates.",
         mistakes=(
             (always(0.5), "that is a float; give the training itself, as train or measure returns it"),
-            (lambda notebook: _trained(notebook, warmup_iters=50), "it has a warm-up of 50 steps; pass warmup_iters=0"),
+            (lambda notebook: _trained(notebook, warmup_iters=50), "its warmup_iters is 50; pass warmup_iters=0"),
             (
                 lambda notebook: _trained(notebook, warmup_iters=0, learning_rate=0.006),
                 "its learning_rate is 0.006; keep the recipe's, …",

@@ -42,7 +42,7 @@ def _annotations(table: str) -> list[Annotation]:
         try:
             return read_annotations(path)
         except AlstmError as error:
-            raise NotYet(f"the import says: {str(error).rpartition('labels.csv')[2].lstrip(', :')}") from None
+            raise NotYet(f"the import says: {str(error).partition(str(path))[2].lstrip(', :，：')}") from None
 
 
 def _fault_of_clip(wanted: Annotation, rows: list[Annotation]) -> str:
@@ -195,6 +195,11 @@ EXERCISES = [
                 always(TABLE.replace("cooking;music", "cooking,music")),
                 "the import says: row 2: it has 5 cells, the header 4; several labels go into one cell, with ; between",
             ),
+            (
+                always(TABLE.replace("c.mp4,,,", "c.mp4,,")),
+                "the import says: row 4: of the header's 4 cells it has 3; a cell may be empty, but write all of them",
+            ),
+            (always("labels.csv"), "the import says: …begin it with video,labels…"),
             (
                 always(TABLE.replace("c.mp4,,,\n", "")),
                 "c.mp4 has no row; a clip without a class needs one, too",

@@ -28,7 +28,11 @@ FEWEST_CLIPS, FEWEST_CLASSES, FEWEST_PER_CLASS, FEWEST_FOLDS = 20, 2, 5, 3
 LARGEST_DIFFERENCE = 1e-5
 ROUNDED = 0.0051  # a report may state two decimals
 STATEMENTS = ("Clips", "GAP", "Baseline", "Did not work")
-_WRITTEN = 20  # bytes of a sentence that says something, in any script
+_WRITTEN = 16  # bytes of the letters of a sentence that says something, in any script
+_OF_THE_BRIEF = "what you tried that did not help"
+_BEGINS = re.compile(rf"[\s>*#_-]*(?:\d+[.)]\s*)?[*_]*({'|'.join(STATEMENTS)})[*_]*\s*[:：]", re.IGNORECASE)
+_RANGE = re.compile(r"(\d)\s*(?:-|–|—|to|至|到)\s*(?=[\d.,]+\s*(?:%|％|percent))")  # only its end says so
+_A_NUMBER = re.compile(r"(\d+(?:[.,]\d+)?|[.,]\d+)(\s*(?:%|％|percent))?")
 
 Find = Callable[[Path], str]  # returns what is wrong with a project, or an empty text
 
@@ -49,9 +53,10 @@ def judges(*steps: Find) -> Judge:
 def _folder(answer: object) -> Path:
     if not isinstance(answer, str | os.PathLike):
         raise NotYet(f"that is {a_type(answer)}; give the path of your project's folder")
-    if not Path(answer).is_dir():
+    folder = Path(answer).expanduser()
+    if not os.fspath(answer) or not folder.is_dir():
         raise NotYet(f"there is no folder {os.fspath(answer)!r}; give the path of your project's folder")
-    return Path(answer).resolve()
+    return folder.resolve()
 
 
 def _json(path: Path, remedy: str) -> dict[str, Any]:
@@ -72,13 +77,13 @@ def fault_of_labels(project: Path) -> str:
     """Require enough clips with labels, and enough of each class."""
     annotations = read_imported(project / "labels")
     if len(annotations) < FEWEST_CLIPS:
-        return f"labels/annotations.csv has {len(annotations)} clips; label at least {FEWEST_CLIPS}"
+        return f"clips in labels/annotations.csv: {len(annotations)}; label at least {FEWEST_CLIPS}"
     counts = Counter(label for annotation in annotations for label in annotation.labels)
     if len(counts) < FEWEST_CLASSES:
-        return f"labels/annotations.csv has {len(counts)} classes; there must be at least {FEWEST_CLASSES}"
+        return f"classes in labels/annotations.csv: {len(counts)}; there must be at least {FEWEST_CLASSES}"
     rarest, count = min(counts.items(), key=lambda item: item[1])
     if count < FEWEST_PER_CLASS:
-        return f"only {count} clips show {rarest!r}; find at least {FEWEST_PER_CLASS}, or drop the class"
+        return f"clips that show {rarest!r}: {count}; find at least {FEWEST_PER_CLASS}, or drop the class"
     return ""
 
 
@@ -110,7 +115,9 @@ def fault_of_crossval(project: Path) -> str:
     found = read_crossval(project)
     folds, judged = len(found["folds"]), int(found["pooled"]["num_videos"])
     if folds < FEWEST_FOLDS:
-        return f"crossval/crossval.json has {folds} folds; use at least {FEWEST_FOLDS}"
+        return f"folds in crossval/crossval.json: {folds}; use at least {FEWEST_FOLDS}"
+    if "gap" not in found.get("baseline", {}).get("pooled", {}):
+        return "crossval/crossval.json has no baseline; run `alstm crossval` again"
     there = len(read_split(project, "train")) + len(read_split(project, "val"))
     if judged != there:
         return f"crossval/crossval.json judges {judged} clips, but data has {there}; run it again"
@@ -177,17 +184,28 @@ def _ask(address: str, video: Video) -> list[str]:
 def fault_of_report(project: Path) -> str:
     """Require the four statements of ``report.md``, with the numbers of the project."""
     text = read_text(require_file(project / "report.md", "write one page, see the brief"))
-    said = {name: _statement(name, text) for name in STATEMENTS}
+    said = statements(text)
     for name, statement in said.items():
         if not statement:
             return f"report.md has no line that begins with '{name}:'"
     return _wrong_number(said, read_results(project))
 
 
-def _statement(name: str, text: str) -> str:
-    """Return what follows ``name:`` in the line that begins so, whatever Markdown marks it with."""
-    found = re.search(rf"^[\s>*#_-]*{name}[*_]*[:：][*_\s]*(\S.*)$", text, re.MULTILINE | re.IGNORECASE)
-    return found[1] if found else ""
+def statements(text: str) -> dict[str, str]:
+    """Return what a report says after each name of ``STATEMENTS`` and a colon, whatever Markdown marks the line with.
+
+    A statement ends at a blank line or where the next one begins; nothing is an empty text.
+    """
+    said, current = dict.fromkeys(STATEMENTS, ""), ""
+    for line in text.splitlines():
+        if begins := _BEGINS.match(line):
+            current = next(name for name in STATEMENTS if name.lower() == begins[1].lower())
+            current, line = "" if said[current] else current, line[begins.end() :]
+        elif current and said[current] and not line.strip():
+            current = ""
+        if current:
+            said[current] = f"{said[current]} {line.strip(' *_>')}".strip()
+    return said
 
 
 def _wrong_number(said: dict[str, str], results: Results) -> str:
@@ -198,14 +216,15 @@ def _wrong_number(said: dict[str, str], results: Results) -> str:
         return "'GAP:' should give the network's GAP and both ends of its interval, as in report.html"
     if not _states(said["Baseline"], results.baseline[:1]):
         return "'Baseline:' should give the GAP of the linear baseline, as in report.html"
-    if len(said["Did not work"].encode()) < _WRITTEN:
+    letters = "".join(filter(str.isalpha, said["Did not work"]))
+    if len(letters.encode()) < _WRITTEN or said["Did not work"].strip(" .").lower() == _OF_THE_BRIEF:
         return "'Did not work:' should be a sentence: what did you try that did not help?"
     return ""
 
 
 def _numbers(text: str) -> list[float]:
-    """Return the numbers in a text; 86 % is 0.86, and a comma may be the decimal mark."""
-    found = re.findall(r"(\d+(?:[.,]\d+)?)(\s*%)?", text)
+    """Return the numbers in a text; 86 % is 0.86, as is that of 86–90 %, and a comma may be the decimal mark."""
+    found = _A_NUMBER.findall(_RANGE.sub(r"\1 % ", text))
     return [float(number.replace(",", ".")) / (100 if percent else 1) for number, percent in found]
 
 

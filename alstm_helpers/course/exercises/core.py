@@ -132,11 +132,18 @@ def always(value: T) -> Callable[[Notebook], T]:
 
 @contextmanager
 def text_file(name: str, text: str) -> Iterator[Path]:
-    """Write a text to a file of this name and give its path; the file is deleted afterwards."""
+    """Write a text to a file of this name and give its path; the file is deleted afterwards.
+
+    Raises:
+        NotYet: the file is not there any more, or has another text.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
         path.write_text(text, encoding="utf-8", errors="replace")
+        before = path.read_bytes()
         yield path
+        if not path.is_file() or path.read_bytes() != before:
+            raise NotYet("it changes the file that it is given; only read it")
 
 
 def forms(expected: Callable[[Notebook], object]) -> tuple[Make, ...]:
@@ -199,6 +206,8 @@ def _is_right(answer: object, right: Sequence[float], limits: Sequence[float]) -
 
 def _is_same(answer: object, mistake: object, limits: Sequence[float]) -> bool:
     """Return whether an answer is a typical wrong one: equal to it, or as near to it as a right answer must be."""
+    if isinstance(answer, bool):
+        return False
     if isinstance(answer, str | Mapping) or isinstance(mistake, str | Mapping):
         return type(answer) is type(mistake) and bool(answer == mistake)
     try:

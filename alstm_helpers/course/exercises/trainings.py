@@ -23,8 +23,10 @@ def settings_of(answer: object) -> Config:
 
 
 def changed_keys(config: Config, reference: Config) -> list[str]:
-    """Return the dotted keys of MODEL and TRAIN in which two settings differ."""
-    pairs = {"MODEL": (config.MODEL, reference.MODEL), "TRAIN": (config.TRAIN, reference.TRAIN)}
+    """Return the dotted keys of MODEL, TRAIN and VALID in which two settings differ."""
+    pairs = {
+        section: (getattr(config, section), getattr(reference, section)) for section in ("MODEL", "TRAIN", "VALID")
+    }
     return [
         f"{section}.{key}"
         for section, (one, other) in pairs.items()

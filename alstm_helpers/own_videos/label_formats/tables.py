@@ -118,7 +118,10 @@ def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def _check_width(place: Place, row: Sequence[str], table: _Table) -> None:
-    if len(row) != len(table.header):
+    if len(row) < len(table.header):
+        problem = f"of the header's {len(table.header)} cells it has {len(row)}"
+        raise place.error(problem, "a cell may be empty, but write all of them")
+    if len(row) > len(table.header):
         problem = f"it has {len(row)} cells, the header {len(table.header)}"
         quoted = ', in quotes: "cat;dog"' if table.delimiter == SEPARATOR else ""
         raise place.error(problem, f"several labels go into one cell, with {SEPARATOR} between{quoted}")
