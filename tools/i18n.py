@@ -65,13 +65,15 @@ SHOWN_TOO = {
     "03_data_appendix": ("length", "payload"),
     "04_training": ("yes", "no"),
     "05_evaluation": ("overlap", "better", "worse", "trained", "rounded", "none"),
+    "06_inference": ("{chosen:.2f}, {name}",),
     "07_configuration": ("nowhere",),
     "08_recommended_parameters": ("epochs", "warm-up"),
 }
-# Names of curves and axes that are keys in the notebooks, too: they are translated where a figure shows them.
+# Names of curves, axes and sliders that are keys in the notebooks, too: they are translated where a figure shows them.
 CURVES = (
     *("floor", "train", "valid", "attention", "mean", "chance", "gap", "attention see", "attention hear"),
-    *("epoch", "score"),
+    *("epoch", "score", "loss", "precision", "recall", "download"),
+    *("threshold", "sharpness", "false dog", "missing car"),  # sliders
 )
 # What click says in --help and of wrong arguments; its modules are translated as those of the package are.
 CLICK = {

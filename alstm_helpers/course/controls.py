@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from alstm_helpers.language import say
 from alstm_helpers.progress import on_a_page
 
 if TYPE_CHECKING:
@@ -51,6 +52,6 @@ def interactive(lab: Lab, draw: Callable[..., Figure], name: str, *, alt: str, *
         lab.show(draw(**values), name, alt=f"The same figure with {said}.", update=True)
 
     for key, slider in sliders.items():
-        slider.description, slider.style.description_width = key.replace("_", " "), "initial"
+        slider.description, slider.style.description_width = say("evidence", key.replace("_", " ")), "initial"
         slider.observe(redraw, names="value")
     display(VBox(list(sliders.values())))  # type: ignore[no-untyped-call]
