@@ -93,7 +93,7 @@ class _Page:
         return text(self.options.names.get(index) or f"class {index}")
 
     def _metrics(self) -> str:
-        methods = {"network": self.scored.metrics}
+        methods = {"the network": self.scored.metrics}
         said = "There is no linear baseline to compare with: `alstm crossval` has one."
         if self.scored.baseline_metrics is not None:
             methods["linear baseline"] = self.scored.baseline_metrics
@@ -183,10 +183,10 @@ class _Page:
         return f"<li>{strip}<h3>{text(name)}</h3>{said}</li>"
 
     def _calibration(self) -> str:
-        parts = {"before": self.scored.scores}
+        parts = {"before calibration": self.scored.scores}
         said = "There is no calibration: `alstm crossval` finds one."
         if self.calibrated is not None:
-            parts["after"] = self.calibrated
+            parts["after calibration"] = self.calibrated
             said = "Each fold was calibrated by what the others say; `alstm predict --calibration` uses all of them."
         bins = {kind: reliability(scores, self.scored.labels) for kind, scores in parts.items()}
         found = {kind: quality(scores, self.scored.labels) for kind, scores in parts.items()}
@@ -217,4 +217,4 @@ def _shaded(count: int, whole: int) -> str:
 
 def _in_words(kind: str, bins: Sequence[Bin]) -> str:
     said = "; ".join(f"score {part.score:.2f}, right {part.right:.2f}, {part.videos} videos" for part in bins)
-    return f"{kind.capitalize()} calibration: {said}."
+    return f"{kind.capitalize()}: {said}."

@@ -105,7 +105,7 @@ def test_what_is_missing_is_said():
     page = report_page(replace(some(), folds=None, baseline=None), OPTIONS)
     assert "There is no linear baseline to compare with" in page and "There is no calibration: " in page
     assert page.count("There are no thumbnails of these videos") == 2
-    assert [row[0] for row in rows_of(section_of(page, "Calibration"))] == ["before"]
+    assert [row[0] for row in rows_of(section_of(page, "Calibration"))] == ["before calibration"]
     assert len(rows_of(section_of(page, "What it reaches"))[0]) == 2
 
 
