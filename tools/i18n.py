@@ -32,6 +32,7 @@ from babel.messages.pofile import read_po, write_po
 from IPython.core.inputtransformer2 import TransformerManager
 
 from alstm_helpers.course.canonical import canonical
+from alstm_helpers.deployment.videos import page_texts
 from alstm_helpers.files import atomic_write
 from alstm_helpers.language import CHINESE
 from alstm_helpers.translation import CELLS, DOMAIN, LABELS, labels, template
@@ -142,6 +143,7 @@ def sources() -> dict[str, list[Text]]:
     documents = [ROOT / f"{name}.md" for name in DOCUMENTS]
     found |= {_catalogue_of(path): document_texts(path) for path in documents}
     found |= {"glossary": glossary_texts(), "notes": notes_texts(), "evidence": evidence_texts()}
+    found["page"] = [Text("page", text, "string") for text in page_texts()]
     found["click"] = [Text(f"click.{name}", text, "string") for name, texts in CLICK.items() for text in texts]
     for module, path in modules().items():
         wing = f"alstm_helpers.{module.split('.')[1]}" if module.count(".") > 1 else "alstm_helpers"

@@ -13,6 +13,9 @@ at a time; if whoever sent it goes away, the work on it ends.
 from __future__ import annotations
 
 import asyncio
+import html
+import json
+import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,7 @@ from fastapi.responses import FileResponse, Response
 from starlette.requests import ClientDisconnect
 
 from alstm_helpers.errors import AlstmError, remedy_of
+from alstm_helpers.language import ENGLISH, chosen, say
 
 Found: TypeAlias = Mapping[str, object]  # what an answer holds
 _FOLDER = Path(__file__).with_name("page")
@@ -41,6 +45,8 @@ _HEADERS = {
     "Cache-Control": "no-cache",
 }
 _BUFFER = 2**20  # bytes that are written at once
+_SHOWN = re.compile(r'(?<=>)[^<>\n]*[A-Za-z][^<>\n]*(?=<)|(?<=aria-label=")[^"]+')  # in the page's HTML
+_TOLD = re.compile(r'\btold\("([^"]+)"')  # by its script
 
 
 @dataclass(frozen=True)
@@ -62,8 +68,24 @@ def add_page(app: FastAPI) -> None:
         app.add_api_route(address, _sender(name, kind), response_class=FileResponse)
 
 
+def page_texts() -> list[str]:
+    """Return what the page says, in English: the texts of its HTML, and those that its script fills in."""
+    page, script = ((_FOLDER / name).read_text(encoding="utf-8") for name in ("page.html", "page.js"))
+    return list(dict.fromkeys([*_SHOWN.findall(page), *_TOLD.findall(script)]))
+
+
+def _translated_page() -> str:
+    """Return the page's HTML in the chosen language, with what its script says as an attribute of its root."""
+    page = (_FOLDER / "page.html").read_text(encoding="utf-8")
+    texts = html.escape(json.dumps({text: say("page", text) for text in page_texts()}, ensure_ascii=False))
+    page = _SHOWN.sub(lambda match: html.escape(say("page", match[0])), page)
+    return page.replace('<html lang="en">', f'<html lang="{chosen()}" data-texts="{texts}">')
+
+
 def _sender(name: str, kind: str) -> Callable[[], Awaitable[Response]]:
     async def send() -> Response:
+        if kind == "text/html" and chosen() != ENGLISH:
+            return Response(_translated_page(), media_type=kind, headers=_HEADERS)
         return FileResponse(_FOLDER / name, media_type=kind, headers=_HEADERS)
 
     return send

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -11,9 +12,11 @@ from typing import cast
 from browser import window
 from support import a_net, labelled_clips, serving
 
+from alstm_helpers.deployment import videos
 from alstm_helpers.deployment.export import export
 from alstm_helpers.deployment.predictor import Predictor
 from alstm_helpers.deployment.videos import Videos
+from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.labeller import Labeller
 
@@ -97,3 +100,31 @@ def test_without_features_the_page_says_how_to_start_it():
         opened.page.goto(f"http://127.0.0.1:{port}/")
         assert "alstm serve MODEL --features DIR" in opened.page.locator("#error:not([hidden])").inner_text()
         assert opened.page.is_hidden("#drop") and opened.complaints == []
+
+
+def test_the_page_speaks_the_language_of_the_server(monkeypatch):
+    """What its script says, too; and a text of a label or a file is no part of its HTML."""
+    monkeypatch.setenv("ALSTM_LANG", "zh-CN")
+
+    async def label(path):
+        raise AlstmError(path, "<b>", "no")
+
+    with serving(MODEL, Videos(label, 1000)) as port, window() as opened:
+        page = opened.page
+        page.goto(f"http://127.0.0.1:{port}/")
+        page.wait_for_selector("#drop:not([hidden])")
+        assert page.inner_text("h1") == "这个视频里有什么？" and opened.ask("document.documentElement.lang") == "zh-CN"
+        shown = page.inner_text("main") + str(page.get_attribute("#notes", "aria-label"))
+        assert "只用前五分钟" in shown and not re.search("[a-z]{3,}", shown)
+        drop(page, f"{HTML}.mp4", bytes(1001))
+        assert page.inner_text("#error").startswith(f"{HTML}.mp4 有 0 MB；请剪短它")
+        drop(page, f"{HTML}.mp4", b"abc")
+        page.wait_for_selector("text=：the video")
+        assert page.inner_text("#error").startswith(f"{HTML}.mp4：the video") and not page.locator("b, img").count()
+
+
+def test_all_that_the_page_says_is_found_for_translation():
+    script = Path(videos.__file__).with_name("page").joinpath("page.js").read_text("utf-8")
+    assert len(re.findall(r"\btold\(", script)) == len(videos._TOLD.findall(script)) > 10
+    assert {"Drop a video here", "Stop", "Notes on the file", "class {index}"} <= set(videos.page_texts())
+    assert not [text for text in videos.page_texts() if re.search(r"[<>]|^\W*$", text)]

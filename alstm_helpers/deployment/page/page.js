@@ -5,6 +5,10 @@ const COLOURS = 5; // that page.css has
 const SHOWN = 10; // labels
 const WIDTH = 1000, HEIGHT = 100; // of the drawings, in their own units
 
+// A text in the page's language; {name} in it stands for the value of that name.
+const texts = JSON.parse(document.documentElement.dataset.texts ?? "{}");
+const told = (text, values = {}) => (texts[text] ?? text).replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
 const part = (id) => document.getElementById(id);
 let request = null; // the one that is under way
 
@@ -23,7 +27,7 @@ function drawn(name, attributes, ...children) {
 
 const clock = (second) => `${Math.floor(second / 60)}:${String(second % 60).padStart(2, "0")}`;
 const megabytes = (bytes) => `${(bytes / 1e6).toLocaleString("en", { maximumFractionDigits: 1 })} MB`;
-const nameOf = (label) => label.name ?? `class ${label.index}`;
+const nameOf = (label) => label.name ?? told("class {index}", label);
 
 function say(error) {
   part("error").textContent = error;
@@ -42,25 +46,27 @@ function send(file, limit) {
   part("found").hidden = true;
   say("");
   if (file.size > limit) {
-    say(`${file.name} has ${megabytes(file.size)}; cut it, or start alstm serve with a larger --max_megabytes`);
+    const size = megabytes(file.size);
+    say(told("{name} has {size}; cut it, or start alstm serve with a larger --max_megabytes", { name: file.name, size }));
     return;
   }
   request = new XMLHttpRequest(); // fetch does not tell how much has been sent
-  const working = () => work(`Looking at ${file.name} and listening to it …`);
-  request.upload.onprogress = (sent) => work(`Sending ${file.name} …`, sent.loaded / (sent.total || 1));
+  const working = () => work(told("Looking at {name} and listening to it …", file));
+  request.upload.onprogress = (sent) => work(told("Sending {name} …", file), sent.loaded / (sent.total || 1));
   request.upload.onload = working;
   request.onload = () => answered(file, request);
-  request.onerror = () => say("no answer: is alstm serve still running, and can the file be read?");
+  request.onerror = () => say(told("no answer: is alstm serve still running, and can the file be read?"));
   request.onloadend = () => { request = null; work(""); };
   request.open("POST", "video");
   request.responseType = "json";
-  work(`Sending ${file.name} …`, 0);
+  work(told("Sending {name} …", file), 0);
   request.send(file);
 }
 
 function answered(file, done) {
   if (done.status !== 200) {
-    say(`${file.name}: ${done.response?.error ?? `the server answered with status ${done.status}`}`);
+    const error = done.response?.error ?? told("the server answered with status {status}", done);
+    say(told("{name}: {error}", { name: file.name, error }));
     return;
   }
   const found = done.response;
@@ -69,13 +75,13 @@ function answered(file, done) {
   part("labels").replaceChildren(...found.labels.slice(0, SHOWN).map(labelRow));
   const { window: width, labels } = found.timeline;
   part("caption").textContent =
-    `The score of the best labels (0 to 1), each from the ${width} seconds around a second alone; below, the seconds themselves.`;
+    told("The score of the best labels (0 to 1), each from the {width} seconds around a second alone; below, the seconds themselves.", { width });
   part("scores").replaceChildren(lines(labels));
   const secondOf = (place) => found.thumbnails[place]?.second ?? found.seconds;
   const pictures = found.thumbnails.map((each, place) => thumbnail(each, secondOf(place + 1), secondOf(1)));
   part("thumbnails").replaceChildren(...pictures);
   part("attention").replaceChildren(
-    ...strip("Attention to the pictures", found.attention.rgb), ...strip("Attention to the sound", found.attention.audio));
+    ...strip(told("Attention to the pictures"), found.attention.rgb), ...strip(told("Attention to the sound"), found.attention.audio));
   part("found").hidden = false;
   part("found").focus();
 }
@@ -98,7 +104,8 @@ function lines(labels) {
     const text = points.map(([x, score]) => `${x.toFixed(1)},${((1 - score) * HEIGHT).toFixed(2)}`).join(" ");
     return drawn("polyline", { class: `colour-${place}`, points: text }, drawn("title", {}, nameOf(label)));
   });
-  return picture(`Scores over time of ${labels.map(nameOf).join(", ")}`, [...across, ...curves.reverse()]); // the best on top
+  const names = labels.map(nameOf).join(", ");
+  return picture(told("Scores over time of {names}", { names }), [...across, ...curves.reverse()]); // the best on top
 }
 
 function strip(title, weights) {
@@ -116,7 +123,7 @@ function picture(title, parts) {
 
 // A picture is as wide as the seconds up to the next one, so that it stands below their scores; all have one height.
 function thumbnail({ second, jpeg }, until, longest) {
-  const shown = element("img", { src: `data:image/jpeg;base64,${jpeg}`, alt: `second ${second}` });
+  const shown = element("img", { src: `data:image/jpeg;base64,${jpeg}`, alt: told("second {second}", { second }) });
   shown.style.aspectRatio = (until - second) / longest;
   const made = element("figure", {}, shown, element("figcaption", { textContent: clock(second) }));
   made.style.flexGrow = until - second;
@@ -126,7 +133,7 @@ function thumbnail({ second, jpeg }, until, longest) {
 function listen(limit) {
   const drop = part("drop");
   const take = (files) => { if (files.length && !request) send(files[0], limit); };
-  part("limit").textContent = ` (at most ${megabytes(limit)}; the first five minutes are used)`;
+  part("limit").textContent = told(" (at most {size}; the first five minutes are used)", { size: megabytes(limit) });
   drop.hidden = false;
   part("file").addEventListener("change", ({ target }) => { take(target.files); target.value = ""; });
   part("stop").addEventListener("click", () => request?.abort());
@@ -141,6 +148,5 @@ function listen(limit) {
 
 fetch("health").then((answer) => answer.json()).then(({ video }) => {
   if (video) listen(video.max_bytes);
-  else say("This server labels features only. To label videos, stop it and start it with the folder that `alstm features` "
-    + "made for the model: alstm serve MODEL --features DIR");
-}).catch(() => say("no answer: is alstm serve still running?"));
+  else say(told("This server labels features only. To label videos, stop it and start it with the folder that `alstm features` made for the model: alstm serve MODEL --features DIR"));
+}).catch(() => say(told("no answer: is alstm serve still running?")));
