@@ -15,6 +15,8 @@ def judge_speed(answer: object, notebook: Notebook, exercise: Exercise) -> str:
         return "that looks like GFLOP/s, or like a percentage; give the ratio of the two speeds, such as 0.85"
     if ratio <= 0:
         return "two speeds are above 0, and so is their ratio"
+    if ratio < 0.01:
+        return "so large a difference is not plausible; divide one speed in GFLOP/s by the other"
     if ratio > 1.6:
         return "more threads than cores do not compute that much faster; is the ratio inverted?"
     return ""
@@ -101,6 +103,7 @@ EXERCISES = [
                 always(4.0),
                 "more threads than cores do not compute that much faster; is the ratio inverted?",
             ),
+            (always(1e-4), "so large a difference is not plausible; divide one speed in GFLOP/s by the other"),
             (always(0.0), "two speeds are above 0, and so is their ratio"),
             (lambda notebook: notebook.measured["recommended"], "that is a tuple of 4; give one number"),
         ),

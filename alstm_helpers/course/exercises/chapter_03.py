@@ -53,7 +53,8 @@ def fault_of_lengths(payload_lengths: Attempt, rng: np.random.Generator) -> str:
     for size in (len(content) - 1, last + 13, last + int(rng.integers(1, 12)), 5):
         if fault := _fault_on_truncated_file(payload_lengths, content[:size]):
             return fault
-    return ""
+    beyond = struct.pack("<Q", 2**32 + 3)  # its lower four bytes alone would fit
+    return _fault_on_truncated_file(payload_lengths, beyond + struct.pack("<I", masked_crc(beyond)) + bytes(7))
 
 
 def _fault_on_intact_file(payload_lengths: Attempt, content: bytes, right: list[int]) -> str:
@@ -98,6 +99,10 @@ def _lengths(content: bytes, *, order: str = "<", after: int = 4, strict: bool =
     if strict and at > len(content):
         raise ValueError("the bytes end inside a record")
     return found
+
+
+def _with_short_lengths(content: bytes) -> bytes:
+    return content[:4] + bytes(4) + content[8:] if content[4:8] == b"\1\0\0\0" else content
 
 
 def _none_if_truncated(content: bytes) -> list[int] | None:
@@ -174,7 +179,10 @@ def judge_videos(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     video = _only_video(answer)
     for row in notebook.dicts:
         if video.id == _as_bytes(row["video"]):
-            is_whole = np.array_equal(video.rgb, row["feature"]) and np.array_equal(video.audio, row["audio"])
+            if list(video.labels) != sorted(row["label"]):
+                return "its labels are not those of the dict"
+            pairs = ((video.rgb, row["feature"]), (video.audio, row["audio"]))
+            is_whole = all(one.dtype == np.uint8 and np.array_equal(one, other) for one, other in pairs)
             return "" if is_whole else "its arrays are not those of the dict"
     return "that video is not in `dicts`"
 
@@ -390,6 +398,10 @@ EXERCISES = [
                 always(lambda content: _lengths(content, strict=False)),
                 "it accepts a truncated file; raise a ValueError",
             ),
+            (
+                always(lambda content: [length % 2**32 for length in _lengths(_with_short_lengths(content))]),
+                "it accepts a truncated file; raise a ValueError",
+            ),
             (always(_none_if_truncated), "it accepts a truncated file; raise a ValueError"),
             (
                 always(lambda content: {length: None for length in _lengths(content)}),
@@ -511,6 +523,11 @@ EXERCISES = [
                 lambda notebook: [notebook.videos[0]._replace(audio=notebook.videos[0].audio[:, :9])],
                 "its arrays are not those of the dict",
             ),
+            (
+                lambda notebook: [notebook.videos[0]._replace(rgb=notebook.videos[0].rgb.astype(np.float32))],
+                "its arrays are not those of the dict",
+            ),
+            (lambda notebook: [notebook.videos[0]._replace(labels=(99,))], "its labels are not those of the dict"),
             (always(pickle.dumps(1)), "that is a bytes; give what load_videos returns"),
         ),
         right=(lambda notebook: list(notebook.videos[:1]), lambda notebook: tuple(notebook.videos[1:2])),

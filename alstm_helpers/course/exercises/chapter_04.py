@@ -115,7 +115,7 @@ EXERCISES = [
             (lambda notebook: padding_shares(notebook)[::-1], "64 comes first, then 2"),
             (
                 lambda notebook: padding_shares(notebook, longest=60),
-                "that is with a fixed length of 60; pad each batch to its own longest video",
+                "that is with a fixed length of 60, or with 64 for both; pad each batch to its own longest video",
             ),
             (
                 lambda notebook: tuple(1 - share for share in padding_shares(notebook)),

@@ -132,7 +132,7 @@ def _by_text(path: Path) -> dict[str, str]:
 EXERCISES = [
     Exercise(
         "ex-6-1",
-        equals(unlabelled, within=0.5),
+        equals(unlabelled, within=0),
         hints=(
             "`predictions` holds the lines of the file, one dict per video.",
             'The labels are sorted: row["labels"][0]["score"] is the best score of a video.',

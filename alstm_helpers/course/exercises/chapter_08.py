@@ -6,7 +6,7 @@ import math
 
 from alstm_helpers.course.exercises.answers import a_type, fault_of_number, numbers
 from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms
-from alstm_helpers.course.exercises.trainings import a_training, settings_of
+from alstm_helpers.course.exercises.trainings import a_training, changed_keys, settings_of
 
 # --- 8.1 and 8.3: trainings, judged by their settings, so that another seed or machine is as good -------------------
 
@@ -22,6 +22,9 @@ def judge_large_batch(answer: object, notebook: Notebook, exercise: Exercise) ->
         for key, right in LARGE.items():
             if not math.isclose(getattr(section, key), right):
                 return f"a training has a {key} of {getattr(section, key):g}; it should be {right:g}"
+    for training in answer:
+        if others := _others(training, notebook, *LARGE):
+            return others
     if (three.epoch, eight.epoch) == (8, 3):
         return "the training of three epochs comes first"
     if (three.epoch, eight.epoch) != (3, 8):
@@ -37,7 +40,14 @@ def judge_no_warm_up(answer: object, notebook: Notebook, exercise: Exercise) -> 
     for key in ("learning_rate", "batch_size"):
         if getattr(section, key) != getattr(recipe, key):
             return f"its {key} is {getattr(section, key):g}; keep the recipe's, {getattr(recipe, key):g}"
-    return ""
+    return _others(answer, notebook)
+
+
+def _others(training: object, notebook: Notebook, *asked: str) -> str:
+    """Return which key differs from the recipe though the exercise does not ask for that, or an empty text."""
+    free = {f"TRAIN.{key}" for key in (*asked, "epoch", "filelist", "seed", "warmup_iters")}  # `measure` sets two
+    others = [key for key in changed_keys(settings_of(training), notebook.lab.config()) if key not in free]
+    return f"{others[0]} is not the recipe's; change only what the exercise names" if others else ""
 
 
 def _trained(notebook: Notebook, **changes: object) -> object:
@@ -97,6 +107,10 @@ EXERCISES = [
                 lambda notebook: (_large(notebook, 3, batch_size=16), _large(notebook, 8)),
                 "a training has a batch_size of 16; it should be 64",
             ),
+            (
+                lambda notebook: (_large(notebook, 3), _large(notebook, 8, weight_decay=0.1)),
+                "TRAIN.weight_decay is not the recipe's; change only what the exercise names",
+            ),
             (always((0.3, 0.5)), "that is a float; give the training itself, as train or measure returns it"),
             (
                 lambda notebook: _large(notebook, 3),
@@ -146,6 +160,10 @@ EXERCISES = [
             (
                 lambda notebook: _trained(notebook, warmup_iters=0, learning_rate=0.006),
                 "its learning_rate is 0.006; keep the recipe's, …",
+            ),
+            (
+                lambda notebook: _trained(notebook, warmup_iters=0, schedule="step"),
+                "TRAIN.schedule is not the recipe's; change only what the exercise names",
             ),
         ),
         right=(

@@ -128,7 +128,8 @@ def shown(times: Sequence[float], duration: float) -> list[int]:
 def fault_of_pick(pick: Attempt, rng: np.random.Generator) -> str:
     """Try a function of the frames' times on clips of constant and variable rate, and return what is wrong with it."""
     for kind, times, duration in clips(rng):
-        found, right = scalars(listed(pick(times, duration), "indices")), shown(times, duration)
+        elements = listed(pick(times, duration), "indices")
+        found, right = scalars(elements), shown(times, duration)
         if len(found) != len(right):
             return (
                 f"for a clip of {duration:g} s return {len(right)} indices, not {len(found)}: "
@@ -140,6 +141,8 @@ def fault_of_pick(pick: Attempt, rng: np.random.Generator) -> str:
             if a != b:
                 where = f"in a clip of {kind} rate, the frame shown at {second + 0.5} s"
                 return f"{where} is that of {times[b]:g} s, not that of {times[int(a)]:g} s"
+        if any(isinstance(element, float | np.floating) for element in elements):
+            return "an index is a whole number, such as 0, not 0.0"
     return ""
 
 
@@ -319,6 +322,10 @@ EXERCISES = [
                 "element … of what it returns is not the index of one of the … frames",
             ),
             (always(_in_place), "it changes the data that it is given; work on a copy"),
+            (
+                always(lambda times, duration: np.array(shown(times, duration), float)),
+                "an index is a whole number, such as 0, not 0.0",
+            ),
             (
                 always(lambda times, duration: (s for s in shown(times, duration))),
                 "it returns a generator; return the values themselves, as list(…) gives them",
