@@ -62,7 +62,7 @@ SHOWN_TOO = {
     "commands.own_videos": ("none",),
     "evaluation.html_report": (
         "{said[0].upper()}{said[1:]}.",
-        "{kind.capitalize()}: {said}.",
+        "{_TITLES[kind].capitalize()}: {said}.",
         "true",
         "videos",
         "Videos",

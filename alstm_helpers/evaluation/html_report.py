@@ -183,14 +183,17 @@ class _Page:
         return f"<li>{strip}<h3>{text(name)}</h3>{said}</li>"
 
     def _calibration(self) -> str:
-        parts = {"before calibration": self.scored.scores}
+        parts = {"before": self.scored.scores}
         said = "There is no calibration: `alstm crossval` finds one."
         if self.calibrated is not None:
-            parts["after calibration"] = self.calibrated
+            parts["after"] = self.calibrated
             said = "Each fold was calibrated by what the others say; `alstm predict --calibration` uses all of them."
         bins = {kind: reliability(scores, self.scored.labels) for kind, scores in parts.items()}
         found = {kind: quality(scores, self.scored.labels) for kind, scores in parts.items()}
-        rows = [(kind, f"{each['calibration_error']:.3f}", f"{each['log_loss']:.3f}") for kind, each in found.items()]
+        rows = [
+            (_TITLES[kind], f"{each['calibration_error']:.3f}", f"{each['log_loss']:.3f}")
+            for kind, each in found.items()
+        ]
         drawn = curves(
             {
                 kind: [(part.score, part.right, part.videos / len(self.right)) for part in each]
@@ -206,6 +209,7 @@ class _Page:
         return section("Calibration", paragraph(said), table("Lower is better", head, rows), paragraph(legend), drawn)
 
 
+_TITLES = {"before": "before calibration", "after": "after calibration"}
 _NO_PICTURES = paragraph("There are no thumbnails of these videos: `alstm features` keeps them in its folder.")
 
 
@@ -217,4 +221,4 @@ def _shaded(count: int, whole: int) -> str:
 
 def _in_words(kind: str, bins: Sequence[Bin]) -> str:
     said = "; ".join(f"score {part.score:.2f}, right {part.right:.2f}, {part.videos} videos" for part in bins)
-    return f"{kind.capitalize()}: {said}."
+    return f"{_TITLES[kind].capitalize()}: {said}."

@@ -181,9 +181,15 @@ def only_training(project):
         ),
         (
             3,
-            replace("report.md", "Did not work: .*", "Did not work: What you tried that did not help."),
+            replace("report.md", "Did not work: .*", "Did not work: (What you tried that did not help!)"),
             "'Did not work:' should be a sentence",
         ),
+        (
+            3,
+            replace("report.md", "Did not work: .*", "Did not work:\n\n## Thanks to all of my colleagues\n"),
+            "report.md has no line that begins with 'Did not work:'",
+        ),
+        (2, change("crossval/crossval.json", baseline=None), "crossval/crossval.json has no baseline; run"),
         (3, replace("report.md", "Baseline: .*", "Baseline:"), "report.md has no line that begins with 'Baseline:'"),
     ],
 )
@@ -212,6 +218,9 @@ def test_a_model_that_cannot_be_served_is_refused(project, monkeypatch):
         "gap: 0,861 [0,764; 0,935]",
         "> GAP: .861 (.764 to .935)",
         "1. GAP : 86.1 % (95 % interval 76.4–93.5 %)",
+        "GAP: 0.861 [0.764,0.935]",
+        "GAP: 0.861 – 95 % interval 0.764 to 0.935",
+        "## GAP: the network's\n\n0.861, from 0.764 to 0.935",
         "GAP：86.1％，区间 76.4％ 至 93.5％",
         "## GAP:\n\n0.861 on all clips,\nwith a 95 % interval from 0.764 to 0.935",
     ],

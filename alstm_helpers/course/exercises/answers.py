@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set, Sized, ValuesView
-from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,7 +63,7 @@ def numbers(answer: object, count: int) -> list[float]:
 
 
 def _is_endless(element: object) -> bool:
-    return isinstance(element, float | np.floating | Decimal) and not math.isfinite(element)
+    return isinstance(element, float | np.floating) and not math.isfinite(element)
 
 
 def _elements(answer: object) -> list[object]:

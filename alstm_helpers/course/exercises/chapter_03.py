@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import dis
+import builtins
 import functools
 import hashlib
-import inspect
 import pickle
 import random
 import re
 import struct
+import threading
 import zlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -270,6 +271,7 @@ def _with_ends(path: Path) -> list[str]:
 
 
 PEOPLE = 200
+SIDES = ("val", "train", "train", "train")
 
 
 def fault_of_split(side_of: Attempt, rng: np.random.Generator) -> str:
@@ -286,29 +288,32 @@ def fault_of_split(side_of: Attempt, rng: np.random.Generator) -> str:
     share = sum(found == {"val"} for found in sides) / PEOPLE
     if not 0.1 <= share <= 0.4:
         return f"{share:.0%} of the people are in validation; it should be about a quarter"
-    if _uses_hash(side_of.function):
+    if _uses_hash(side_of, [f"{person}x_03.mp4" for person in people]):
         return "hash() gives text another number in each run of Python; use hashlib, as the broken function does"
     return ""
 
 
-def _uses_hash(function: object) -> bool:
-    """Return whether a function, or one that it calls or wraps, uses Python's own hash."""
-    waiting, seen = [function], set[object]()
-    while waiting:
-        known = waiting.pop()
-        function, code = (known, getattr(known, "__code__", None)) if not inspect.iscode(known) else (None, known)
-        if code is None or code in seen:
-            waiting += [wrapped] if (wrapped := getattr(known, "__wrapped__", None)) is not None else []
-            continue
-        seen.add(code)
-        names = getattr(function, "__globals__", {})
-        for step in dis.get_instructions(code):
-            if step.argval == "__hash__" or (step.argval == "hash" and step.opname in ("LOAD_GLOBAL", "LOAD_NAME")):
-                return True
-            if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                waiting.append(names.get(step.argval))
-        waiting += [constant for constant in code.co_consts if inspect.iscode(constant)]
-    return False
+def _uses_hash(side_of: Attempt, clips: Sequence[str]) -> bool:
+    """Return whether a function, or anything that it calls, asks Python's own hash about a text.
+
+    Args:
+        side_of: the function.
+        clips: to call it with; it has seen none of them, as it may keep what it has found.
+    """
+    asked, thread, own = [], threading.get_ident(), builtins.hash
+
+    def spy(value: object, /) -> int:
+        if threading.get_ident() == thread and isinstance(value, str | bytes):
+            asked.append(value)
+        return own(value)
+
+    builtins.hash = spy
+    try:
+        for clip in clips:
+            _side(side_of, clip)
+    finally:
+        builtins.hash = own
+    return bool(asked)
 
 
 def _side(side_of: Attempt, clip: str) -> str:
@@ -351,10 +356,11 @@ def _helped(clip: str) -> str:
     return _by_hash(clip)
 
 
-class _Other:
-    """Has an own function that is called hash."""
+def _by_own_hash() -> Callable[[str], str]:
+    def hash(text: str) -> int:
+        return zlib.crc32(text.encode())
 
-    hash = staticmethod(zlib.crc32)
+    return lambda clip: SIDES[hash(clip.split("_")[0]) % 4]
 
 
 EXERCISES = [
@@ -605,6 +611,12 @@ EXERCISES = [
                 lambda notebook: functools.cache(lambda clip: _by_hash(clip)),
                 "hash() gives text another number in each run of Python; use hashlib, as the broken function does",
             ),
+            (
+                always(
+                    functools.partial(lambda sides, clip: sides[max(hash(part) % 4 for part in [clip[:-7]])], SIDES)
+                ),
+                "hash() gives text another number in each run of Python; use hashlib, as the broken function does",
+            ),
             (always(lambda clip: _by_clip(clip[:-5])), "… of 200 people are on both sides"),
             (always(lambda clip: clip), "for … it returns '…'; return 'train' or 'val'"),
             (always("val"), "that is a str; give the function itself, without calling it"),
@@ -614,7 +626,7 @@ EXERCISES = [
             always(_by_letters),
             always(lambda clip: "val" if zlib.crc32(clip.rsplit("_", 1)[0].encode()) % 4 == 1 else "train"),
             always(lambda clip: np.str_(_by_person(clip))),
-            always(lambda clip: "val" if _Other.hash(clip.split("_")[0].encode()) % 4 == 1 else "train"),
+            always(_by_own_hash()),
         ),
     ),
 ]

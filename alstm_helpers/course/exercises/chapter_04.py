@@ -41,7 +41,11 @@ REASONS = (
 
 def judge_ways(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge one word for each of four situations."""
-    given = [answer[key] for key in sorted(answer, key=str)] if isinstance(answer, Mapping) else answer
+    if isinstance(answer, Mapping):
+        keys = sorted(answer) if all(isinstance(key, int) for key in answer) else list(answer)
+        given: object = [answer[key] for key in keys]
+    else:
+        given = answer
     given = [given] if isinstance(given, str) else given
     text = ", ".join(map(str, given)).lower() if isinstance(given, list | tuple | np.ndarray) else ""
     words = re.findall(r"[a-z]+(?:-[a-z]+)*", re.sub(r"\bfrom\W", "", text))
@@ -66,7 +70,7 @@ def fault_of_warm_up(rate: Attempt, rng: np.random.Generator) -> str:
             returned = rate(step, **options)
             found, right = as_number(returned), base * min(1, (step + 1) / warmup)
             if found is None:
-                shown = "nan" if isinstance(returned, float) else a_type(returned)
+                shown = returned if isinstance(returned, float | np.floating) else a_type(returned)
                 return f"for step {step} it returns {shown}; return one number"
             if step == found == 0:
                 return "the first step has a rate of 0: it computes, but learns nothing"
@@ -200,6 +204,7 @@ EXERCISES = [
             always(list(WAYS)),
             always("1. resume, 2. pretrain, 3. pretrain, 4. from-scratch"),
             always(np.array(["Resume ", "--pretrain", "pretrain", "from scratch"])),
+            always(dict(zip(("first", "second", "third", "fourth"), WAYS, strict=True))),
             always({number: WAYS[number - 1] for number in (4, 2, 1, 3)}),
         ),
     ),

@@ -51,7 +51,7 @@ def error_without_lengths(notebook: Notebook) -> float:
 def vocabulary(rng: np.random.Generator) -> tuple[str, dict[int, str]]:
     """Return the text of a vocabulary with three traps, and its names by class.
 
-    The traps: rows that are not in order, spaces around a name, classes without a name. A name has a comma.
+    They are: rows that are not in order, spaces around a name, classes without a name. A name has a comma.
     """
     classes = (12 + rng.permutation(50)[:7]).tolist()  # other ones than in the notebook
     written = ['"Dogs, and cats"', "", "  ", " Food ", *rng.permutation(["Game", "Car", "Guitar", "Tree"])[:3]]
@@ -68,7 +68,7 @@ def fault_of_names(names_of: Attempt, rng: np.random.Generator) -> str:
             found = names_of(path)
         if not isinstance(found, Mapping):
             return f"it returns {a_type(found)}; return a dict from Index to Name"
-        if all(isinstance(name, int | np.integer) for name in found.values()):
+        if found and all(isinstance(name, int | np.integer) for name in found.values()):
             return "it leads from Name to Index; return a dict from Index to Name"
         if not all(isinstance(index, int | np.integer) for index in found):
             return "the classes are numbers: turn Index into an int"
@@ -80,9 +80,9 @@ def fault_of_names(names_of: Attempt, rng: np.random.Generator) -> str:
 def _fault_of_classes(found: Mapping[int, object], names: Mapping[int, str]) -> str:
     for index, right in names.items():
         if index not in found:
-            if right == f"class {index}":
-                return f"class {index} of the file is missing; a class may have an empty name"
-            return f"class {index} of the file is missing; a class is the column Index, not the row"
+            if set(found) <= set(range(len(names) + 1)):
+                return f"class {index} of the file is missing; a class is the column Index, not the row"
+            return f"class {index} of the file is missing; a class may have an empty name"
         if found[index] != right:
             return f"class {index} is named {found[index]!r} instead of {right!r}"
     extra = [index for index in found if index not in names]
@@ -238,7 +238,7 @@ EXERCISES = [
             (always(_cut_at_commas), """class … is named '"Dogs' instead of 'Dogs, and cats'"""),
             (
                 always(lambda path: {0: "Made up, with a comma", 2: "A space", 5: "class 5", 11: "Food"}),
-                "class … of the file is missing; a class is the column Index, not the row",
+                "class … of the file is missing; a class may have an empty name",
             ),
             (always(lambda path: _right_names(path) | {99: "class 99"}), "class 99 is not in the file"),
             (

@@ -25,7 +25,7 @@ WHAT_TO_DO = {
     "MODEL.embedding_size": "its value had no fault",
     "MODEL.drop_rate": "it is a share below 1; what was 50 meant to be?",
     "TRAIN.decay_epochs": "it is a list of epochs, here of one",
-    "TRAIN.filelist": "it had no fault",
+    "TRAIN.filelist": "its value had no fault",
     "VALID.batch_size": "its value had no fault",
 }
 
@@ -164,7 +164,7 @@ EXERCISES = [
                 always(fixed(TRAIN__decay_epochs=(5, 8))),
                 "TRAIN.decay_epochs is (5, 8): it is a list of epochs, here of one",
             ),
-            (always(fixed(TRAIN__filelist="val.list")), "TRAIN.filelist is val.list: it had no fault"),
+            (always(fixed(TRAIN__filelist="val.list")), "TRAIN.filelist is val.list: its value had no fault"),
             (always(fixed(VALID__batch_size=None)), "VALID.batch_size is not set any more; do not delete its line"),
             (always({"MODEL": {}}), "that is a dict; give what load_config returns"),
         ),

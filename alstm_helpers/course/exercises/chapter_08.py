@@ -10,6 +10,7 @@ from alstm_helpers.course.exercises.trainings import a_training, changed_keys, s
 
 # --- 8.1 and 8.3: trainings, judged by their settings, so that another seed or machine is as good -------------------
 
+EPOCHS = 3  # of the notebook's trainings
 LARGE = {"batch_size": 64, "learning_rate": 0.008}
 
 
@@ -40,12 +41,15 @@ def judge_no_warm_up(answer: object, notebook: Notebook, exercise: Exercise) -> 
     for key in ("learning_rate", "batch_size"):
         if getattr(section, key) != getattr(recipe, key):
             return f"its {key} is {getattr(section, key):g}; keep the recipe's, {getattr(recipe, key):g}"
+    if section.epoch != EPOCHS:
+        return f"its epochs: {section.epoch}; the recipe above has {EPOCHS}"
     return _others(answer, notebook)
 
 
 def _others(training: object, notebook: Notebook, *asked: str) -> str:
     """Return which key differs from the recipe though the exercise does not ask for that, or an empty text."""
-    free = {f"TRAIN.{key}" for key in (*asked, "epoch", "filelist", "seed", "warmup_iters")}  # `measure` sets two
+    # `measure` sets epoch and filelist; another seed is as good, and the warm-up of a large batch is the learner's.
+    free = {f"TRAIN.{key}" for key in (*asked, "epoch", "filelist", "seed", "warmup_iters")}
     others = [key for key in changed_keys(settings_of(training), notebook.lab.config()) if key not in free]
     return f"{others[0]} is not the recipe's; change only what the exercise names" if others else ""
 
@@ -156,19 +160,20 @@ EXERCISES = [
         note="At this rate the seeds do not tell the two apart; a warm-up earns its steps at higher rates.",
         mistakes=(
             (always(0.5), "that is a float; give the training itself, as train or measure returns it"),
+            (lambda notebook: _trained(notebook, warmup_iters=0, epoch=50), "its epochs: 50; the recipe above has 3"),
             (lambda notebook: _trained(notebook, warmup_iters=50), "its warmup_iters is 50; pass warmup_iters=0"),
             (
                 lambda notebook: _trained(notebook, warmup_iters=0, learning_rate=0.006),
                 "its learning_rate is 0.006; keep the recipe's, …",
             ),
             (
-                lambda notebook: _trained(notebook, warmup_iters=0, schedule="step"),
+                lambda notebook: _trained(notebook, warmup_iters=0, epoch=3, schedule="step"),
                 "TRAIN.schedule is not the recipe's; change only what the exercise names",
             ),
         ),
         right=(
-            lambda notebook: _trained(notebook, warmup_iters=0),
-            lambda notebook: _trained(notebook, warmup_iters=0, epoch=3, seed=5),
+            lambda notebook: _trained(notebook, warmup_iters=0, epoch=3),
+            lambda notebook: _trained(notebook, warmup_iters=0, epoch=3, seed=5, filelist="half.list"),
         ),
     ),
     Exercise(

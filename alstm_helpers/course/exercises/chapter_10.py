@@ -30,9 +30,10 @@ ROUNDED = 0.0051  # a report may state two decimals
 STATEMENTS = ("Clips", "GAP", "Baseline", "Did not work")
 _WRITTEN = 16  # bytes of the letters of a sentence that says something, in any script
 _OF_THE_BRIEF = "what you tried that did not help"
-_BEGINS = re.compile(rf"[\s>*#_-]*(?:\d+[.)]\s*)?[*_]*({'|'.join(STATEMENTS)})[*_]*\s*[:：]", re.IGNORECASE)
-_RANGE = re.compile(r"(\d)\s*(?:-|–|—|to|至|到)\s*(?=[\d.,]+\s*(?:%|％|percent))")  # only its end says so
-_A_NUMBER = re.compile(r"(\d+(?:[.,]\d+)?|[.,]\d+)(\s*(?:%|％|percent))?")
+_BEGINS = re.compile(rf"[\s>*#_-]*(?:\d+[.)]\s*[*_]*)?({'|'.join(STATEMENTS)})[*_]*\s*[:：]", re.IGNORECASE)
+# A percentage that leads to another, of which only the second one says so.
+_RANGE = re.compile(r"(?<![\d.,])((?:[2-9]|\d\d+)(?:[.,]\d+)?)\s*(?:-|–|—|to|至|到)\s*(?=[\d.,]+\s*(?:%|％|percent))")
+_A_NUMBER = re.compile(r"(\d+(?:[.,]\d+)?|(?<!\d)[.,]\d+)(\s*(?:%|％|percent))?")
 
 Find = Callable[[Path], str]  # returns what is wrong with a project, or an empty text
 
@@ -53,7 +54,10 @@ def judges(*steps: Find) -> Judge:
 def _folder(answer: object) -> Path:
     if not isinstance(answer, str | os.PathLike):
         raise NotYet(f"that is {a_type(answer)}; give the path of your project's folder")
-    folder = Path(answer).expanduser()
+    try:
+        folder = Path(answer).expanduser()
+    except RuntimeError:  # nobody has that name
+        folder = Path(answer)
     if not os.fspath(answer) or not folder.is_dir():
         raise NotYet(f"there is no folder {os.fspath(answer)!r}; give the path of your project's folder")
     return folder.resolve()
@@ -116,7 +120,7 @@ def fault_of_crossval(project: Path) -> str:
     folds, judged = len(found["folds"]), int(found["pooled"]["num_videos"])
     if folds < FEWEST_FOLDS:
         return f"folds in crossval/crossval.json: {folds}; use at least {FEWEST_FOLDS}"
-    if "gap" not in found.get("baseline", {}).get("pooled", {}):
+    if "gap" not in (found.get("baseline") or {}).get("pooled", {}):
         return "crossval/crossval.json has no baseline; run `alstm crossval` again"
     there = len(read_split(project, "train")) + len(read_split(project, "val"))
     if judged != there:
@@ -191,17 +195,22 @@ def fault_of_report(project: Path) -> str:
     return _wrong_number(said, read_results(project))
 
 
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalpha, text)).lower()
+
+
 def statements(text: str) -> dict[str, str]:
     """Return what a report says after each name of ``STATEMENTS`` and a colon, whatever Markdown marks the line with.
 
-    A statement ends at a blank line or where the next one begins; nothing is an empty text.
+    A statement ends where the next one, another heading or a table begins; and at a blank line, if it is no heading
+    itself. Nothing is an empty text.
     """
-    said, current = dict.fromkeys(STATEMENTS, ""), ""
+    said, current, heads = dict.fromkeys(STATEMENTS, ""), "", False
     for line in text.splitlines():
         if begins := _BEGINS.match(line):
-            current = next(name for name in STATEMENTS if name.lower() == begins[1].lower())
-            current, line = "" if said[current] else current, line[begins.end() :]
-        elif current and said[current] and not line.strip():
+            current = next((name for name in STATEMENTS if name.lower() == begins[1].lower() and not said[name]), "")
+            heads, line = line.lstrip().startswith("#"), line[begins.end() :]
+        elif line.lstrip().startswith(("#", "|")) or (current and said[current] and not heads and not line.strip()):
             current = ""
         if current:
             said[current] = f"{said[current]} {line.strip(' *_>')}".strip()
@@ -216,8 +225,8 @@ def _wrong_number(said: dict[str, str], results: Results) -> str:
         return "'GAP:' should give the network's GAP and both ends of its interval, as in report.html"
     if not _states(said["Baseline"], results.baseline[:1]):
         return "'Baseline:' should give the GAP of the linear baseline, as in report.html"
-    letters = "".join(filter(str.isalpha, said["Did not work"]))
-    if len(letters.encode()) < _WRITTEN or said["Did not work"].strip(" .").lower() == _OF_THE_BRIEF:
+    letters = _letters(said["Did not work"])
+    if len(letters.encode()) < _WRITTEN or letters == _letters(_OF_THE_BRIEF):
         return "'Did not work:' should be a sentence: what did you try that did not help?"
     return ""
 
