@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
@@ -172,6 +173,7 @@ def _dask(scheduler: str) -> Iterator[None]:
 
     for name in ("distributed", "distributed.client"):  # silence their tracebacks; the error below says enough
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    gc.collect()  # An earlier client, finalised while this one starts, would wait for a lock that the start holds.
     with ExitStack() as stack:
         try:
             client = stack.enter_context(Client(scheduler, timeout=DASK_TIMEOUT))

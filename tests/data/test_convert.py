@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import json
 import logging
@@ -438,6 +439,32 @@ def test_no_scheduler_is_one_clear_error(source, target, monkeypatch, address):
     with pytest.raises(AlstmError, match=f"--scheduler {address}: no Dask scheduler with workers answers"):
         convert(source, target, ConvertOptions(scheduler=address))
     assert [logger.level for logger in loggers] == [logging.CRITICAL] * 2  # the error says it all
+
+
+def test_what_an_earlier_client_left_is_gone_before_the_next_one_starts(source, target, monkeypatch):
+    """Its finalizer stops a loop, which takes the lock that the start of a loop holds: once, a run waited for ever."""
+    events = []
+
+    class Left:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            events.append("finalised")
+
+    def client(*_, **__):
+        events.append("starts")
+        raise OSError
+
+    monkeypatch.setattr("distributed.Client", client)
+    gc.disable()
+    try:
+        Left()
+        with pytest.raises(AlstmError, match="no Dask scheduler"):
+            convert(source, target, ConvertOptions(scheduler="tcp://127.0.0.1:9"))
+    finally:
+        gc.enable()
+    assert events == ["finalised", "starts"]
 
 
 def test_a_cluster_without_workers_is_one_clear_error(source, target, monkeypatch):
