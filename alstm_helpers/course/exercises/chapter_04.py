@@ -41,17 +41,15 @@ REASONS = (
 
 def judge_ways(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge one word for each of four situations."""
+    given: object = [answer] if isinstance(answer, str) else answer
     if isinstance(answer, Mapping):
         keys = sorted(answer) if all(isinstance(key, int) for key in answer) else list(answer)
-        given: object = [answer[key] for key in keys]
-    else:
-        given = answer
-    given = [given] if isinstance(given, str) else given
+        given = [answer[key] for key in keys]
     text = ", ".join(map(str, given)).lower() if isinstance(given, list | tuple | np.ndarray) else ""
     words = re.findall(r"[a-z]+(?:-[a-z]+)*", re.sub(r"\bfrom\W", "", text))
-    if words and not isinstance(answer, str) and len(words) != len(WAYS):
-        return f"the number of words is {len(words)}; give four, as a tuple"
     if len(words) != len(WAYS):
+        if words and not isinstance(answer, str):
+            return f"the number of words is {len(words)}; give four, as a tuple"
         return f"that is {a_type(answer)}; give four words, as a tuple"
     unknown = [word for word in words if word not in WAYS]
     if unknown:

@@ -28,7 +28,7 @@ FEWEST_CLIPS, FEWEST_CLASSES, FEWEST_PER_CLASS, FEWEST_FOLDS = 20, 2, 5, 3
 LARGEST_DIFFERENCE = 1e-5
 ROUNDED = 0.0051  # a report may state two decimals
 STATEMENTS = ("Clips", "GAP", "Baseline", "Did not work")
-_WRITTEN = 16  # bytes of the letters of a sentence that says something, in any script
+_WRITTEN = 20  # bytes of the letters of a sentence that says something, in any script
 _OF_THE_BRIEF = "what you tried that did not help"
 _BEGINS = re.compile(rf"[\s>*#_-]*(?:\d+[.)]\s*[*_]*)?({'|'.join(STATEMENTS)})[*_]*\s*[:：]", re.IGNORECASE)
 # A percentage that leads to another, of which only the second one says so.

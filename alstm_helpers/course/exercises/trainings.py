@@ -24,14 +24,11 @@ def settings_of(answer: object) -> Config:
 
 def changed_keys(config: Config, reference: Config) -> list[str]:
     """Return the dotted keys of MODEL, TRAIN and VALID in which two settings differ."""
-    pairs = {
-        section: (getattr(config, section), getattr(reference, section)) for section in ("MODEL", "TRAIN", "VALID")
-    }
     return [
         f"{section}.{key}"
-        for section, (one, other) in pairs.items()
-        for key, value in one
-        if value != getattr(other, key)
+        for section in ("MODEL", "TRAIN", "VALID")
+        for key, value in getattr(config, section)
+        if value != getattr(getattr(reference, section), key)
     ]
 
 
