@@ -270,7 +270,7 @@ def _execute(source: Path, executed: Path, run: CourseRun, connection: Path) -> 
     import papermill
     from traitlets.config import Config
 
-    from alstm_helpers.course.kernel import KernelManager, last_words
+    from alstm_helpers.course.kernel import WRITE_AT_END, KernelManager, last_words
 
     logging.getLogger("papermill").setLevel(logging.WARNING)  # one line per notebook is enough
     os.environ["ALSTM_PROGRESS"] = str(run.work / "progress.json")  # the learner's own file stays as it is
@@ -283,6 +283,7 @@ def _execute(source: Path, executed: Path, run: CourseRun, connection: Path) -> 
             cwd=str(run.work),
             progress_bar=False,
             kernel_name="python3",
+            engine_name=None if run.profile == "full" else WRITE_AT_END,  # full takes days: look at what is there
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             config=Config(KernelManager={"connection_file": str(connection)}),
             kernel_manager_class=KernelManager,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import nbformat
 import papermill
@@ -121,17 +122,35 @@ def test_a_notebook_with_expected_results_is_ok(run_one, clone, tmp_path):
     assert (tmp_path / "out" / "03_data.ipynb").exists()
 
 
+def write_notebook(path, *cells):
+    """Write a notebook that runs for real: parameters, and the given code."""
+    parameters = nbformat.v4.new_code_cell("PROFILE = ''", metadata={"tags": ["parameters"]})
+    metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
+    more = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, *more], metadata=metadata), path)
+
+
+@pytest.mark.parametrize("last, said", [("import os; os._exit(3)", "Kernel died"), ("1 / 0", "ZeroDivisionError")])
+def test_the_cells_before_a_failure_are_kept_and_not_written_after_each(clone, tmp_path, monkeypatch, last, said):
+    write_notebook(clone / "notebooks" / "03_data.ipynb", *(f"print('cell {i}')" for i in range(9)), last, "'never'")
+    write = Mock(wraps=papermill.engines.write_ipynb)
+    for module in (papermill.engines, papermill.execute):
+        monkeypatch.setattr(module, "write_ipynb", write)
+    lines: list[str] = []
+    run_course(tmp_path / "out", notebooks=["03"], report=lines.append)
+    assert "failed" in lines[0] and said in lines[0]
+    page = (tmp_path / "out" / "03_data.html").read_text(encoding="utf-8")
+    assert all(f"cell {i}</pre>" in page.replace("\n", "") for i in range(9))
+    assert 1 <= write.call_count <= 4  # papermill itself writes 2 times for each of the twelve cells
+
+
 def test_a_kernel_that_cannot_start_says_why(clone, tmp_path, monkeypatch, capfd):
     """In the course's line; what kernels write to stderr is not mixed with it."""
     broken = tmp_path / "broken" / "ipykernel_launcher.py"
     broken.parent.mkdir()
     broken.write_text("raise SystemExit('this kernel misses something')", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(broken.parent))
-    parameters = nbformat.v4.new_code_cell("PROFILE = ''", metadata={"tags": ["parameters"]})
-    metadata = {"kernelspec": {"name": "python3", "language": "python", "display_name": "Python 3"}}
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=[parameters], metadata=metadata), clone / "notebooks" / "03_data.ipynb"
-    )
+    write_notebook(clone / "notebooks" / "03_data.ipynb")
     lines: list[str] = []
     run_course(tmp_path / "out", notebooks=["03"], report=lines.append)
     assert "failed" in lines[0] and lines[0].endswith("this kernel misses something")
