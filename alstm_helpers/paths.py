@@ -11,6 +11,9 @@ from alstm_helpers.errors import AlstmError
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "_course"  # an installed package has the course's files here; in a clone they are beside it
 COPIES_RECORD = ".alstm-lab.json"  # marks a folder that `alstm lab` has filled
+WEIGHTS_REMEDY = (
+    "pass the .pdparams file of a finished training, for example data/checkpoints/AttentionLSTM_best.pdparams"
+)
 
 
 def course_files() -> Path:

@@ -131,12 +131,16 @@ def __getattr__(name: str) -> Any:
 def set_device(use_gpu: bool | None) -> str:
     """Set the device and return Paddle's name for it, ``cpu`` or ``gpu:N``.
 
+    Paddle's wheel for CPUs knows no other, and is not imported for that: a command may fail before it is needed.
+
     Args:
         use_gpu: True and False as asked for; None takes a GPU when there is one.
 
     Raises:
         DeviceError: ``use_gpu`` is True and this Paddle sees no GPU.
     """
+    if "paddle" not in sys.modules and _only_for_cpus() and not use_gpu:
+        return "cpu"
     paddle = _import_paddle()
     built = paddle.is_compiled_with_cuda()
     found = built and paddle.device.cuda.device_count() > 0
@@ -147,6 +151,11 @@ def set_device(use_gpu: bool | None) -> str:
         )
     paddle.device.set_device("gpu" if found and use_gpu is not False else "cpu")
     return str(paddle.device.get_device())
+
+
+def _only_for_cpus() -> bool:
+    """Return whether the Paddle that is installed is the wheel for CPUs, as far as wheels tell."""
+    return package_version("paddlepaddle-gpu") is None and package_version("paddlepaddle") is not None
 
 
 def package_version(name: str) -> str | None:

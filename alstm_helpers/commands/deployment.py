@@ -64,6 +64,7 @@ def export(
     if onnx or int8:
         require("onnx", "onnxruntime")  # before the work, not after half of it
     config = configure(given, {"VALID.filelist": filelist})
+    weights = fetched(weights)  # a wrong path is told before Paddle is imported
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.deployment.export import export as run
@@ -76,7 +77,7 @@ def export(
         return gap_of(predictor, progress_bar(batches, desc="scoring"), classes, config.MODEL.topk)
 
     extractor = _packable(config, features) if video else None
-    net = load_model(config, fetched(weights))
+    net = load_model(config, weights)
     gap = measure if int8 else None
     done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=gap, onnx_frames=onnx_frames)
     if int8:

@@ -71,6 +71,8 @@ def evaluate(
     config = configure(given, {"TEST.filelist": filelist, "TEST.batch_size": batch_size})
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
+
+    weights, shards = weights_of(weights, config), read_filelist(config.TEST.filelist)  # fail before importing Paddle
     from alstm_helpers.evaluation.evaluate import collect
     from alstm_helpers.evaluation.report import ReportOptions, write_report
     from alstm_helpers.files import claimed
@@ -79,10 +81,10 @@ def evaluate(
 
     path = Path(out) if out else Path(save_dir, "metrics.json")
     with claimed(path.parent):
-        net = load_model(config, weights_of(weights, config))
+        net = load_model(config, weights)
         names = class_names_of(config)
         size, classes = config.TEST.batch_size, config.MODEL.num_classes
-        batches = read_batches(read_filelist(config.TEST.filelist), size, classes, by_length=True)
+        batches = read_batches(shards, size, classes, by_length=True)
         shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
         metrics, loss = collect(net, shown, top_k=config.MODEL.topk)
         options = ReportOptions(size, names, resamples)
@@ -135,19 +137,21 @@ def predict(
     """
     given = given if given.config_path else _with_config_of(given, weights)
     config = configure(given, {"INFER.filelist": filelist, "INFER.batch_size": batch_size})
+    if videos and (filelist or threshold):
+        raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
+
+    path, shards = weights_of(weights, config), [] if videos else read_filelist(config.INFER.filelist)  # before Paddle
     from alstm_helpers.evaluation.predict import predict as run
     from alstm_helpers.evaluation.predict import read_thresholds, write_predictions
     from alstm_helpers.files import claimed
     from alstm_helpers.model.build import load_model
 
-    if videos and (filelist or threshold):
-        raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
     scale = _calibration(calibration, config.MODEL.num_classes)
     limits = read_thresholds(threshold, config.MODEL.num_classes, scale) if threshold else None
     with claimed(Path(save_dir)):
-        net = load_model(config, weights_of(weights, config))
+        net = load_model(config, path)
         names = class_names_of(config, weights)
         if videos:
             from alstm_helpers.own_videos.watch import WatchOptions
@@ -155,9 +159,7 @@ def predict(
             _watch(videos, net, config, features, WatchOptions(infer_topk, names, scale, clip_seconds), save_dir)
             return
         size = config.INFER.batch_size
-        batches = progress_bar(
-            read_batches(read_filelist(config.INFER.filelist), size, config.MODEL.num_classes), desc="predicting"
-        )
+        batches = progress_bar(read_batches(shards, size, config.MODEL.num_classes), desc="predicting")
         rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits, calibration=scale)
         done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
     line(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
@@ -305,14 +307,16 @@ def explain(
     """Show which seconds of a video carried which label: a picture and JSON for each."""
     config = configure(given, {"INFER.filelist": filelist})
     from alstm_helpers.data.filelists import read_filelist
+
+    weights, shards = weights_of(weights, config), read_filelist(config.INFER.filelist)  # fail before importing Paddle
     from alstm_helpers.evaluation import explain as explaining
     from alstm_helpers.files import claimed
     from alstm_helpers.model.build import load_model
 
     with claimed(Path(save_dir)):
-        net = load_model(config, weights_of(weights, config))
+        net = load_model(config, weights)
         names = class_names_of(config)
-        for found in explaining.videos_with_ids(read_filelist(config.INFER.filelist), video):
+        for found in explaining.videos_with_ids(shards, video):
             report = explaining.explain(net, found, top_k=infer_topk, class_names=names)
             path = explaining.write_explanation(report, save_dir)
             best = report["labels"][0]

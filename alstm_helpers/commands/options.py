@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from alstm_helpers.errors import AlstmError, one_line
-from alstm_helpers.paths import RunFolder
+from alstm_helpers.paths import WEIGHTS_REMEDY, RunFolder
 
 if TYPE_CHECKING:
     from alstm_helpers.config import Config
@@ -216,17 +216,22 @@ def fail_after(failed: Sequence[AlstmError]) -> None:
 
 
 def fetched(weights: str) -> str:
-    """Return the path of weights; an address is fetched first."""
-    from alstm_helpers.data.published import fetch_weights, is_address
+    """Return the path of weights; an address is fetched first.
 
-    return str(fetch_weights(weights)) if is_address(weights) else weights
+    Raises:
+        AlstmError: there is no such file, which a command should know before it imports Paddle.
+    """
+    from alstm_helpers.data.published import fetch_weights, is_address
+    from alstm_helpers.files import require_file
+
+    return str(fetch_weights(weights) if is_address(weights) else require_file(weights, WEIGHTS_REMEDY))
 
 
 def weights_of(given: str | None, config: Config) -> str:
     """Return the path of the weights asked for, or of the best ones in the default ``save_dir``.
 
     Raises:
-        AlstmError: none are given, and there are none.
+        AlstmError: the file that is given is missing; or none is given, and there is none.
     """
     if given:
         return fetched(given)

@@ -54,6 +54,7 @@ def train(
     """Train; keep the best and the latest checkpoint in --save_dir."""
     flags = {"TRAIN.epoch": epoch, "TRAIN.batch_size": batch_size, "TRAIN.learning_rate": learning_rate}
     config = configure(given, flags)
+    start = fetched(pretrain) if pretrain else None  # a wrong path is told before Paddle is imported
     from alstm_helpers.training.train import TrainOptions
     from alstm_helpers.training.train import train as run
 
@@ -63,7 +64,7 @@ def train(
         save_interval=save_interval,
         seed=config.TRAIN.seed if fix_random_seed else None,
         resume=resume,
-        pretrain=fetched(pretrain) if pretrain else None,
+        pretrain=start,
     )
     done = run(config, save_dir, options, report=line, progress=progress_bar)
     best = f"best GAP {done.best_gap:.4f}, " if done.best_gap >= 0 else ""

@@ -10,10 +10,10 @@ import numpy as np
 from alstm_helpers.data.published import PUBLISHED_WEIGHTS
 from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.model.network import AttentionLSTM
+from alstm_helpers.paths import WEIGHTS_REMEDY
 from alstm_helpers.runtime import Tensor
 from alstm_helpers.safe_pickle import load_plain, save_plain
 
-_REMEDY = "pass the .pdparams file of a finished training, for example data/checkpoints/AttentionLSTM_best.pdparams"
 _SAME_SIZES = "set MODEL.* to the values of that training, or fine-tune with train --pretrain"
 _KEEP = "set TRAIN.keep_classes to the number of classes that both have, or to 0"
 
@@ -36,9 +36,9 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     Raises:
         AlstmError: the file is missing or damaged, or is the static-graph file that old documents link.
     """
-    loaded = load_plain(path, _REMEDY)
+    loaded = load_plain(path, WEIGHTS_REMEDY)
     if not isinstance(loaded, dict):
-        raise AlstmError(path, f"it holds a {type(loaded).__name__}, not parameters by name", _REMEDY)
+        raise AlstmError(path, f"it holds a {type(loaded).__name__}, not parameters by name", WEIGHTS_REMEDY)
     native: dict[int, np.ndarray] = {}  # a file may name one array many times
     arrays = {}
     for name, value in loaded.items():
@@ -105,7 +105,7 @@ def apply_weights(
         if name in problems:
             chosen[name] = _with_classes(parameters[name].numpy(), arrays.get(name), keep_classes, f"{where}, {name}")
     if not chosen:
-        raise AlstmError(where, "no array fits this model", _REMEDY)
+        raise AlstmError(where, "no array fits this model", WEIGHTS_REMEDY)
     return _set(parameters, {name: _finite(array, f"{where}, {name}") for name, array in chosen.items()})
 
 

@@ -590,6 +590,7 @@ def test_flag_beats_override_beats_file(alstm, flags, elsewhere, monkeypatch):
     more = ["-o", "TRAIN.epoch=7", "-o", "TRAIN.seed=4", "-o", "TRAIN.schedule=step", "--epoch=9", "--batch-size=3"]
     more += ["--learning_rate=0.5", "--model_name=Other", "--fix_random_seed=True", "--log_interval=3"]
     more += ["--valid_interval=2", "--save_dir=out", "--resume=r", "--pretrain=p"]
+    Path("p").touch()
     assert "best GAP 0.2500" in alstm("train", *flags, *more).last
     config, save_dir, options = seen[0]
     assert (config.TRAIN.epoch, config.TRAIN.batch_size, config.TRAIN.learning_rate) == (9, 3, 0.5)

@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from alstm_helpers.commands import alstm
+from alstm_helpers.paths import course_files
+from alstm_helpers.runtime import package_version
 
 # Slow to import, or far more than a command needs that neither computes nor draws.
 SLOW = {"paddle", "onnx", "onnxruntime", "distributed", "dask", "matplotlib", "scipy", "av", "pandas", "visualdl"}
@@ -99,6 +103,33 @@ def test_a_missing_configuration_is_found_before_paddle_is_imported(tmp_path):
     done = run_alstm(tmp_path, [[name, "--config", "missing.yaml", *more.get(name, ())] for name in names])
     assert done.exits == ["exit 1"] * len(names)
     assert sum(line.startswith("error: missing.yaml: no such file") for line in done.lines) == len(names)
+    assert not done.imported(SLOW)
+
+
+@pytest.mark.skipif(package_version("paddlepaddle-gpu") is not None, reason="asks this Paddle for GPUs")
+def test_missing_weights_and_lists_are_found_before_paddle_is_imported(tiny_data, tmp_path):
+    config = course_files() / "configs" / "flashdigits.yaml"
+    there = tmp_path / "w.pdparams"
+    there.touch()
+    without_weights: list[list[object]] = [
+        ["eval", "--filelist", tiny_data / "test.list"],
+        ["eval", "--filelist", tiny_data / "test.list", "--weights", "missing.pdparams"],
+        ["predict", "--filelist", tiny_data / "test.list", "--weights", "missing.pdparams"],
+        ["explain", "--filelist", tiny_data / "test.list", "--weights", "missing.pdparams", "--video", "v"],
+        ["export", "--weights", "missing.pdparams", "--out", "model"],
+        ["train", "--pretrain", "missing.pdparams"],
+    ]
+    without_list: list[list[object]] = [
+        [name, "--filelist", "missing.list", "--weights", there, *more]
+        for name, *more in (["eval"], ["predict"], ["explain", "--video", "v"])
+    ]
+    commands = [[*command, "--config", config] for command in without_weights + without_list]
+    done = run_alstm(tmp_path, commands)
+    assert done.exits == ["exit 1"] * len(commands)
+    told = [line for line in done.lines if line.startswith("error: ")]
+    assert sum("no trained weights here; pass --weights" in line for line in told) == 1
+    assert sum("missing.pdparams: no such file; pass the .pdparams file" in line for line in told) == 5
+    assert sum("missing.list: no such file; make it with" in line for line in told) == 3
     assert not done.imported(SLOW)
 
 
