@@ -107,6 +107,8 @@ def labels(call: ast.Call) -> Iterator[ast.expr]:
         argument = arguments.pop()
         if isinstance(argument, ast.List | ast.Tuple):  # a header, or rows
             arguments += argument.elts
+        elif isinstance(argument, ast.IfExp):
+            arguments += [argument.body, argument.orelse]
         else:
             yield argument
 

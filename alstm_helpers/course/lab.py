@@ -251,8 +251,9 @@ class Lab:
         path = self.out_dir / "expected" / f"{self.notebook}.json"
         with locked(path):
             write_json(path, [{**row._asdict(), "ok": row.ok} for row in results])
+        # Some references are the numbers of one seed: draws differ by more than a tolerance that would notice a fault.
         return Table(
-            ["", "yours", "reference", "tolerance", ""],
+            ["", "yours", "reference" if self.seed == 0 else "reference, with SEED = 0", "tolerance", ""],
             [
                 [row.name, row.yours, row.reference, f"± {row.tolerance:g}", "✓" if row.ok else "✗ outside"]
                 for row in results

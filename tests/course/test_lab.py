@@ -214,6 +214,11 @@ def test_expected_results_are_shown_and_stored(lab):
     ]
 
 
+def test_references_of_another_seed_are_said_to_be(tmp_path):
+    lab = Lab("03_data", profile="tiny", seed=7, data_dir=str(tmp_path / "data"), out_dir=str(tmp_path / "out"))
+    assert "reference, with SEED = 0" in repr(lab.expected_results([("GAP", 0.71, 0.8, 0.05)]))
+
+
 @pytest.mark.parametrize("number", [np.float64, np.float32, np.int64, int])
 def test_expected_results_take_numpy_s_numbers(lab, number):
     """References may be computed in the notebook, too."""

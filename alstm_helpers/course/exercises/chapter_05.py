@@ -90,16 +90,25 @@ def _mean_of_batches(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
 def fault_of_gap(pooled_gap: Attempt, rng: np.random.Generator) -> str:
     """Try a function of batches on the same videos in batches of several sizes, and return what is wrong with it."""
     for size in (40, 8, 3, int(rng.integers(4, 8)), 1):
-        count = int(rng.integers(20, 40))
-        truth = rng.random((count, 20)) < 0.3  # as many classes as in the notebook
-        scores = (rng.random((count, 20)) + 0.2 * truth) * rng.uniform(0.1, 0.8, (count, 1))  # videos differ in scale
-        right = gap(scores, truth)
-        cuts = [slice(first, first + size) for first in range(0, count, size)]
-        found = as_number(pooled_gap([(scores[cut], truth[cut]) for cut in cuts]))
+        batches = _telling_batches(size, rng)
+        count, right = sum(len(scores) for scores, _ in batches), _joined(batches)
+        found = as_number(pooled_gap(batches))
         if found is None or abs(found - right) > 1e-4:
             shown = "no number" if found is None else f"{found:.5f}"
             return f"for {count} videos in batches of {size} it returns {shown}; the GAP of them all is {right:.5f}"
     return ""
+
+
+def _telling_batches(size: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Draw videos until no mean over their batches, if they are several, is close to the GAP of them all."""
+    while True:
+        count = int(rng.integers(20, 40))
+        truth = rng.random((count, 20)) < 0.3  # as many classes as in the notebook
+        scores = (rng.random((count, 20)) + 0.2 * truth) * rng.uniform(0.1, 0.8, (count, 1))  # videos differ in scale
+        batches = [(scores[first : first + size], truth[first : first + size]) for first in range(0, count, size)]
+        means = (_mean_of_batches(batches), _weighted_mean(batches))
+        if len(batches) == 1 or min(abs(mean - gap(scores, truth)) for mean in means) > 1e-3:
+            return batches
 
 
 def _scaled_by_batch(batches: list[tuple[np.ndarray, np.ndarray]]) -> float:
