@@ -76,7 +76,7 @@ def export(
         batches = read_batches(read_filelist(config.VALID.filelist), size, classes, by_length=True)
         return gap_of(predictor, progress_bar(batches, desc="scoring"), classes, config.MODEL.topk)
 
-    extractor = _packable(config, features) if video else None
+    extractor = _packable(config, features, weights) if video else None
     net = load_model(config, weights)
     gap = measure if int8 else None
     done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=gap, onnx_frames=onnx_frames)
@@ -91,11 +91,13 @@ def export(
         line(f"for video files: python {Path(out, 'label.py')} CLIP.mp4; it needs onnxruntime, av and numpy alone")
 
 
-def _packable(config: Config, features: str | None) -> Extractor:
+def _packable(config: Config, features: str | None, weights: str) -> Extractor:
     """Return what made a model's features, if it can be packed."""
+    from alstm_helpers.data.feature_scale import features_folder, require_same_scale
     from alstm_helpers.own_videos.packed import require_packable
     from alstm_helpers.own_videos.watch import find_extractor
 
+    require_same_scale(weights, features_folder(config, features))
     extractor = find_extractor(config, features).complete()
     require_packable(extractor)
     return extractor

@@ -70,9 +70,11 @@ def evaluate(
     """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them with more about each class."""
     config = configure(given, {"TEST.filelist": filelist, "TEST.batch_size": batch_size})
     from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.feature_scale import require_same_scale
     from alstm_helpers.data.filelists import read_filelist
 
     weights, shards = weights_of(weights, config), read_filelist(config.TEST.filelist)  # fail before importing Paddle
+    require_same_scale(weights, Path(config.TEST.filelist).parent)
     from alstm_helpers.evaluation.evaluate import collect
     from alstm_helpers.evaluation.report import ReportOptions, write_report
     from alstm_helpers.files import claimed
@@ -140,9 +142,11 @@ def predict(
     if videos and (filelist or threshold):
         raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
     from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.feature_scale import features_folder, require_same_scale
     from alstm_helpers.data.filelists import read_filelist
 
     path, shards = weights_of(weights, config), [] if videos else read_filelist(config.INFER.filelist)  # before Paddle
+    require_same_scale(path, features_folder(config, features) if videos else Path(config.INFER.filelist).parent)
     from alstm_helpers.evaluation.predict import predict as run
     from alstm_helpers.evaluation.predict import read_thresholds, write_predictions
     from alstm_helpers.files import claimed
@@ -265,11 +269,13 @@ def _judged(run: RunFolder, config: Config) -> tuple[Scored, str]:
     if run.scores.is_file():
         return Scored.load(run.scores), "Each is scored by a network that has not learnt from it (cross-validation)."
     from alstm_helpers.data.dataset import read_batches
+    from alstm_helpers.data.feature_scale import require_same_scale
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.evaluation.evaluate import score_all
     from alstm_helpers.model.build import load_model
 
     weights = run.best if run.best.is_file() else run.latest
+    require_same_scale(weights, Path(config.VALID.filelist).parent)
     net = load_model(config, str(weights))
     shards, size = read_filelist(config.VALID.filelist), config.VALID.batch_size
     batches = progress_bar(read_batches(shards, size, config.MODEL.num_classes, by_length=True), desc="scoring")
@@ -306,9 +312,11 @@ def explain(
 ) -> None:
     """Show which seconds of a video carried which label: a picture and JSON for each."""
     config = configure(given, {"INFER.filelist": filelist})
+    from alstm_helpers.data.feature_scale import require_same_scale
     from alstm_helpers.data.filelists import read_filelist
 
     weights, shards = weights_of(weights, config), read_filelist(config.INFER.filelist)  # fail before importing Paddle
+    require_same_scale(weights, Path(config.INFER.filelist).parent)
     from alstm_helpers.evaluation import explain as explaining
     from alstm_helpers.files import claimed
     from alstm_helpers.model.build import load_model

@@ -18,7 +18,8 @@ from alstm_helpers.tfrecord import Video
 
 BUILT_IN = 20  # clips
 _NUMBER = r"(\d\.\d+)"
-_CELL = rf"<td>{_NUMBER} <span class=soft>\({_NUMBER} to {_NUMBER}\)</span></td>"
+# In the language of the page, which need not be that of the check.
+_CELL = rf"<td>{_NUMBER} <span class=soft>\({_NUMBER} (?:to|到) {_NUMBER}\)</span></td>"
 
 
 class Quality(NamedTuple):

@@ -14,8 +14,9 @@ import numpy as np
 import yaml
 
 from alstm_helpers.config import load_config
-from alstm_helpers.data.class_names import write_classes
+from alstm_helpers.data.class_names import read_classes, write_classes
 from alstm_helpers.data.counts import record_counts
+from alstm_helpers.data.feature_scale import scale_of
 from alstm_helpers.data.filelists import write_filelist
 from alstm_helpers.data.lists import SIDES
 from alstm_helpers.errors import AlstmError
@@ -130,26 +131,41 @@ class FeatureFolder:
         """Return the id of a clip of each video of an earlier run by the location of the video."""
         return {file: name for name, row in self.ledger.rows.items() if isinstance(file := row.get("file"), str)}
 
+    def numbered(self, classes: Mapping[str, int]) -> dict[str, int]:
+        """Return indices for classes: those of earlier features stay, since a model may know a class by its index.
+
+        Args:
+            classes: as a folder of labels numbers them, which may have been made anew; new ones follow in their order.
+        """
+        known: dict[str, int] = {}
+        with contextlib.suppress(AlstmError):  # a file that is missing or damaged is written again
+            known = read_classes(self.path / "labels.csv")
+        new = sorted(classes.keys() - known.keys(), key=classes.__getitem__)
+        return known | {name: index for index, name in enumerate(new, max(known.values(), default=-1) + 1)}
+
     def notes(self, jobs: Sequence[Job]) -> list[str]:
         """Return what was odd about the files of clips."""
         return [f"{job.id}: {note}" for job in jobs for note in self.ledger.rows[job.id]["notes"]]
 
     def write(self, jobs: Sequence[Job], extractor: Extractor, classes: Mapping[str, int] | None) -> list[str]:
-        """Write the data set; return notes on what the user has to change.
+        """Write the data set; return notes on what the user has to do or to change.
 
         Args:
             jobs: clips whose raw numbers are here.
             extractor: with all projections that it needs.
             classes: indices by name; None for clips without labels.
         """
+        before = scale_of(self.path)
         extractor.save(self.path)
+        anew = "the features are scaled anew: models that were trained on them no longer fit, train again"
+        notes = [anew] if before and before != scale_of(self.path) else []
         self._write_shards(jobs, extractor)
         self._keep_only(jobs)
         if classes is None:
             write_filelist(self.path / "infer.list", sorted((self.path / "tf" / "infer").glob("*.tfrecord")))
-            return []
+            return notes
         write_classes(self.path / "labels.csv", classes)
-        return self._write_own_config(max(classes.values(), default=0) + 1)
+        return notes + self._write_own_config(max(classes.values(), default=0) + 1)
 
     def _keep_only(self, jobs: Sequence[Job]) -> None:
         """Drop the rows of other clips; set what changes without a new extraction: locations, labels and splits."""

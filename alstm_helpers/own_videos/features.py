@@ -180,7 +180,7 @@ class _Plan(NamedTuple):
 def _plan(files: Sequence[Path], options: FeatureOptions, folder: FeatureFolder) -> _Plan:
     if options.labels is None:
         return _Plan(unlabelled_jobs(files, folder.ids()), [], None)
-    classes = read_classes(Path(options.labels, "labels.csv"))
+    classes = folder.numbered(read_classes(Path(options.labels, "labels.csv")))
     annotations = read_imported(options.labels)
     division = Division(options.val_share, options.group, folder.sides(), folder.ids())
     return _Plan(*labelled_jobs(files, annotations, classes, division), classes)

@@ -14,6 +14,7 @@ import numpy as np
 from alstm_helpers.config import Config
 from alstm_helpers.data.class_names import label_row
 from alstm_helpers.data.dataset import collate
+from alstm_helpers.data.feature_scale import features_folder
 from alstm_helpers.data.published import NotFetched
 from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
@@ -90,7 +91,7 @@ def find_extractor(
         AlstmError: there is no ``features.json``, and the model was trained neither on FlashDigits nor on YouTube-8M,
             or what made YouTube-8M's features cannot be fetched.
     """
-    folder = Path(features) if features else Path(config.TRAIN.filelist).parent
+    folder = features_folder(config, features)
     if features or (folder / "features.json").exists():
         return Extractor.load(folder)
     if config.MODEL.dataset == "FlashDigits":

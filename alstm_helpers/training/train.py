@@ -23,6 +23,7 @@ from alstm_helpers.data.dataset import (
     read_batches,
     shuffled_batches,
 )
+from alstm_helpers.data.feature_scale import require_same_scale, scale_of
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, printable
 from alstm_helpers.evaluation.evaluate import evaluate
@@ -314,6 +315,7 @@ def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLik
     """Start with weights, optimiser and position of a checkpoint."""
     section = plan.config.TRAIN
     path = find_checkpoint(resume, plan.folder.name)
+    require_same_scale(path, Path(section.filelist).parent)
     checkpoint = load_checkpoint(path)
     state = checkpoint.state
     state.must_fit(section, plan.train_shards)
@@ -535,7 +537,8 @@ def _describe(plan: _Plan, config: Config) -> None:
         key: {"number": len(found), "sha256": fingerprint(found)}
         for key, found in (("train", plan.train_shards), ("valid", plan.valid_shards))
     }
-    write_json(plan.folder.description, {**how_it_ran(), "processes": plan.ranks.count, "shards": shards})
+    about = {"processes": plan.ranks.count, "shards": shards, **scale_of(Path(config.TRAIN.filelist).parent)}
+    write_json(plan.folder.description, {**how_it_ran(), **about})
 
 
 def _freeze(net: AttentionLSTM, frozen: bool) -> None:

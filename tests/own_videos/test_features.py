@@ -17,6 +17,7 @@ from onnx.helper import make_node
 
 from alstm_helpers.commands import own_videos as commands
 from alstm_helpers.config import load_config
+from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.counts import told_counts
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render
@@ -44,6 +45,9 @@ CLIPS = 8  # in the fixture
 def own(clips, tmp_path):
     """Return a copy that a test may change."""
     return shutil.copytree(clips, tmp_path / "own 自己")
+
+
+ANEW = "the features are scaled anew: models that were trained on them no longer fit, train again"
 
 
 def extract(root, out, *, workers=0, progress=no_progress, **options):
@@ -254,6 +258,22 @@ def test_a_new_class_that_the_users_configuration_has_no_room_for_is_noted(own, 
     assert note == f"{said}train anew, or with --pretrain and TRAIN.keep_classes={room}"
     path.write_text("MODEL: [", encoding="utf-8")
     assert not [note for note in extract(own, tmp_path / "out").notes if "room" in note]
+
+
+def test_class_numbers_stay_those_that_a_model_was_trained_with(own, tmp_path):
+    """Otherwise it would call a clip by another class's name; also if the labels were imported into a fresh folder."""
+    extract(own, tmp_path / "out")
+    before = read_classes(tmp_path / "out" / "labels.csv")
+    gone = next(iter(before))
+    text = (own / "labels.csv").read_text("utf-8").replace("c0.mp4,", "c0.mp4,a first one;").replace(gone, "renamed")
+    (own / "labels.csv").write_text(text, encoding="utf-8")
+    import_labels([own / "labels.csv"], tmp_path / "fresh")
+    assert next(iter(read_classes(tmp_path / "fresh" / "labels.csv"))) == "a first one"
+    done = extract(own, tmp_path / "out", labels=tmp_path / "fresh")
+    after = read_classes(tmp_path / "out" / "labels.csv")
+    assert after == before | {"a first one": len(before), "renamed": len(before) + 1}
+    assert after["a first one"] in records(tmp_path / "out")["c0"].labels
+    assert not done.classes[gone].total() and done.classes["renamed"].total()
 
 
 def test_many_clips_are_several_shards(clips, tmp_path, monkeypatch):
@@ -543,7 +563,7 @@ def test_a_trial_with_few_clips_does_not_scale_for_ever(own, tmp_path):
     [note] = [note for note in done.notes if "scaled by" in note]
     assert note == f"{said.replace('5', '6')}; models that were trained on them then no longer fit"
     done = extract(own, tmp_path / "out", audio="logmel", val_share=0.2, refit=True)
-    assert not [note for note in done.notes if "scaled" in note]
+    assert [note for note in done.notes if "scaled" in note] == [ANEW]
     extract(own, tmp_path / "fresh", audio="logmel", val_share=0.2)
     assert (tmp_path / "out" / "projection.pkl").read_bytes() == (tmp_path / "fresh" / "projection.pkl").read_bytes()
 
@@ -558,7 +578,8 @@ def test_features_that_an_earlier_version_whitened_stay_and_are_noted(clips, tmp
     done = extract(clips, tmp_path / "out", audio="logmel")
     assert done.notes[0].startswith("the features are whitened, as earlier versions did")
     assert np.abs(dequantize(records(tmp_path / "out")["c0"].audio)[:, 3:]).max() < 0.01
-    assert not extract(clips, tmp_path / "out", audio="logmel", refit=True).notes
+    assert extract(clips, tmp_path / "out", audio="logmel", refit=True).notes == [ANEW]
+    assert not extract(clips, tmp_path / "out", audio="logmel", refit=True).notes  # nothing has changed
     assert not Extractor.load(tmp_path / "out").is_whitened
 
 

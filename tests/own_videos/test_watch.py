@@ -277,3 +277,20 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     assert last.code == 0 and (tmp_path / "out" / "c0.png").exists()
     cross = alstm("crossval", *common, "--folds", 2, "--save_dir", tmp_path / "cv")
     assert cross.code == 0 and json.loads((tmp_path / "cv" / "crossval.json").read_text("utf-8"))["folds"]
+    before = (data / "projection.pkl").read_bytes()
+    fewer = shutil.copytree(clips / "clips", tmp_path / "fewer")
+    next(fewer.glob("c1.*")).unlink()
+    assert "scaled anew" in alstm("features", fewer, *options, "--refit").out
+    assert (data / "projection.pkl").read_bytes() != before
+    refused = (
+        ("predict", clips / "clips" / "c0.mp4", "--weights", weights),
+        ("predict", *common, "--weights", weights, "--filelist", data / "val.list"),
+        ("eval", *common, "--weights", weights),
+        ("explain", *common, "--weights", weights, "--filelist", data / "val.list", "--video", "c0"),
+        ("export", *common, "--weights", weights, "--out", tmp_path / "model", "--video"),
+        ("report", save),
+        ("train", *common, "--save_dir", save, "--resume", save),
+    )
+    for command in refused:
+        done = alstm(*command)
+        assert done.code == 1 and f"{data}: its features are scaled otherwise than those that" in done.err, command
