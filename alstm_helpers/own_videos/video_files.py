@@ -15,7 +15,7 @@ from alstm_helpers.errors import AlstmError, printable
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
-    *(".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv", ".gif"),
+    *(".mpg", ".mpeg", ".flv", ".wmv", ".3gp", ".ogv", ".gif", ".h264", ".h265", ".hevc"),
 )
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # controls, bytes that are not UTF-8, ends of lines and paragraphs
 

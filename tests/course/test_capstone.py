@@ -86,6 +86,14 @@ def test_the_second_example_passes_and_is_as_the_notebook_says(example, project)
     assert low <= 0 <= high
 
 
+def test_a_page_of_results_in_chinese_is_read_by_any_check(project):
+    page = project / "report.html"
+    chinese = re.sub(r"(\(\d\.\d+) to (\d\.\d+\))", r"\1 到 \2", page.read_text("utf-8"))
+    assert chinese.count(" 到 ") >= 2
+    page.write_text(chinese, encoding="utf-8")
+    assert why("ex-10-3", project) == "correct"
+
+
 def change(name, **values):
     """Return what changes keys of a JSON file, as the package writes it."""
 

@@ -131,3 +131,11 @@ def test_videos_keep_their_ids_when_others_come_or_go():
 def test_two_suffixes_in_a_folder_are_one_name():
     with pytest.raises(AlstmError, match=r"v/a\.mp4: v/a\.mkv has the same name; give each video a name of its own"):
         ids_of("v/a.mkv", "w/a.mp4", "v/a.mp4")
+
+
+@pytest.mark.parametrize("name", ["a.MP4", "a.gif", "raw.h264", "raw.H265", "raw.hevc"])
+def test_a_folder_gives_what_is_read_when_it_is_named(tmp_path, name):
+    """Bare streams, too: they are read if they are named alone, so they must not be left out without a word."""
+    (tmp_path / name).touch()
+    (tmp_path / "notes.txt").touch()
+    assert find_video_files([tmp_path]) == find_video_files([tmp_path / name]) == [tmp_path / name]
