@@ -83,11 +83,14 @@ def difference(
 
 
 def verdict(difference: Difference) -> str:
-    """Return in words whether the network was better than the linear baseline, and what to do if not."""
+    """Return in words whether the network was better than the linear baseline, and what to do next.
+
+    The interval covers other videos, but not the chance in training and in the folds.
+    """
     low, high = difference["interval_95"]
     numbers = f"GAP {difference['gap']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     if low > 0:
-        return f"the network is better than the linear baseline: {numbers}"
+        return f"the network is better than the linear baseline: {numbers}; see whether another TRAIN.seed agrees"
     remedy = "label more clips, or try another --backbone or a lower TRAIN.learning_rate"
     if high < 0:
         return f"the linear baseline is better than the network: {numbers}; {remedy}"

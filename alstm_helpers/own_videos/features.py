@@ -196,11 +196,13 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
         return extractor
     before = Extractor.load(folder.path)
     if not before.is_like(extractor):
-        same = before.names == extractor.names
-        other = ", of another content then" if before.inputs == extractor.inputs else ", given other inputs then"
-        problem = f"it has features by {before.backbone} and {before.audio}{other * same}"
-        remedy = "put the earlier network back, or pass" if same else "pass the same --backbone and --audio, or"
-        raise AlstmError(folder.path, problem, f"{remedy} another --out")
+        problem = f"it has features by {before.backbone} and {before.audio}"
+        remedy = "pass the same --backbone and --audio"
+        if before.names == extractor.names and before.inputs == extractor.inputs:
+            problem, remedy = f"{problem}, of another content then", "put the earlier network back"
+        elif before.names == extractor.names:
+            problem, remedy = f"{problem}, given other inputs then", "describe its inputs as then, see --normalisation"
+        raise AlstmError(folder.path, problem, f"{remedy}, or pass another --out")
     extractor = dataclasses.replace(extractor, pictures=before.pictures, sound=before.sound)
     if options.like is None and not options.refit and before.fitted_on == extractor.fitted_on:
         return dataclasses.replace(extractor, projections=before.projections, clips=before.clips).complete()

@@ -59,3 +59,4 @@ def test_the_interval_is_that_of_pairs_and_of_groups():
 def test_the_verdict_says_who_is_better(interval, said):
     found = verdict({"gap": 0.1, "interval_95": interval})
     assert found.startswith(said) and ("label more clips" in found) == (interval[0] <= 0)
+    assert ("another TRAIN.seed" in found) == (interval[0] > 0)  # the interval leaves out the chance in training
