@@ -48,4 +48,4 @@ def require_same_scale(weights: str | Path, folder: Path) -> None:
     found = scale_of(folder)
     if isinstance(learnt, dict) and _KEY in learnt and found and found[_KEY] != learnt[_KEY]:
         problem = f"its features are scaled otherwise than those that {weights} learnt from"
-        raise AlstmError(folder, problem, "train again with these, or use the folder of those")
+        raise AlstmError(folder, problem, "train again with these, or use the folder of those, if new ones with --like")

@@ -151,8 +151,8 @@ def train(
         config: model, data and schedule.
         save_dir: gets ``<name>_best.pdparams``, ``<name>_latest.pdparams`` (weights), ``<name>_latest.pdstate``
             (all that a resume needs), ``train.jsonl`` (the log, one row per line), ``config.yaml`` (every setting and
-            the seed: ``--config`` takes it), ``run.json`` (command, versions, device, shards) and, for VisualDL,
-            ``visualdl/``.
+            the seed: ``--config`` takes it), ``run.json`` (command, versions, device, shards, scale of own features)
+            and, for VisualDL, ``visualdl/``.
         options: see :class:`TrainOptions`.
         report: receives the lines of the log.
         progress: wraps the batches of an epoch, see :mod:`alstm_helpers.progress`.

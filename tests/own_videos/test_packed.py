@@ -141,13 +141,14 @@ def test_what_cannot_be_packed_is_named(extractor, tmp_path, backbone, audio, pr
 def test_the_command(alstm, tiny_config, extractor, tmp_path, monkeypatch):
     monkeypatch.setattr("alstm_helpers.model.build.load_model", lambda *_: a_net(tiny_config))
     extractor.save(tmp_path)
+    (tmp_path / "w").touch()
     flags = (
         "--config",
         "configs/flashdigits.yaml",
         "-o",
         "INFER.class_names=null",
         "--weights",
-        "w",
+        tmp_path / "w",
         "--out",
         tmp_path / "out",
     )
