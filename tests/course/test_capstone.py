@@ -86,6 +86,19 @@ def test_the_second_example_passes_and_is_as_the_notebook_says(example, project)
     assert low <= 0 <= high
 
 
+@pytest.mark.parametrize(
+    "command, said", [(["crosval"], "'crosval'"), (["eval", "--config", "x.yaml"], "x.yaml: no such")]
+)
+def test_a_mistake_in_the_notebook_is_one_line(tmp_path, capsys, command, said):
+    cells = nbformat.read(NOTEBOOK, as_version=4).cells
+    names = {"project": tmp_path}
+    exec(next(cell.source for cell in cells if cell.id == "run-command"), names)  # noqa: S102 (the course's own)
+    names["alstm"](*command)
+    shown = capsys.readouterr()
+    assert shown.err == "" and len(shown.out.splitlines()) == 2
+    assert shown.out.splitlines()[1].startswith("error: ") and said in shown.out
+
+
 def test_a_page_of_results_in_chinese_is_read_by_any_check(project):
     page = project / "report.html"
     chinese = re.sub(r"(\(\d\.\d+) to (\d\.\d+\))", r"\1 到 \2", page.read_text("utf-8"))
