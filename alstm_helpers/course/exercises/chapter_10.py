@@ -319,7 +319,7 @@ gap, low, high = found.network
 (project / "report.md").write_text(f\"\"\"# Crosses and sirens
 Clips: {found.clips}, each shorter than forty seconds, made by the course; no label is in doubt.
 GAP: {gap:.2f} (95 % interval {low:.2f} to {high:.2f}); no clip is judged by a network that has seen it.
-Baseline: {found.baseline.gap:.2f}. The network is served all the same: it shows the second that says so.
+Baseline: {found.baseline.gap:.2f}. The network is served all the same: its curve rises within a few seconds of a cross.
 Did not work: an epoch chosen by the few validation clips of one split. The last one is served, as it is judged here.
 \"\"\", encoding="utf-8")
 answer = project""",
