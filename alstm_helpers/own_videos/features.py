@@ -197,12 +197,14 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
     before = Extractor.load(folder.path)
     if not before.is_like(extractor):
         problem = f"it has features by {before.backbone} and {before.audio}"
-        remedy = "pass the same --backbone and --audio"
+        remedy = "pass the same --backbone and --audio, or another --out"
         if before.names == extractor.names and before.inputs == extractor.inputs:
-            problem, remedy = f"{problem}, of another content then", "put the earlier network back"
+            problem = f"{problem}, of another content then"
+            remedy = "put the earlier network back, or pass another --out"
         elif before.names == extractor.names:
-            problem, remedy = f"{problem}, given other inputs then", "describe its inputs as then, see --normalisation"
-        raise AlstmError(folder.path, problem, f"{remedy}, or pass another --out")
+            problem = f"{problem}, given other inputs then"
+            remedy = "describe its inputs as then, see --normalisation, or pass another --out"
+        raise AlstmError(folder.path, problem, remedy)
     extractor = dataclasses.replace(extractor, pictures=before.pictures, sound=before.sound)
     if options.like is None and not options.refit and before.fitted_on == extractor.fitted_on:
         return dataclasses.replace(extractor, projections=before.projections, clips=before.clips).complete()
