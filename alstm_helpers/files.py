@@ -257,6 +257,12 @@ def recorded(path: Path) -> dict[str, Any] | None:
         return None
 
 
+def checksum(path: Path, algorithm: str) -> str:
+    """Return a file's ``md5``, ``sha256`` … in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
 def write_with_sum(path: str | os.PathLike[str], text: str) -> None:
     """Write a text in UTF-8, and its SHA-256 in ``<name>.sha256`` beside it, where :func:`read_text` looks for it.
 

@@ -66,7 +66,7 @@ def convert(source: str, target: str, workers: int, keys: str, keep_going: bool,
 @click.argument("source", metavar="SRC")
 @click.argument("root", metavar="ROOT")
 @val_share_flag
-@group_flag
+@group_flag()
 def split(source: str, root: str, val_share: float, group: str | None) -> None:
     """Divide your own pickles or TFRecords in SRC into ROOT/pkl/train and ROOT/pkl/val by video id."""
     from alstm_helpers.data.lists import split_videos

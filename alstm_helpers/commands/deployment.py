@@ -60,14 +60,15 @@ def export(
 
     if features and not video:
         raise click.UsageError("--features is for --video.")
-    onnx = onnx or video
-    if onnx or int8:
+    onnx = onnx or video or int8
+    if onnx:
         require("onnx", "onnxruntime")  # before the work, not after half of it
     config = configure(given, {"VALID.filelist": filelist})
     weights = fetched(weights)  # a wrong path is told before Paddle is imported
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.deployment.export import export as run
+    from alstm_helpers.deployment.export import origin_of
     from alstm_helpers.deployment.predictor import gap_of
     from alstm_helpers.model.build import load_model
 
@@ -79,7 +80,8 @@ def export(
     extractor = _packable(config, features, weights) if video else None
     net = load_model(config, weights)
     gap = measure if int8 else None
-    done = run(net, out, onnx=onnx, class_names=class_names_of(config), int8_gap=gap, onnx_frames=onnx_frames)
+    names, origin = class_names_of(config), origin_of(weights)
+    done = run(net, out, onnx=onnx and onnx_frames, class_names=names, int8_gap=gap, origin=origin)
     if int8:
         gaps = done["int8"]
         line(f"GAP {gaps['gap_float32']:.4f}, with weights as bytes {gaps['gap_int8']:.4f}")
@@ -152,9 +154,11 @@ def serve(
 
 def _labeller(predictor: Predictor, features: str, top_k: int, clip_seconds: float | None) -> Labeller:
     """Return what labels videos, once everything that it needs is there."""
+    from alstm_helpers.data.feature_scale import require_same_scale
     from alstm_helpers.extras import require
     from alstm_helpers.own_videos.extractor import Extractor
     from alstm_helpers.own_videos.labeller import Labeller
 
     require("av")
+    require_same_scale(predictor.path, Path(features))
     return Labeller(predictor, Extractor.load(features).complete(), top_k, clip_seconds)

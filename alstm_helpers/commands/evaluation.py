@@ -77,7 +77,7 @@ def evaluate(
     require_same_scale(weights, Path(config.TEST.filelist).parent)
     from alstm_helpers.evaluation.evaluate import collect
     from alstm_helpers.evaluation.report import ReportOptions, write_report
-    from alstm_helpers.files import claimed
+    from alstm_helpers.files import checksum, claimed
     from alstm_helpers.metrics import metrics_text
     from alstm_helpers.model.build import load_model
 
@@ -89,7 +89,7 @@ def evaluate(
         batches = read_batches(shards, size, classes, by_length=True)
         shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
         metrics, loss = collect(net, shown, top_k=config.MODEL.topk)
-        options = ReportOptions(size, names, resamples)
+        options = ReportOptions(size, names, resamples, checksum(Path(weights), "sha256"))
         found, details = write_report(metrics, loss, path, options, progress=progress_bar)
     if resamples:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())

@@ -149,6 +149,12 @@ def batch_size_flag(section: str) -> Callable[[Command], Command]:
     return click.option("--batch_size", type=int, help=f"[default: the file's {section}.batch_size]")
 
 
+def group_flag(default: str = "") -> Callable[[Command], Command]:
+    """Return ``--group``; its default is said as in ``[default: that of an earlier run]``."""
+    help_text = "Keep videos together in whose ids this finds the same text."
+    return click.option("--group", metavar="REGEX", help=f"{help_text} {default}".strip())
+
+
 def topk_flag(default: int, help_text: str) -> Callable[[Command], Command]:
     """Return ``--infer_topk``."""
     return click.option("--infer_topk", type=click.IntRange(min=1), default=default, show_default=True, help=help_text)
@@ -156,9 +162,6 @@ def topk_flag(default: int, help_text: str) -> Callable[[Command], Command]:
 
 weights_flag = click.option(
     "--weights", metavar="W", help="A path, a URL, or published. [default: data/checkpoints/<model>_best.pdparams]"
-)
-group_flag = click.option(
-    "--group", metavar="REGEX", help="Keep videos together in whose ids this finds the same text."
 )
 val_share_flag = click.option(
     "--val_share", default=0.2, show_default=True, help="About this share goes to validation."

@@ -165,7 +165,7 @@ def check(name: str, sound: bool, normalisation: str | None, pooling: str | None
     type=float,
     help="About this share of each class goes to validation. [default: 0.2; clips of an earlier run keep their side]",
 )
-@group_flag
+@group_flag("[default: that of an earlier run]")
 @workers_flag(-1, "Processes; -1: one per core.")
 @clip_seconds_flag
 @normalisation_flag
@@ -193,7 +193,6 @@ def features(
     Backbones for the frames: flashdigits, onnx:PATH, and, fetched once, inception_v3, resnet50, mobilenet_v2, clip,
     dinov2, yt8m. For the sound: flashdigits, logmel, none, onnx:PATH, yt8m. Only yt8m fits published weights.
     """
-    from alstm_helpers.data.lists import ONE_VIDEO
     from alstm_helpers.own_videos.features import FeatureOptions, extract_features
 
     if backbone is None and like is None:
@@ -207,7 +206,7 @@ def features(
         raise click.UsageError("--like says what networks take: leave out --normalisation, --pooling and --audio_like.")
     backbone = backbone or "flashdigits"
     options = FeatureOptions(
-        labels_folder, like, backbone, audio, val_share, group or ONE_VIDEO, clip_seconds, refit, *takes
+        labels_folder, like, backbone, audio, val_share, group or None, clip_seconds, refit, *takes
     )
     done = extract_features(videos, out, options, workers=workers, progress=progress_bar)
     for note in done.notes:

@@ -77,7 +77,7 @@ def train(
 @click.option("--folds", default=5, show_default=True, help="Parts; each is judged once.")
 @save_dir_flag("data/crossval", "A folder per fold, and crossval.json.")
 @click.option("--pretrain", metavar="P", help="Weights to start each training from.")
-@group_flag
+@group_flag("[default: that of `alstm features`]")
 def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, group: str | None) -> None:
     """Judge every video by a network that has not seen it, and by a linear baseline: for up to a few hundred videos.
 
@@ -87,12 +87,15 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     from alstm_helpers.data.lists import ONE_VIDEO
     from alstm_helpers.evaluation.intervals import verdict
     from alstm_helpers.metrics import METRICS
+    from alstm_helpers.own_videos.feature_folder import group_in
     from alstm_helpers.own_videos.refit import remaker
     from alstm_helpers.training.crossval import CrossValidation, cross_validate
 
     remake, note = remaker(config.TRAIN.filelist)
     if note:
         line(note)
+    if not group and (group := group_in(Path(config.TRAIN.filelist).parent)):
+        line(f"--group {group}, as `alstm features` was told")
     options = CrossValidation(folds, config.TRAIN.seed, group or ONE_VIDEO, pretrain, remake)
     done = cross_validate(config, save_dir, options, report=line)
     for name, judged in (("network", done), ("linear baseline", done["baseline"])):

@@ -23,8 +23,9 @@ import requests
 import urllib3
 
 from alstm_helpers.data.counts import counted
-from alstm_helpers.data.transfer import AGAIN, PLAIN, Files, Remote, Retry, body_of, checksum
+from alstm_helpers.data.transfer import AGAIN, PLAIN, Files, Remote, Retry, body_of
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import checksum
 from alstm_helpers.ledger import Ledger, LedgerRow
 from alstm_helpers.progress import ProgressBar, no_progress
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from pathlib import Path
+from typing import TypedDict
 
 from alstm_helpers.config import Config
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import checksum
 from alstm_helpers.paths import RunFolder
 
-_KEY = "projection_sha256"  # in run.json
+
+class Scale(TypedDict, total=False):
+    """What ``run.json`` and ``export.json`` note of features that ``alstm features`` made.
+
+    The SHA-256 of the projections by which it scaled them, None if it did not need any.
+    """
+
+    projection_sha256: str | None
 
 
 def features_folder(config: Config, features: str | None = None) -> Path:
@@ -19,33 +27,42 @@ def features_folder(config: Config, features: str | None = None) -> Path:
     return Path(features) if features else Path(config.TRAIN.filelist).parent
 
 
-def scale_of(folder: Path) -> dict[str, str | None]:
-    """Return what a run notes of the features in a folder.
-
-    Returns:
-        the SHA-256 of the projections by which ``alstm features`` scaled them, None if it did not need any; an empty
-        dict for features that it did not make.
-    """
+def scale_of(folder: Path) -> Scale:
+    """Return what a run notes of the features in a folder; an empty dict if ``alstm features`` did not make them."""
     if not (folder / "features.json").is_file():
         return {}
     projection = folder / "projection.pkl"
-    return {_KEY: hashlib.sha256(projection.read_bytes()).hexdigest() if projection.is_file() else None}
+    return {"projection_sha256": checksum(projection, "sha256") if projection.is_file() else None}
 
 
-def require_same_scale(weights: str | Path, folder: Path) -> None:
-    """Refuse features that are scaled otherwise than those that trained some weights, as far as both sides tell.
+def learnt_scale(model: str | Path) -> Scale:
+    """Return what is noted of the features that a model learnt from, see :func:`scale_of`; nothing if nothing is.
 
     Args:
-        weights: in the folder of their training, whose ``run.json`` tells.
+        model: weights or a checkpoint, in the folder of their training, whose ``run.json`` tells; or an exported model,
+            beside its ``export.json``.
+    """
+    run = RunFolder.of_weights(model)
+    is_trained = Path(model).suffix in (run.best.suffix, run.checkpoint.suffix)
+    path = run.description if is_trained else run.folder / "export.json"
+    with contextlib.suppress(OSError, ValueError):
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(noted, dict) and "projection_sha256" in noted:
+            return {"projection_sha256": noted["projection_sha256"]}
+    return {}
+
+
+def require_same_scale(model: str | Path, folder: Path) -> None:
+    """Refuse features that are scaled otherwise than those that a model learnt from, as far as both sides tell.
+
+    Args:
+        model: as for :func:`learnt_scale`.
         folder: with the ``features.json`` of the features.
 
     Raises:
         AlstmError: the features were scaled anew since then, or are those of another folder.
     """
-    learnt: object = None
-    with contextlib.suppress(OSError, ValueError):
-        learnt = json.loads(RunFolder.of_weights(weights).description.read_text(encoding="utf-8"))
-    found = scale_of(folder)
-    if isinstance(learnt, dict) and _KEY in learnt and found and found[_KEY] != learnt[_KEY]:
-        problem = f"its features are scaled otherwise than those that {weights} learnt from"
+    learnt, found = learnt_scale(model), scale_of(folder)
+    if learnt and found and found != learnt:
+        problem = f"its features are scaled otherwise than those that {model} learnt from"
         raise AlstmError(folder, problem, "train again with these, or use the folder of those, if new ones with --like")

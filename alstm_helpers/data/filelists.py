@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -120,3 +121,9 @@ def read_filelist(path: str | os.PathLike[str]) -> list[Path]:
             remedy = "name one file per line, without quotation marks, or run `alstm lists ROOT` again"
             raise AlstmError(path, f"it names {shard}, which is missing", remedy)
     return shards
+
+
+def fingerprint(shards: Sequence[Path]) -> str:
+    """Return the SHA-256 of the shards' names and sizes, in their order; the folder may change."""
+    lines = (f"{shard.name} {shard.stat().st_size}\n" for shard in shards)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

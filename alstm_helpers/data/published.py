@@ -12,9 +12,9 @@ from urllib.parse import urldefrag, urlsplit
 
 import requests
 
-from alstm_helpers.data.transfer import Files, Remote, Retry, checksum
+from alstm_helpers.data.transfer import Files, Remote, Retry
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, recorded, write_sealed
+from alstm_helpers.files import checksum, claimed, recorded, write_sealed
 
 PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
 VOCABULARY = "https://research.google.com/youtube8m/csv/2/vocabulary.csv"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import threading
@@ -16,6 +15,7 @@ import requests
 import urllib3
 
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import checksum
 from alstm_helpers.ledger import LedgerRow
 
 AGAIN = "run the same command again; it resumes where it stopped"
@@ -196,9 +196,3 @@ def _verify(part: Path, md5: str | None) -> str:
         return ""
     part.unlink()
     return _OTHER
-
-
-def checksum(path: Path, algorithm: str) -> str:
-    """Return a file's ``md5``, ``sha256`` … in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
+from alstm_helpers.data.feature_scale import Scale, learnt_scale
 from alstm_helpers.deployment.predictor import ENGINES, OUTPUTS, Prediction, Predictor, find_model, sum_of
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, staging, write_sealed
+from alstm_helpers.files import checksum, claimed, staging, write_sealed
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import evaluating
 from alstm_helpers.runtime import Tensor, package_version, paddle
@@ -56,7 +57,13 @@ class _OptionalInt8(TypedDict, total=False):
     int8: Int8Cost
 
 
-class Description(Interface, _OptionalInt8):
+class Origin(Scale, total=False):
+    """Which weights were exported, and the scale of the features that they learnt from, if that is known."""
+
+    weights_sha256: str
+
+
+class Description(Interface, Origin, _OptionalInt8):
     """The content of ``export.json``; ``int8`` is there only if ``model.int8.onnx`` is."""
 
     largest_difference: float
@@ -95,10 +102,10 @@ def export(
     net: AttentionLSTM,
     folder: str | os.PathLike[str],
     *,
-    onnx: bool = False,
+    onnx: bool | FrameType = False,
     class_names: Mapping[int, str] | None = None,
     int8_gap: MeasureGap | None = None,
-    onnx_frames: FrameType = "uint8",
+    origin: Origin | None = None,
 ) -> Description:
     """Write ``model.json`` (Paddle 2: ``model.pdmodel``), ``model.pdiparams``, ``export.json``, and optionally ONNX.
 
@@ -109,10 +116,10 @@ def export(
     Args:
         net: the network.
         folder: where the files go.
-        onnx: also write ``model.onnx``, one self-contained file that includes the class names.
+        onnx: also write ``model.onnx``, one self-contained file, which takes bytes, or with ``"float32"`` features.
         class_names: class names by index, stored with the model.
         int8_gap: also write ``model.onnx``, and ``model.int8.onnx``, whose weights are int8; returns the GAP of each.
-        onnx_frames: type of ``rgb`` and ``audio`` in ONNX files: bytes, or ``float32`` features, dequantised already.
+        origin: where the network comes from, see :func:`origin_of`.
 
     Returns:
         the content of ``export.json``, with the ``largest_difference`` from the trainer on a batch of unequal lengths.
@@ -124,14 +131,15 @@ def export(
     with evaluating(net), claimed(folder), staging(folder) as work:
         deployed = _Deployed(net)
         check = _check_of(deployed)
-        interface = _interface(net.num_classes, class_names, check, onnx)
+        interface = _interface(net.num_classes, class_names, check, bool(onnx))
         paths = [_write_paddle(deployed, work)]
         if onnx:
-            paths.append(_write_onnx(net, work / "model.onnx", interface, onnx_frames))
+            paths.append(_write_onnx(net, work / "model.onnx", interface, "uint8" if onnx is True else onnx))
         differences = {path.name: _require_equal(path, check, folder) for path in paths}
         int8: _OptionalInt8 = {"int8": _write_int8(work, check, int8_gap)} if int8_gap else {}
         description: Description = {
             **interface,
+            **(origin or {}),
             "largest_difference": max(differences.values()),
             "differences": differences,
             **int8,
@@ -140,6 +148,11 @@ def export(
         }
         _install(work, folder, description)
     return description
+
+
+def origin_of(weights: str | Path) -> Origin:
+    """Return which weights these are, and what the run that trained them noted of its features."""
+    return {"weights_sha256": checksum(Path(weights), "sha256"), **learnt_scale(weights)}
 
 
 def _check_of(deployed: _Deployed) -> Expectation:

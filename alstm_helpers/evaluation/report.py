@@ -53,12 +53,16 @@ class BatchAveragedGap(TypedDict):
 
 
 class Details(TypedDict):
-    """The content of ``report.json``; ``interval_95`` has a lower and an upper bound for each metric."""
+    """The content of ``report.json``.
+
+    ``interval_95`` has a lower and an upper bound for each metric; ``weights_sha256`` tells which weights were judged.
+    """
 
     frequency_bands: list[FrequencyBand]
     best_f1: BestF1
     batch_averaged_gap: BatchAveragedGap
     interval_95: NotRequired[dict[str, list[float]]]
+    weights_sha256: NotRequired[str]
 
 
 class Report(NamedTuple):
@@ -76,11 +80,13 @@ class ReportOptions:
         batch_size: for the batch-averaged GAP.
         names: class names by index.
         resamples: for the confidence intervals; 0 leaves them out.
+        weights_sha256: of the file with the weights that are judged, if it is to be noted.
     """
 
     batch_size: int
     names: Mapping[int, str] = field(default_factory=dict)
     resamples: int = 200
+    weights_sha256: str | None = None
 
 
 def batch_averaged_gap(metrics: YouTube8MMetrics, batch_size: int) -> float:
@@ -173,6 +179,8 @@ def _details(
             "meaning": "mean of the GAPs inside batches, as PaddleVideo reports it; do not compare it with gap",
         },
     }
+    if options.weights_sha256:
+        details["weights_sha256"] = options.weights_sha256
     if not options.resamples:
         return details
     return {"interval_95": bootstrap_intervals(metrics, options.resamples, progress=progress), **details}

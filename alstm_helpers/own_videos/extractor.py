@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ from alstm_helpers.own_videos.video_files import id_of
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, Video, quantize
 
+ABOUT = "features.json"
 REMEDY = "make the features again in an empty folder"
 
 
@@ -189,15 +191,15 @@ class Extractor:
         raw = self.raw(clip)
         return self.record(id_of(clip.path), (), raw.streams), raw.notes
 
-    def save(self, folder: Path) -> None:
-        """Write ``features.json`` and, where there are projections, ``projection.pkl`` (plain arrays)."""
+    def save(self, folder: Path, more: Mapping[str, object] = MappingProxyType({})) -> None:
+        """Write ``features.json`` with ``more``, and where there are projections ``projection.pkl`` (plain arrays)."""
         if self.projections:
             arrays = {stream: tuple(projection) for stream, projection in self.projections.items()}
             save_plain(folder / "projection.pkl", arrays)
         about = {"backbone": self.backbone, "audio": self.audio, "fitted_on": self.fitted_on, "clips": self.clips}
         sums = {"sha256": dict(self.sha256)} if self.sha256 else {}
         takes = {stream: each.model_dump(mode="json", exclude_unset=True) for stream, each in self.inputs.items()}
-        write_sealed(folder / "features.json", {**about, **sums, **({"inputs": takes} if takes else {})})
+        write_sealed(folder / ABOUT, {**about, **sums, **({"inputs": takes} if takes else {}), **more})
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Extractor:
@@ -206,7 +208,7 @@ class Extractor:
         Raises:
             AlstmError: it is missing, or damaged.
         """
-        path = require_file(Path(folder, "features.json"), "name a folder that `alstm features` has made")
+        path = require_file(Path(folder, ABOUT), "name a folder that `alstm features` has made")
         about = read_sealed(path, REMEDY)
         try:
             backbone, audio, fitted_on = (about[key] for key in ("backbone", "audio", "fitted_on"))

@@ -20,9 +20,9 @@ from alstm_helpers.data.feature_scale import scale_of
 from alstm_helpers.data.filelists import write_filelist
 from alstm_helpers.data.lists import SIDES
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write
+from alstm_helpers.files import atomic_write, read_sealed
 from alstm_helpers.ledger import Ledger
-from alstm_helpers.own_videos.extractor import Extractor
+from alstm_helpers.own_videos.extractor import ABOUT, REMEDY, Extractor
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.own_videos.projection import CHANGING, with_changes
 from alstm_helpers.own_videos.thumbnails import Thumbnail
@@ -33,6 +33,7 @@ from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
 
 CLIPS_PER_SHARD = 500
 _PICTURES = "thumbnails"
+_GROUP = "group"  # in features.json
 SAMPLE_SECONDS = 20_000  # that a projection is fitted on, at most
 SHARD_NAMES = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
 
@@ -97,6 +98,14 @@ def sampled(stream: str, clips: Iterable[Mapping[str, np.ndarray]], count: int) 
     return np.concatenate(parts)
 
 
+def group_in(folder: Path) -> str | None:
+    """Return the expression by which ``alstm features --group`` kept the clips in a folder together."""
+    with contextlib.suppress(AlstmError):  # what else reads a file that is missing or damaged, says so
+        found = read_sealed(folder / ABOUT, REMEDY).get(_GROUP)
+        return found if isinstance(found, str) else None
+    return None
+
+
 class FeatureFolder:
     """A folder of features that can be trained on.
 
@@ -147,16 +156,19 @@ class FeatureFolder:
         """Return what was odd about the files of clips."""
         return [f"{job.id}: {note}" for job in jobs for note in self.ledger.rows[job.id]["notes"]]
 
-    def write(self, jobs: Sequence[Job], extractor: Extractor, classes: Mapping[str, int] | None) -> list[str]:
+    def write(
+        self, jobs: Sequence[Job], extractor: Extractor, classes: Mapping[str, int] | None, group: str | None = None
+    ) -> list[str]:
         """Write the data set; return notes on what the user has to do or to change.
 
         Args:
             jobs: clips whose raw numbers are here.
             extractor: with all projections that it needs.
             classes: indices by name; None for clips without labels.
+            group: the expression by which clips are kept together.
         """
         before = scale_of(self.path)
-        extractor.save(self.path)
+        extractor.save(self.path, {_GROUP: group} if group else {})
         anew = "the features are scaled anew: models that were trained on them no longer fit, train again"
         notes = [anew] if before and before != scale_of(self.path) else []
         self._write_shards(jobs, extractor)

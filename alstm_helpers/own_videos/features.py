@@ -26,7 +26,7 @@ from alstm_helpers.ledger import LedgerRow
 from alstm_helpers.own_videos.apart import work_apart
 from alstm_helpers.own_videos.backbones import Fields, absolute, default_sound, is_onnx, picture_input, sound_input
 from alstm_helpers.own_videos.extractor import Extractor
-from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder
+from alstm_helpers.own_videos.feature_folder import FeatureFolder, RawFolder, group_in
 from alstm_helpers.own_videos.jobs import Division, Job, labelled_jobs, unlabelled_jobs
 from alstm_helpers.own_videos.labels import read_imported
 from alstm_helpers.own_videos.video_files import find_video_files, location_of
@@ -45,7 +45,8 @@ class FeatureOptions:
         like: an earlier output folder, whose backbones and projections are used: for a model that was trained on it.
         backbone, audio: see :mod:`alstm_helpers.own_videos.backbones`; the default for sound is ``logmel``, but
             ``flashdigits`` and ``yt8m`` with the pictures of that name. They have no effect with ``like``.
-        val_share, group: see :class:`alstm_helpers.own_videos.jobs.Division`.
+        val_share, group: see :class:`alstm_helpers.own_videos.jobs.Division`; without a group, that of an earlier run.
+            Clips of an earlier run keep their sides unless a share or another group is given.
         clip_seconds: that the work on one clip may take, see :func:`alstm_helpers.own_videos.apart.work_apart`.
         refit: fit the projections of an earlier run anew; models that were trained on its features no longer fit.
         pictures, sound: fields of :mod:`alstm_helpers.own_videos.inputs`, instead of those in a file beside a network.
@@ -56,7 +57,7 @@ class FeatureOptions:
     backbone: str = "flashdigits"
     audio: str | None = None
     val_share: float | None = None
-    group: str = ONE_VIDEO
+    group: str | None = None
     clip_seconds: float | None = None
     refit: bool = False
     pictures: Fields = field(default_factory=dict)
@@ -139,7 +140,7 @@ def extract_features(
     require("av")
     folder, files = FeatureFolder(Path(out)), find_video_files(videos)
     extractor = options.extractor()
-    jobs, notes, classes = _plan(files, options, folder)
+    jobs, notes, classes, group = _plan(files, options, folder)
     extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
     notes += extractor.provenance()
     with folder.ledger.claimed(folder.raw.path):
@@ -157,7 +158,7 @@ def extract_features(
         chosen = [job.id for job in whole if job.split != "val"]
         notes += folder.notes(whole) + _scaling_notes(extractor, len(chosen), labelled=classes is not None)
         extractor = extractor.fitted(partial(folder.raw.sample, ids=chosen), len(chosen))
-        notes += _constant_notes(extractor) + folder.write(whole, extractor, classes)
+        notes += _constant_notes(extractor) + folder.write(whole, extractor, classes, group)
     if classes is not None:
         write_lists(out)
     seconds = sum(row["seconds"] for row in rows)
@@ -170,20 +171,27 @@ def _by_class(jobs: Sequence[Job], classes: Mapping[str, int]) -> dict[str, Coun
 
 
 class _Plan(NamedTuple):
-    """The clips to extract, notes on what is left out, and class indices by name (None for clips without labels)."""
+    """The clips to extract, notes on what is left out, class indices by name, and by what clips are kept together.
+
+    There are no classes for clips without labels.
+    """
 
     jobs: list[Job]
     notes: list[str]
     classes: dict[str, int] | None
+    group: str | None
 
 
 def _plan(files: Sequence[Path], options: FeatureOptions, folder: FeatureFolder) -> _Plan:
+    before = group_in(folder.path)
     if options.labels is None:
-        return _Plan(unlabelled_jobs(files, folder.ids()), [], None)
+        return _Plan(unlabelled_jobs(files, folder.ids()), [], None, before)
     classes = folder.numbered(read_classes(Path(options.labels, "labels.csv")))
     annotations = read_imported(options.labels)
-    division = Division(options.val_share, options.group, folder.sides(), folder.ids())
-    return _Plan(*labelled_jobs(files, annotations, classes, division), classes)
+    group = options.group or before
+    sides = folder.sides() if options.val_share is None and group == before else {}
+    division = Division(options.val_share, group or ONE_VIDEO, sides, folder.ids())
+    return _Plan(*labelled_jobs(files, annotations, classes, division), classes, group)
 
 
 def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOptions) -> Extractor:

@@ -64,7 +64,7 @@ class Division:
         val_share: of the clips for validation; by default ``VAL_SHARE``.
         group: a regular expression; clips in whose ids it finds the same text stay together. By default the parts of a
             video do. So do, in any case, the clips of files with the same content.
-        earlier: the sides of an earlier run by id, which clips keep unless a share or a group is given.
+        earlier: sides by id, which clips keep.
         ids: of an earlier run, see :func:`alstm_helpers.own_videos.video_files.videos_by_id`.
     """
 
@@ -72,11 +72,6 @@ class Division:
     group: str = ONE_VIDEO
     earlier: Mapping[str, str] = field(default_factory=dict)
     ids: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def kept(self) -> Mapping[str, str]:
-        """The sides that clips keep."""
-        return self.earlier if self.val_share is None and self.group == ONE_VIDEO else {}
 
 
 def labelled_jobs(
@@ -120,8 +115,8 @@ def _divided(jobs: Sequence[Job], division: Division, ids: Mapping[Path, str]) -
     given: dict[bytes, str] = {}
     for unit, job in zip(units, jobs, strict=True):
         counts[unit].update([ALL, *job.labels])
-        if job.id in division.kept:
-            given.setdefault(unit, division.kept[job.id])
+        if job.id in division.earlier:
+            given.setdefault(unit, division.earlier[job.id])
     sides = balanced_sides(counts, share, given)
     return [job._replace(split=sides[unit]) for unit, job in zip(units, jobs, strict=True)], notes
 

@@ -28,9 +28,8 @@ from typing import NamedTuple
 import numpy as np
 
 from alstm_helpers.data.published import NotFetched, cache_folder, fetch_weights, fetched_record, place_in_cache
-from alstm_helpers.data.transfer import checksum
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import atomic_write, locked, recorded, write_sealed
+from alstm_helpers.files import atomic_write, checksum, locked, recorded, write_sealed
 from alstm_helpers.own_videos.graphdef import to_onnx
 from alstm_helpers.own_videos.tensorflow_files import AGAIN, Node, read_checkpoint, read_graph
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, dequantize

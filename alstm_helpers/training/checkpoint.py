@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from alstm_helpers.config import TrainSection
+from alstm_helpers.data.filelists import fingerprint
 from alstm_helpers.errors import AlstmError, ConfigError, printable
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.paths import RunFolder
@@ -127,12 +127,6 @@ def find_checkpoint(resume: str | os.PathLike[str], name: str) -> Path:
     if found is None:
         raise AlstmError(path, f"no {inside.name} here", REMEDY)
     return found
-
-
-def fingerprint(shards: Sequence[Path]) -> str:
-    """Return the SHA-256 of the shards' names and sizes, in their order; the folder may change."""
-    lines = (f"{shard.name} {shard.stat().st_size}\n" for shard in shards)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def optimizer_state(net: AttentionLSTM, optimizer: Optimizer) -> dict[str, np.ndarray]:

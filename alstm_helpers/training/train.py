@@ -24,7 +24,7 @@ from alstm_helpers.data.dataset import (
     shuffled_batches,
 )
 from alstm_helpers.data.feature_scale import require_same_scale, scale_of
-from alstm_helpers.data.filelists import read_filelist
+from alstm_helpers.data.filelists import fingerprint, read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, printable
 from alstm_helpers.evaluation.evaluate import evaluate
 from alstm_helpers.extras import install_line, is_installed
@@ -43,7 +43,6 @@ from alstm_helpers.training.checkpoint import (
     Checkpoint,
     TrainingState,
     find_checkpoint,
-    fingerprint,
     load_checkpoint,
     optimizer_state,
     restore_optimizer,

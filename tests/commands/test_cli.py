@@ -22,7 +22,7 @@ from support import ids_of, write_list, write_shards
 from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
 from alstm_helpers.data.filelists import read_filelist
-from alstm_helpers.files import write_sealed
+from alstm_helpers.files import checksum, write_sealed
 from alstm_helpers.machine.bench import Report
 from alstm_helpers.machine.doctor import Check
 from alstm_helpers.machine.measure import Figure
@@ -289,6 +289,7 @@ def test_export_in_every_form(alstm, trained, elsewhere):
     assert alstm("eval", *trained, "--out=m.json", "--resamples=0").code == 0
     assert gaps["gap_float32"] == pytest.approx(json.loads(Path("m.json").read_text(encoding="utf-8"))["gap"], abs=1e-9)
     assert description["class_names"][0] == "see 0"
+    assert description["weights_sha256"] == checksum(trained[-1], "sha256")
     assert "model.onnx" in alstm("export", "--out=plain", "--onnx", *trained).last
     assert not Path("plain/model.int8.onnx").exists()
     alstm("export", "--out=floats", "--onnx", "--onnx_frames=float32", *trained)
@@ -623,6 +624,7 @@ def test_eval_writes_metrics(alstm, trained, elsewhere):
     assert f"GAP {metrics['gap']:.4f}" in result.last and "over 20 videos" in result.last
     assert "batch 4  20 videos" in result.out
     report = json.loads(Path("deep/report.json").read_text(encoding="utf-8"))
+    assert report["weights_sha256"] == checksum(trained[-1], "sha256")
     low, high = report["interval_95"]["gap"]
     assert f"gap {low:.4f} to {high:.4f}" in result.out and report["batch_averaged_gap"]["batch_size"] == 6
     assert Path("deep/classes.csv").read_text(encoding="utf-8").count("\n") == 21

@@ -15,8 +15,9 @@ import requests
 from fileserver import CONTENT
 
 from alstm_helpers.data import transfer
-from alstm_helpers.data.transfer import Files, Remote, Retry, body_of, checksum
+from alstm_helpers.data.transfer import Files, Remote, Retry, body_of
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.files import checksum
 
 NAME = "trainab.tfrecord"
 REMOTE = Remote(NAME, "b.tfrecord", hashlib.md5(CONTENT[NAME]).hexdigest())

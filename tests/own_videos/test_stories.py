@@ -12,6 +12,7 @@ import pytest
 
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.own_videos.feature_folder import group_in
 from alstm_helpers.own_videos.features import Extraction, FeatureOptions, extract_features
 from alstm_helpers.own_videos.flashdigits_clips import write_video
 from alstm_helpers.own_videos.labels import import_labels
@@ -44,11 +45,13 @@ class Own:
             (self.root / "clips" / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(self.pool.pop(), self.root / "clips" / name)
 
-    def features(self, of: str = "clips", *, import_first: bool = True, audio: str | None = None) -> Extraction:
+    def features(
+        self, of: str = "clips", *, import_first: bool = True, audio: str | None = None, group: str | None = None
+    ) -> Extraction:
         """Import the folders as labels, and extract features."""
         if import_first:
             import_labels([self.root / "clips"], self.root / "labels")
-        settings = FeatureOptions(self.root / "labels", audio=audio)
+        settings = FeatureOptions(self.root / "labels", audio=audio, group=group)
         return extract_features([self.root / of], self.root / "data", settings, workers=0)
 
     def rows(self) -> dict[str, dict[str, object]]:
@@ -91,6 +94,23 @@ def test_add_a_class(own):
     assert own.labels()["a jump/01"] == (2,) and own.labels()["run/01"] == (0,)
     [note] = [note for note in done.notes if "room for 2 classes of 3" in note]
     assert "set MODEL.num_classes there; earlier models do not fit" in note
+
+
+def test_add_clips_of_people_who_are_kept_together(pool, tmp_path):
+    """They go where the others of that person are, though ``--group`` is not said again; another one divides anew."""
+    own = Own(tmp_path, pool)
+    own.take(*(f"{what}/{who}{what[0]}.mp4" for who in ("ann", "ben", "cem") for what in ("walk", "run")))
+    own.features(group="^[a-z]{3}")
+    before = {name: row["split"] for name, row in own.rows().items()}
+    assert set(before.values()) == {"train", "val"}
+    own.take("walk/ann2.mp4", "walk/ben2.mp4", "walk/cem2.mp4")
+    own.features()
+    after = {name: row["split"] for name, row in own.rows().items()}
+    assert after == {**before, **{f"{name[:3]}2": side for name, side in before.items()}}
+    assert group_in(tmp_path / "data") == "^[a-z]{3}"
+    own.features(group=".$")
+    sides = {(name[-1], row["split"]) for name, row in own.rows().items()}
+    assert len(sides) == len({end for end, _ in sides}) == 3 and group_in(tmp_path / "data") == ".$"
 
 
 def test_label_anew(own):

@@ -266,7 +266,7 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     labels, data, save = tmp_path / "labels", tmp_path / "data", tmp_path / "data" / "run"
     assert alstm("labels", "import", clips / "labels.csv", "--out", labels).code == 0
     options = ("--labels", labels, "--out", data, "--val_share", 0.4, *FLASHDIGITS, "--audio", "logmel")
-    done = alstm("features", clips / "clips", *options)
+    done = alstm("features", clips / "clips", *options, "--group", r"\d")
     assert done.code == 0 and "next: alstm train --config" in done.out
     common = ("--config", data / "own.yaml", "-o", "TRAIN.epoch=2")
     assert alstm("train", *common, "--save_dir", save, "--log_interval", 0, "--fix_random_seed", True).code == 0
@@ -277,6 +277,8 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     assert last.code == 0 and (tmp_path / "out" / "c0.png").exists()
     cross = alstm("crossval", *common, "--folds", 2, "--save_dir", tmp_path / "cv")
     assert cross.code == 0 and json.loads((tmp_path / "cv" / "crossval.json").read_text("utf-8"))["folds"]
+    assert "\n--group \\d, as `alstm features` was told\n" in cross.out
+    assert alstm("export", *common, "--weights", weights, "--out", tmp_path / "earlier").code == 0
     before = (data / "projection.pkl").read_bytes()
     fewer = shutil.copytree(clips / "clips", tmp_path / "fewer")
     next(fewer.glob("c1.*")).unlink()
@@ -288,6 +290,7 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
         ("eval", *common, "--weights", weights),
         ("explain", *common, "--weights", weights, "--filelist", data / "val.list", "--video", "c0"),
         ("export", *common, "--weights", weights, "--out", tmp_path / "model", "--video"),
+        ("serve", tmp_path / "earlier", "--features", data),
         ("report", save),
         ("train", *common, "--save_dir", save, "--resume", save),
     )

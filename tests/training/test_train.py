@@ -37,7 +37,7 @@ from alstm_helpers.commands import training as commands
 from alstm_helpers.config import TrainSection, load_config
 from alstm_helpers.data.counts import record_counts
 from alstm_helpers.data.dataset import shuffled_batches
-from alstm_helpers.data.filelists import read_filelist
+from alstm_helpers.data.filelists import fingerprint, read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, FolderInUse
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
@@ -48,7 +48,7 @@ from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import write_videos
 from alstm_helpers.training import log
 from alstm_helpers.training import train as training
-from alstm_helpers.training.checkpoint import fingerprint, load_checkpoint
+from alstm_helpers.training.checkpoint import load_checkpoint
 from alstm_helpers.training.train import TrainOptions, learning_rate_at, make_optimizer, train
 
 
