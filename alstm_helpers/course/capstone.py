@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import Scene
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, csv_text, read_sealed, read_text, require_file
-from alstm_helpers.own_videos.flashdigits_clips import own_clip, write_mp4
+from alstm_helpers.own_videos.flashdigits_clips import Encoding, own_clip, write_mp4, write_video
 from alstm_helpers.own_videos.labels import read_imported
 from alstm_helpers.pickles import load_shard
 from alstm_helpers.tfrecord import Video
@@ -59,6 +61,19 @@ def make_clips(folder: str | os.PathLike[str], count: int = BUILT_IN, seed: int 
             rows.append((f"clip{number:02d}.mp4", ";".join(new)))
         with atomic_write(table, "w") as file:  # last: it says that all clips are there
             file.write(csv_text([("video", "labels"), *rows]))
+    return folder
+
+
+def make_stripes(folder: str | os.PathLike[str]) -> Path:
+    """Write the clips of the second example, ``upright/0.mp4`` and so on: stripes in noise, six seconds, no sound."""
+    folder, rng = Path(folder), np.random.default_rng(0)
+    stripes = np.kron(np.tile([0, 255], 4), np.ones((64, 8)))  # (64, 64)
+    for name, picture in (("upright", stripes), ("level", stripes.T)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(BUILT_IN // 2):
+            frames = 0.7 * picture + rng.uniform(0, 70, (6, 64, 64))
+            colour = frames.astype(np.uint8)[..., None].repeat(3, axis=3)
+            write_video(folder / name / f"{number}.mp4", colour, None, Encoding(fps=2))
     return folder
 
 

@@ -9,15 +9,13 @@ import shutil
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 
 from alstm_helpers import cli
-from alstm_helpers.course.capstone import Quality, choose_clips, make_clips, read_results
+from alstm_helpers.course.capstone import Quality, choose_clips, make_clips, make_stripes, read_results
 from alstm_helpers.course.exercises import chapter_10, find
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_sealed, write_json, write_sealed
-from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_video
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "10_capstone.ipynb"
 NAMES = ("ex-10-1", "ex-10-2", "ex-10-3")
@@ -29,23 +27,11 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", cells["second-example"], re.DOTALL)
 
 
-def write_stripes(folder):
-    """Twenty clips as the example describes them: stripes in noise, upright or level, six seconds, without sound."""
-    rng = np.random.default_rng(0)
-    stripes = np.kron(np.tile([0, 255], 4), np.ones((64, 8)))  # (64, 64)
-    for name, picture in (("upright", stripes), ("level", stripes.T)):
-        (folder / name).mkdir(parents=True)
-        for number in range(10):
-            frames = 0.7 * picture + rng.uniform(0, 70, (6, 64, 64))
-            colour = frames.astype(np.uint8)[..., None].repeat(3, axis=3)
-            write_video(folder / name / f"{number}.mp4", colour, None, Encoding(fps=2))
-
-
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     """The project that the commands and the report of the notebook's second example make."""
     project = tmp_path_factory.mktemp("capstone 项目")
-    write_stripes(project / "clips")
+    make_stripes(project / "clips")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(project)
         for line in blocks("bash")[0].splitlines():
@@ -60,7 +46,7 @@ def project(example, tmp_path, monkeypatch):
     """A copy of the example to spoil; the server, which takes seconds, is replaced by its answer."""
     monkeypatch.setattr(chapter_10, "start_server", lambda *_: Server())
     monkeypatch.setattr(chapter_10, "_ask", lambda *_: ["level", "upright"])
-    large = shutil.ignore_patterns("clips", "raw", "run", "fold*", "*.pkl", "model.*")
+    large = shutil.ignore_patterns("clips", "raw", "visualdl", "fold*", "*.pkl", "model.*")
     return Path(shutil.copytree(example, tmp_path / "project", ignore=large))
 
 
@@ -162,10 +148,21 @@ def only_training(project):
             "classes in labels/annotations.csv: 1; there must be at least 2",
         ),
         (1, replace("labels/annotations.csv", "(?m),upright$", ",level", 6), "clips that show 'upright': 4; find"),
+        (
+            1,
+            replace("labels/annotations.csv", "(?m)^(upright/3.*),upright$", r"\1,level"),
+            "3 has other labels now than in data; run `alstm features` again",
+        ),
         (1, no("data/features.json"), "data/features.json: no such file; write it with `alstm features"),
         (1, no("data/val.list"), "data/val.list: no such file"),
         (1, only_training, "data has features of 20 clips, but 25 have labels"),
         (1, both_sides, "is on both sides of the split"),
+        (2, no("run/run.json"), "run/run.json: no such file; write it with `alstm train"),
+        (
+            2,
+            change("run/run.json", shards={}),
+            "run learnt from other clips than data has now; run `alstm train` again",
+        ),
         (2, no("crossval/crossval.json"), "crossval/crossval.json: no such file; write it with `alstm crossval"),
         (
             2,
@@ -178,9 +175,15 @@ def only_training(project):
         (2, no("evaluation/metrics.json"), "evaluation/metrics.json: no such file; write it with `alstm eval"),
         (2, change("evaluation/metrics.json", num_videos=20), "judges 20 clips, but data/val.list has 4; run"),
         (2, change("evaluation/report.json", interval_95={}), "has no interval of the GAP; run `alstm eval` again"),
+        (
+            2,
+            change("evaluation/report.json", weights_sha256=64 * "0"),
+            "judges weights that are not in run; run `alstm",
+        ),
         (2, replace("evaluation/report.json", r"^\{", "["), "evaluation/report.json: not readable"),
         (3, no("export/export.json"), "export/export.json: no such file; write it with `alstm export"),
         (3, change("export/export.json", largest_difference=0.01), "names a difference of 0.01; export again"),
+        (3, change("export/export.json", weights_sha256=64 * "0"), "is of other weights than evaluation/report.json"),
         (3, change("export/export.json", class_names=["a", "b"]), "has the classes ['a', 'b'], labels/labels.csv has"),
         (3, no("report.html"), "report.html: no such file; write it with `alstm report crossval"),
         (
@@ -194,6 +197,11 @@ def only_training(project):
         (3, replace("report.md", "Clips: 20", "Clips: 19"), "'Clips:' should say how many clips have labels: 20"),
         (3, replace("report.md", "GAP: .*", "GAP: 0.97, at most 0.99"), "'GAP:' should give the network's GAP and"),
         (3, replace("report.md", "Baseline: 1.00", "Baseline: 0.97"), "'Baseline:' should give the GAP of the linear"),
+        (
+            3,
+            replace("report.md", "Baseline: .*", "Baseline: 1.00. Good."),
+            "'Baseline:' should be a sentence: which of the two would you use, and why?",
+        ),
         (3, replace("report.md", "Did not work: .*", "Did not work: nothing"), "'Did not work:' should be a sentence"),
         (
             3,

@@ -17,10 +17,13 @@ from alstm_helpers.course.capstone import Quality, Results, read_crossval, read_
 from alstm_helpers.course.exercises.answers import NotYet, a_type
 from alstm_helpers.course.exercises.core import Exercise, Judge, Notebook, always
 from alstm_helpers.data.class_names import read_classes
+from alstm_helpers.data.filelists import fingerprint, read_filelist
 from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import read_sealed, read_text, require_file
+from alstm_helpers.files import checksum, read_sealed, read_text, require_file
 from alstm_helpers.loopback import HOST, free_port, start_server
+from alstm_helpers.own_videos.feature_folder import FeatureFolder, group_in
+from alstm_helpers.own_videos.jobs import Division, labelled_jobs
 from alstm_helpers.own_videos.labels import read_imported
 from alstm_helpers.tfrecord import Video
 
@@ -29,7 +32,10 @@ LARGEST_DIFFERENCE = 1e-5
 ROUNDED = 0.0051  # a report may state two decimals
 STATEMENTS = ("Clips", "GAP", "Baseline", "Did not work")
 _WRITTEN = 20  # bytes of the letters of a sentence that says something, in any script
-_OF_THE_BRIEF = "what you tried that did not help"
+_ASKED = {  # what the brief says of a statement that must be more than a number, and what that asks
+    "Baseline": ("its GAP, which of the two you would use, and why", "which of the two would you use, and why?"),
+    "Did not work": ("what you tried that did not help", "what did you try that did not help?"),
+}
 _BEGINS = re.compile(rf"[\s>*#_-]*(?:\d+[.)]\s*[*_]*)?({'|'.join(STATEMENTS)})[*_]*\s*[:：]", re.IGNORECASE)
 # A percentage that leads to another, of which only the second one says so.
 _RANGE = re.compile(r"(?<![\d.,])((?:[2-9]|\d\d+)(?:[.,]\d+)?)\s*(?:-|–|—|to|至|到)\s*(?=[\d.,]+\s*(?:%|％|percent))")
@@ -99,16 +105,22 @@ def fault_of_features(project: Path) -> str:
     labelled = len(read_imported(project / "labels"))
     if len(train) + len(val) < 0.9 * labelled:
         return f"data has features of {len(train) + len(val)} clips, but {labelled} have labels; see what failed"
-    shared = _recordings(train) & _recordings(val)
+    pattern = compile_group(group_in(project / "data") or ONE_VIDEO)
+    shared = set.intersection(*({group_of(video.id, pattern) for video in videos} for videos in (train, val)))
     if shared:
         name = min(shared).decode(errors="replace")
         return f"{name} is on both sides of the split, so validation judges what training has seen; split by recording"
-    return ""
+    return _relabelled(project, [*train, *val])
 
 
-def _recordings(videos: Iterable[Video]) -> set[bytes]:
-    pattern = compile_group(ONE_VIDEO)
-    return {group_of(video.id, pattern) for video in videos}
+def _relabelled(project: Path, videos: Iterable[Video]) -> str:
+    """Return a clip whose labels have changed since its features were made."""
+    known = {video.name: set(video.labels) for video in videos}
+    data, annotations = FeatureFolder(project / "data"), read_imported(project / "labels")
+    classes, ids = read_classes(data.path / "labels.csv"), data.ids()
+    jobs, _ = labelled_jobs(map(Path, ids), annotations, classes, Division(ids=ids))
+    changed = [job.id for job in jobs if known.get(job.id, set(job.labels)) != set(job.labels)]
+    return f"{changed[0]} has other labels now than in data; run `alstm features` again" if changed else ""
 
 
 # --- 10.2: trained and judged -------------------------------------------------------------------------------------
@@ -128,6 +140,15 @@ def fault_of_crossval(project: Path) -> str:
     return ""
 
 
+def fault_of_training(project: Path) -> str:
+    """Require a training that learnt from the clips as they are in the training list."""
+    remedy = "write it with `alstm train --config data/own.yaml --save_dir run`"
+    learnt = _json(project / "run" / "run.json", remedy).get("shards", {}).get("train", {}).get("sha256")
+    if learnt != fingerprint(read_filelist(project / "data" / "train.list")):
+        return "run learnt from other clips than data has now; run `alstm train` again"
+    return ""
+
+
 def fault_of_metrics(project: Path) -> str:
     """Require the metrics of the trained weights on the validation clips, with intervals."""
     remedy = "write it with `alstm eval --config data/own.yaml --weights … --save_dir evaluation`"
@@ -138,6 +159,8 @@ def fault_of_metrics(project: Path) -> str:
         return f"evaluation/metrics.json judges {judged} clips, but data/val.list has {there}; run `alstm eval` again"
     if "gap" not in metrics or "gap" not in details.get("interval_95", {}):
         return "evaluation/report.json has no interval of the GAP; run `alstm eval` again, with resamples"
+    if details.get("weights_sha256") not in {checksum(path, "sha256") for path in (project / "run").glob("*.pdparams")}:
+        return "evaluation/report.json judges weights that are not in run; run `alstm eval` again, with those"
     return ""
 
 
@@ -145,11 +168,14 @@ def fault_of_metrics(project: Path) -> str:
 
 
 def fault_of_export(project: Path) -> str:
-    """Require an export that agrees with the trained network, and has the project's classes."""
+    """Require an export that agrees with the network that was judged, and has the project's classes."""
     remedy = "write it with `alstm export --config data/own.yaml --weights … --out export`"
     found = read_sealed(project / "export" / "export.json", remedy)
     if not found.get("largest_difference", 1.0) <= LARGEST_DIFFERENCE:
         return f"export/export.json names a difference of {found.get('largest_difference')}; export again"
+    judged = _json(project / "evaluation" / "report.json", "run `alstm eval` first").get("weights_sha256")
+    if found.get("weights_sha256") != judged:
+        return "export/export.json is of other weights than evaluation/report.json judges; export those"
     classes = sorted(read_classes(project / "labels" / "labels.csv"))
     if sorted(found.get("class_names") or []) != classes:
         return f"export/export.json has the classes {found.get('class_names')}, labels/labels.csv has {classes}"
@@ -191,7 +217,7 @@ def fault_of_report(project: Path) -> str:
     said = statements(text)
     for name, statement in said.items():
         if not statement:
-            return f"report.md has no line that begins with '{name}:'"
+            return f"report.md has no line that begins with '{name}:' and goes on"
     return _wrong_number(said, read_results(project))
 
 
@@ -225,9 +251,10 @@ def _wrong_number(said: dict[str, str], results: Results) -> str:
         return "'GAP:' should give the network's GAP and both ends of its interval, as in report.html"
     if not _states(said["Baseline"], results.baseline[:1]):
         return "'Baseline:' should give the GAP of the linear baseline, as in report.html"
-    letters = _letters(said["Did not work"])
-    if len(letters.encode()) < _WRITTEN or letters == _letters(_OF_THE_BRIEF):
-        return "'Did not work:' should be a sentence: what did you try that did not help?"
+    for name, (brief, question) in _ASKED.items():
+        letters = _letters(said[name])
+        if len(letters.encode()) < _WRITTEN or letters == _letters(brief):
+            return f"'{name}:' should be a sentence: {question}"
     return ""
 
 
@@ -277,7 +304,7 @@ answer = project""",
     ),
     Exercise(
         "ex-10-2",
-        judges(fault_of_crossval, fault_of_metrics),
+        judges(fault_of_training, fault_of_crossval, fault_of_metrics),
         hints=(
             "Three commands: alstm train, alstm crossval, alstm eval. data/own.yaml is their configuration.",
             "--save_dir names the folders: run, crossval, evaluation.",
@@ -295,8 +322,7 @@ answer = project""",
             *NO_PROJECT,
             (
                 _NOT_MINE,
-                "crossval/crossval.json: no such file;"
-                " write it with `alstm crossval --config data/own.yaml --save_dir crossval`",
+                "run/run.json: no such file; write it with `alstm train --config data/own.yaml --save_dir run`",
             ),
         ),
         right=(),
@@ -310,17 +336,48 @@ answer = project""",
             "report.md needs four lines that begin with Clips:, GAP:, Baseline: and Did not work:",
         ),
         solution="""\
-from alstm_helpers.course.capstone import read_results
+import json
+
+from alstm_helpers.course.capstone import choose_clips, make_clips, read_crossval, read_results
+from alstm_helpers.evaluation.explain import strongest_second
 
 alstm("export", *config, *last, "--out", project / "export")
 alstm("report", project / "crossval", "--out", project / "report.html")
+unseen = make_clips(project / "unseen", count=3, seed=SEED + 1)
+alstm("predict", *sorted(unseen.glob("*.mp4")), *last, "--save_dir", project / "unseen")
+
+seconds, right = "", 0
+for number, (_, new) in enumerate(choose_clips(SEED + 1, count=3)):
+    best = json.loads((project / "unseen" / f"clip0{number}.json").read_text("utf-8"))["labels"][0]
+    (stream, second), begins = strongest_second(best), new.get(best["name"])
+    right += begins is not None and begins <= second <= begins + 1
+    truth = "is not there" if begins is None else f"begins in second {begins}"
+    seconds += f"- {best['name']} {best['score']:.2f}, most by second {second} of {stream}; it {truth}\\n"
+difference = read_crossval(project)["difference"]
+least, most = difference["interval_95"]
+choice = "network, which names the second, too" if right == 3 and most >= 0 else "baseline, which is simpler"
+log = map(json.loads, (project / "run" / "train.jsonl").read_text("utf-8").splitlines())
+epochs = [row["gap"] for row in log if row["kind"] == "valid"]
 found = read_results(project)
 gap, low, high = found.network
 (project / "report.md").write_text(f\"\"\"# Crosses and sirens
-Clips: {found.clips}, each shorter than forty seconds, made by the course; no label is in doubt.
+
+Clips: {found.clips}, made by the course. A cross is a bright plus in the picture, a siren a tone that rises; some clips
+have neither. The program that made them labelled them, so no label is in doubt.
+
+Features: flashdigits, made for such clips. It sees eight by eight grey squares and hears pitch: no colour, no detail.
+
 GAP: {gap:.2f} (95 % interval {low:.2f} to {high:.2f}); no clip is judged by a network that has seen it.
-Baseline: {found.baseline.gap:.2f}. The network is served all the same: its curve rises within a few seconds of a cross.
-Did not work: an epoch chosen by the few validation clips of one split. The last one is served, as it is judged here.
+
+Baseline: {found.baseline.gap:.2f}. The network's GAP differs by {difference["gap"]:+.2f} (95 % interval {least:+.2f} to
+{most:+.2f}), so I would use the {choice}.
+
+Seconds: of three clips that nothing has learnt from, {right} right. A person sees or hears it for two seconds.
+{seconds}
+Not for: clips of a camera. All clips here come from one program.
+
+Did not work: an epoch chosen by the few validation clips of one split. Their GAP is {max(epochs):.2f} after epoch
+{epochs.index(max(epochs)) + 1} and {epochs[-1]:.2f} after the last one, which is served, as crossval judges it.
 \"\"\", encoding="utf-8")
 answer = project""",
         note="The model answers on this machine, and the report says what it is worth.",
