@@ -182,7 +182,9 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, object] | 
     Raises:
         ConfigError: not YAML, an unknown key (with its line and the nearest known key), or a bad value.
     """
-    path = require_file(path, "pass --config configs/flashdigits.yaml or another YAML file")
+    own = Path(path).name == "own.yaml"  # as `alstm features` calls what it writes
+    remedy = "`alstm features` writes it" if own else "pass --config configs/flashdigits.yaml or another YAML file"
+    path = require_file(path, remedy)
     if path.stat().st_size > _LONGEST:
         raise ConfigError(path, f"a configuration has at most {_LONGEST:,} bytes", "pass the YAML file of a training")
     try:

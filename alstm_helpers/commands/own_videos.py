@@ -193,6 +193,7 @@ def features(
     Backbones for the frames: flashdigits, onnx:PATH, and, fetched once, inception_v3, resnet50, mobilenet_v2, clip,
     dinov2, yt8m. For the sound: flashdigits, logmel, none, onnx:PATH, yt8m. Only yt8m fits published weights.
     """
+    from alstm_helpers.own_videos.feature_folder import FeatureFolder
     from alstm_helpers.own_videos.features import FeatureOptions, extract_features
 
     if backbone is None and like is None:
@@ -213,7 +214,9 @@ def features(
         line(note)
     if done.classes:
         line(done.class_counts())
-    train = f"alstm train --config {Path(out, 'own.yaml')} --save_dir {Path(out, 'run')}"
+    lacking = FeatureFolder(Path(out)).lacking_room()
+    more = f" -o MODEL.num_classes={lacking[1]}" if lacking else ""
+    train = f"alstm train --config {Path(out, 'own.yaml')}{more} --save_dir {Path(out, 'run')}"
     after = train if labels_folder else f"alstm predict --filelist {Path(out, 'infer.list')} --config … --weights …"
     line(f"{done.summary()} → {out}; next: {after}")
     fail_after(done.failed)

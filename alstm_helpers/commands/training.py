@@ -55,6 +55,7 @@ def train(
     flags = {"TRAIN.epoch": epoch, "TRAIN.batch_size": batch_size, "TRAIN.learning_rate": learning_rate}
     config = configure(given, flags)
     start = fetched(pretrain) if pretrain else None  # a wrong path is told before Paddle is imported
+    _require_lists(config.TRAIN.filelist, *([config.VALID.filelist] if valid_interval else []))
     from alstm_helpers.training.train import TrainOptions
     from alstm_helpers.training.train import train as run
 
@@ -84,6 +85,7 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     Features that `alstm features` scaled are scaled anew in each fold, by the videos that train.
     """
     config = configure(given)
+    _require_lists(config.TRAIN.filelist, config.VALID.filelist)
     from alstm_helpers.data.lists import ONE_VIDEO
     from alstm_helpers.evaluation.intervals import verdict
     from alstm_helpers.metrics import METRICS
@@ -108,6 +110,14 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
         f" `alstm predict --calibration {Path(save_dir, 'crossval.json')}` uses it"
     )
     line(f"{verdict(done['difference'])} → {Path(save_dir, 'crossval.json')}")
+
+
+def _require_lists(*filelists: str) -> None:
+    """Require lists of shards and what they name, before Paddle is imported."""
+    from alstm_helpers.data.filelists import read_filelist
+
+    for filelist in filelists:
+        read_filelist(filelist)
 
 
 def _said(quality: Quality) -> str:

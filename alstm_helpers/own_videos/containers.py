@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ CONVERT = "play it in a player; if that works, convert it: ffmpeg -i FILE -c:v l
 _OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 _INDEXED = {"mov", "matroska", "avi"}  # formats whose index leads to the right second; the clocks of others may jump
 _STILL = {"avif", "heic", "heix", "mif1"}  # brands of pictures that are stored as if they were MP4
+_PADDING = 1024  # bytes that may follow them
+_ENDS = {"gif": b";", "apng": b"IEND\xaeB`\x82"}  # the last bytes of formats that do not say how long they are
 _NO_VIDEO = 0x400 | 0x100000  # AV_DISPOSITION_ATTACHED_PIC, the cover of a song, and AV_DISPOSITION_STILL_IMAGE
 _DEFAULT = 0x1  # AV_DISPOSITION_DEFAULT
 _NO_TIMESTAMPS, _JUMPS = 0x80, 0x200  # AVFMT_NOTIMESTAMPS, AVFMT_TS_DISCONT
@@ -58,6 +61,16 @@ class OpenVideo:
         duration = (self.container.duration or 0) / 1_000_000
         # Matroska counts from the zero of its clock.
         return (duration - self.zero if "matroska" in self.container.format.name else duration) or None
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether the file ends before its last bytes, in a format that does not say how long it is."""
+        last = _ENDS.get(self.container.format.name)
+        if last is None:
+            return False
+        with Path(self.container.name).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _PADDING))
+            return not file.read().rstrip(b"\0\r\n").endswith(last)
 
     @property
     def picture_seconds(self) -> float:

@@ -207,6 +207,14 @@ class FeatureFolder:
                 path.unlink()
             record_counts(folder, written)
 
+    def lacking_room(self) -> tuple[int, int] | None:
+        """Return for how many classes ``own.yaml`` has room, and how many there are, if these are more."""
+        with contextlib.suppress(AlstmError):  # whoever uses a file that cannot be read will say so
+            room = load_config(self.path / "own.yaml").MODEL.num_classes
+            classes = max(read_classes(self.path / "labels.csv").values(), default=0) + 1
+            return (room, classes) if room < classes else None
+        return None
+
     def _write_own_config(self, num_classes: int) -> list[str]:
         """Write a configuration for few clips to begin with, unless there is one; return a note if that has no room.
 
@@ -214,13 +222,11 @@ class FeatureFolder:
         """
         path = self.path / "own.yaml"
         if path.exists():  # it may hold the user's own settings
-            with contextlib.suppress(AlstmError):  # whoever uses the file says what is wrong with it
-                if (room := load_config(path).MODEL.num_classes) < num_classes:
-                    after = f"earlier models do not fit: train anew, or with --pretrain and TRAIN.keep_classes={room}"
-                    return [
-                        f"{path} has room for {room} classes of {num_classes}: set MODEL.num_classes there; {after}"
-                    ]
-            return []
+            if not (lacking := self.lacking_room()):
+                return []
+            room, needed = lacking
+            after = f"earlier models do not fit: train anew, or with --pretrain and TRAIN.keep_classes={room}"
+            return [f"{path} has room for {room} classes of {needed}: set MODEL.num_classes there; {after}"]
         settings = yaml.safe_load((course_files() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
         settings["MODEL"] |= {"dataset": "own videos", "drop_rate": 0.5, "num_classes": num_classes}
         settings["MODEL"] |= {"embedding_size": 128, "lstm_size": 128, "fc_sizes": [256, 128]}

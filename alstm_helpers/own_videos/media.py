@@ -129,6 +129,8 @@ class Frames:
         if shown is None:
             raise AlstmError(self.clip.name, "no picture in it can be decoded", CONVERT)
         self._check_end(end, max(end, decoder.clock.end), None if decoder.clock.jumps else video.stated_end)
+        if video.is_cut_short:
+            self.notes.append(f"it is cut short after {end:.1f} s")
         yield shown, end
 
     def _square(self, squares: Squares, frame: VideoFrame) -> np.ndarray:

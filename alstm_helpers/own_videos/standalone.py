@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,16 +93,18 @@ def _takes(about: dict[str, Any]) -> Any:
     return _Takes(**about["takes"])
 
 
-def main(paths: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Print a line for each file, and return the exit status: 1 if one could not be labelled."""
-    status = 0
+    parser = ArgumentParser(description=__doc__.partition(":")[0] + ".")
+    parser.add_argument("clips", nargs="+", metavar="CLIP.mp4", type=Path, help="a line of JSON is printed for each")
+    paths, status = parser.parse_args(arguments).clips, 0
     try:
         labeller = Labeller(Path(__file__).resolve().parent)
     except AlstmError as error:
         return _complain(error)
     for path in paths:
         try:
-            print(json.dumps(labeller(Path(path))))
+            print(json.dumps(labeller(path)))
         except AlstmError as error:
             status = _complain(error)
     return status

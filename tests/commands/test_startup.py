@@ -123,13 +123,14 @@ def test_missing_weights_and_lists_are_found_before_paddle_is_imported(tiny_data
         [name, "--filelist", "missing.list", "--weights", there, *more]
         for name, *more in (["eval"], ["predict"], ["explain", "--video", "v"])
     ]
+    without_list += [[name, "-o", "TRAIN.filelist=missing.list"] for name in ("train", "crossval")]
     commands = [[*command, "--config", config] for command in without_weights + without_list]
     done = run_alstm(tmp_path, commands)
     assert done.exits == ["exit 1"] * len(commands)
     told = [line for line in done.lines if line.startswith("error: ")]
     assert sum("no trained weights here; pass --weights" in line for line in told) == 1
     assert sum("missing.pdparams: no such file; pass the .pdparams file" in line for line in told) == 5
-    assert sum("missing.list: no such file; make it with" in line for line in told) == 3
+    assert sum("missing.list: no such file; make it with" in line for line in told) == 5
     assert not done.imported(SLOW)
 
 

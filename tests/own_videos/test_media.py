@@ -10,6 +10,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.decoding import Decoder
@@ -313,6 +314,24 @@ def test_an_index_that_leads_too_far(tmp_path, monkeypatch):
     assert levels(clip) == pytest.approx(LEVELS[2:5], abs=3)
     sound = read_sound(clip, 3, RATE).samples
     assert [pitch(second[4000:12000]) for second in sound] == pytest.approx(PITCHES[2:5], abs=4)
+
+
+@pytest.mark.parametrize("name, kind", [("a.gif", "GIF"), ("a.apng", "PNG")])
+def test_pictures_that_move_and_are_cut_short(tmp_path, name, kind):
+    """These formats do not say how long they are."""
+    path, noise = tmp_path / name, np.random.default_rng(0).integers(0, 256, (6, 64, 64), dtype=np.uint8)
+    first, *rest = map(Image.fromarray, noise)
+    first.save(path, kind, save_all=True, append_images=rest, duration=1000)
+    whole = path.read_bytes()
+
+    def found(content):
+        path.write_bytes(content)
+        frames = read_frames(Clip(path), 64)
+        return len(list(frames)), frames.notes
+
+    assert found(whole) == found(whole + 100 * b"\0") == (6, [])
+    seconds, notes = found(whole[: len(whole) // 2])
+    assert 0 < seconds < 6 and notes == [f"it is cut short after {seconds}.0 s"]
 
 
 @pytest.mark.parametrize(

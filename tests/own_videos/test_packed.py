@@ -108,6 +108,14 @@ def test_the_folder_alone_labels_as_the_package_does(packed, extractor, videos):
     assert abs(scores[0][3] - scores[2][3]) > 1e-6  # a turned clip is another one
 
 
+def test_how_it_is_used_is_said(packed):
+    """Before the model is read."""
+    label = packed[0] / "label.py"
+    told = python(label, "--help")
+    assert told.returncode == 0 and "usage: label.py [-h] CLIP.mp4" in told.stdout and "ONNX Runtime" in told.stdout
+    assert python(label).returncode == 2
+
+
 def test_the_packed_folder_serves_videos(packed, extractor):
     folder, _ = packed
     found = Extractor.load(folder).complete()
@@ -119,7 +127,7 @@ def test_a_model_that_was_not_packed_is_refused(packed, tmp_path):
     folder = shutil.copytree(packed[0], tmp_path / "copy")
     with (folder / "model.onnx").open("ab") as file:
         file.write(b"?")
-    done = python(folder / "label.py")
+    done = python(folder / "label.py", "any.mp4")
     problem = "another model than the one that label.json is for; export the model again, with --video"
     assert (done.returncode, done.stderr) == (1, f"error: {folder / 'model.onnx'}: {problem}\n")
 

@@ -12,7 +12,7 @@ import pytest
 
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.own_videos.feature_folder import group_in
+from alstm_helpers.own_videos.feature_folder import FeatureFolder, group_in
 from alstm_helpers.own_videos.features import Extraction, FeatureOptions, extract_features
 from alstm_helpers.own_videos.flashdigits_clips import write_video
 from alstm_helpers.own_videos.labels import import_labels
@@ -94,6 +94,7 @@ def test_add_a_class(own):
     assert own.labels()["a jump/01"] == (2,) and own.labels()["run/01"] == (0,)
     [note] = [note for note in done.notes if "room for 2 classes of 3" in note]
     assert "set MODEL.num_classes there; earlier models do not fit" in note
+    assert FeatureFolder(own.root / "data").lacking_room() == (2, 3)
 
 
 def test_add_clips_of_people_who_are_kept_together(pool, tmp_path):

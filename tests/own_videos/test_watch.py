@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from support import changed
 
+from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.calibration import Calibration
@@ -297,3 +298,7 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     for command in refused:
         done = alstm(*command)
         assert done.code == 1 and f"{data}: its features are scaled otherwise than those that" in done.err, command
+    own, classes = data / "own.yaml", len(read_classes(data / "labels.csv"))
+    own.write_text(own.read_text("utf-8").replace(f"num_classes: {classes}", "num_classes: 1"), encoding="utf-8")
+    said = alstm("features", fewer, *options).last
+    assert f"next: alstm train --config {own} -o MODEL.num_classes={classes} --save_dir {data / 'run'}" in said
