@@ -70,11 +70,10 @@ def evaluate(
     """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them with more about each class."""
     config = configure(given, {"TEST.filelist": filelist, "TEST.batch_size": batch_size})
     from alstm_helpers.data.dataset import read_batches
-    from alstm_helpers.data.feature_scale import require_same_scale
     from alstm_helpers.data.filelists import read_filelist
 
-    weights, shards = weights_of(weights, config), read_filelist(config.TEST.filelist)  # fail before importing Paddle
-    require_same_scale(weights, Path(config.TEST.filelist).parent)
+    weights = weights_of(weights, config, Path(config.TEST.filelist).parent)  # fails before Paddle is imported
+    shards = read_filelist(config.TEST.filelist)
     from alstm_helpers.evaluation.evaluate import collect
     from alstm_helpers.evaluation.report import ReportOptions, write_report
     from alstm_helpers.files import checksum, claimed
@@ -142,11 +141,11 @@ def predict(
     if videos and (filelist or threshold):
         raise click.UsageError("--filelist and --threshold are for lists; with video files leave them out")
     from alstm_helpers.data.dataset import read_batches
-    from alstm_helpers.data.feature_scale import features_folder, require_same_scale
+    from alstm_helpers.data.feature_scale import features_folder
     from alstm_helpers.data.filelists import read_filelist
 
-    path, shards = weights_of(weights, config), [] if videos else read_filelist(config.INFER.filelist)  # before Paddle
-    require_same_scale(path, features_folder(config, features) if videos else Path(config.INFER.filelist).parent)
+    folder = features_folder(config, features) if videos else Path(config.INFER.filelist).parent
+    path, shards = weights_of(weights, config, folder), [] if videos else read_filelist(config.INFER.filelist)
     from alstm_helpers.evaluation.predict import predict as run
     from alstm_helpers.evaluation.predict import read_thresholds, write_predictions
     from alstm_helpers.files import claimed
@@ -312,11 +311,10 @@ def explain(
 ) -> None:
     """Show which seconds of a video carried which label: a picture and JSON for each."""
     config = configure(given, {"INFER.filelist": filelist})
-    from alstm_helpers.data.feature_scale import require_same_scale
     from alstm_helpers.data.filelists import read_filelist
 
-    weights, shards = weights_of(weights, config), read_filelist(config.INFER.filelist)  # fail before importing Paddle
-    require_same_scale(weights, Path(config.INFER.filelist).parent)
+    weights = weights_of(weights, config, Path(config.INFER.filelist).parent)  # fails before Paddle is imported
+    shards = read_filelist(config.INFER.filelist)
     from alstm_helpers.evaluation import explain as explaining
     from alstm_helpers.files import claimed
     from alstm_helpers.model.build import load_model

@@ -230,19 +230,27 @@ def fetched(weights: str) -> str:
     return str(fetch_weights(weights) if is_address(weights) else require_file(weights, WEIGHTS_REMEDY))
 
 
-def weights_of(given: str | None, config: Config) -> str:
+def weights_of(given: str | None, config: Config, features: Path) -> str:
     """Return the path of the weights asked for, or of the best ones in the default ``save_dir``.
 
+    Args:
+        given: a path or an address.
+        config: names the best ones.
+        features: the folder of what the weights are to read.
+
     Raises:
-        AlstmError: the file that is given is missing; or none is given, and there is none.
+        AlstmError: the file that is given is missing; none is given, and there is none; or the weights learnt from
+            features that are scaled otherwise.
     """
-    if given:
-        return fetched(given)
+    from alstm_helpers.data.feature_scale import require_same_scale
+
     best = RunFolder(Path("data/checkpoints"), config.MODEL.name).best
-    if not best.is_file():
+    if not given and not best.is_file():
         remedy = "pass --weights, or train first; --weights published takes PaddleVideo's"
         raise AlstmError(best, "no trained weights here", remedy)
-    return str(best)
+    weights = fetched(given) if given else str(best)
+    require_same_scale(weights, features)
+    return weights
 
 
 def class_names_of(config: Config, weights: str | None = None) -> dict[int, str]:
