@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from alstm_helpers.config import Config
+from alstm_helpers.data.lists import SIDES
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import checksum
 from alstm_helpers.paths import RunFolder
@@ -35,6 +37,23 @@ def scale_of(folder: Path) -> Scale:
     return {"projection_sha256": checksum(projection, "sha256") if projection.is_file() else None}
 
 
+def content_of(folder: Path) -> str | None:
+    """Return the SHA-256 of the shards that ``alstm features`` wrote to a folder, by names and content, if it did.
+
+    It changes with any clip, label, side or scale, and not when the folder is moved.
+    """
+    if not (folder / "features.json").is_file():
+        return None
+    shards = sorted(path for side in SIDES for path in (folder / "tf" / side).glob("*.tfrecord"))
+    lines = (f"{path.parent.name}/{path.name} {checksum(path, 'sha256')}\n" for path in shards)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def learnt_from(model: str | Path) -> str | None:
+    """Return what the run of some weights noted of :func:`content_of` its features, None if nothing."""
+    return _noted(model).get("features_sha256")
+
+
 def learnt_scale(model: str | Path) -> Scale:
     """Return what is noted of the features that a model learnt from, see :func:`scale_of`; nothing if nothing is.
 
@@ -42,13 +61,17 @@ def learnt_scale(model: str | Path) -> Scale:
         model: weights or a checkpoint, in the folder of their training, whose ``run.json`` tells; or an exported model,
             beside its ``export.json``.
     """
+    noted = _noted(model)
+    return {"projection_sha256": noted["projection_sha256"]} if "projection_sha256" in noted else {}
+
+
+def _noted(model: str | Path) -> dict[str, Any]:
     run = RunFolder.of_weights(model)
     is_trained = Path(model).suffix in (run.best.suffix, run.checkpoint.suffix)
     path = run.description if is_trained else run.folder / "export.json"
     with contextlib.suppress(OSError, ValueError):
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(noted, dict) and "projection_sha256" in noted:
-            return {"projection_sha256": noted["projection_sha256"]}
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else {}
     return {}
 
 

@@ -23,7 +23,7 @@ from alstm_helpers.data.dataset import (
     read_batches,
     shuffled_batches,
 )
-from alstm_helpers.data.feature_scale import require_same_scale, scale_of
+from alstm_helpers.data.feature_scale import content_of, learnt_from, require_same_scale, scale_of
 from alstm_helpers.data.filelists import fingerprint, read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, printable
 from alstm_helpers.evaluation.evaluate import evaluate
@@ -314,7 +314,10 @@ def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLik
     """Start with weights, optimiser and position of a checkpoint."""
     section = plan.config.TRAIN
     path = find_checkpoint(resume, plan.folder.name)
-    require_same_scale(path, Path(section.filelist).parent)
+    features = Path(section.filelist).parent
+    require_same_scale(path, features)
+    if (before := learnt_from(path)) and before != content_of(features):
+        report("the clips, their labels or their sides have changed since this training began")
     checkpoint = load_checkpoint(path)
     state = checkpoint.state
     state.must_fit(section, plan.train_shards)
@@ -536,7 +539,10 @@ def _describe(plan: _Plan, config: Config) -> None:
         key: {"number": len(found), "sha256": fingerprint(found)}
         for key, found in (("train", plan.train_shards), ("valid", plan.valid_shards))
     }
-    about = {"processes": plan.ranks.count, "shards": shards, **scale_of(Path(config.TRAIN.filelist).parent)}
+    features = Path(config.TRAIN.filelist).parent
+    content = content_of(features)
+    own = {**scale_of(features), "features_sha256": content} if content else {}
+    about = {"processes": plan.ranks.count, "shards": shards, **own}
     write_json(plan.folder.description, {**how_it_ran(), **about})
 
 

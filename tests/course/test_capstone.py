@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -15,7 +16,9 @@ from alstm_helpers import cli
 from alstm_helpers.course.capstone import Quality, choose_clips, make_clips, make_stripes, read_results
 from alstm_helpers.course.exercises import chapter_10, find
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.files import read_sealed, write_json, write_sealed
+from alstm_helpers.tfrecord import read_videos, write_videos
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "10_capstone.ipynb"
 NAMES = ("ex-10-1", "ex-10-2", "ex-10-3")
@@ -46,7 +49,7 @@ def project(example, tmp_path, monkeypatch):
     """A copy of the example to spoil; the server, which takes seconds, is replaced by its answer."""
     monkeypatch.setattr(chapter_10, "start_server", lambda *_: Server())
     monkeypatch.setattr(chapter_10, "_ask", lambda *_: ["level", "upright"])
-    large = shutil.ignore_patterns("clips", "raw", "visualdl", "fold*", "*.pkl", "model.*")
+    large = shutil.ignore_patterns("clips", "raw", "visualdl", "fold*", "model.*")
     return Path(shutil.copytree(example, tmp_path / "project", ignore=large))
 
 
@@ -127,6 +130,41 @@ def both_sides(project):
     shutil.copy(project / "data" / "train.list", project / "data" / "val.list")
 
 
+def relabelled(project):
+    """The labels of two clips are exchanged, and `alstm features` has run again: all sizes are the same."""
+    shard = next((project / "data" / "tf" / "train").glob("*.tfrecord"))
+    videos = list(read_videos(shard))
+    labels = [video.labels for video in videos]
+    write_videos(shard, (video._replace(labels=own) for video, own in zip(videos, labels[::-1], strict=True)))
+
+
+def scored(change):
+    """Return what changes the scores that `alstm crossval` kept."""
+
+    def spoil(project):
+        path = project / "crossval" / "scores.pkl"
+        kept = Scored.load(path)
+        dataclasses.replace(kept, **change(kept)).save(path)
+
+    return spoil
+
+
+def grouped(project):
+    """`alstm features` was told later that the files belong together whose names end alike."""
+    change("data/features.json", group="[0-9]$")(project)
+    both = "is on both sides of the split, so validation judges what training has seen; split by recording"
+    assert both in why("ex-10-1", project)
+
+
+def ends_exchanged(project):
+    page = project / "report.html"
+    text = page.read_text("utf-8")
+    page.write_text(re.sub(r"1\.000 <span class=soft>\(1\.000 to", "1.000 <span class=soft>(0.900 to", text), "utf-8")
+    replace("report.md", "GAP: .*", "GAP: 1.00 (95 % interval 0.90 to 1.00)")(project)
+    assert why("ex-10-3", project) == "correct"
+    replace("report.md", "GAP: .*", "GAP: 0.99 (95 % interval 1.00 to 0.90)")(project)
+
+
 def only_training(project):
     (project / "labels" / "annotations.csv.sha256").unlink()
     with (project / "labels" / "annotations.csv").open("a", encoding="utf-8") as file:
@@ -160,8 +198,25 @@ def only_training(project):
         (2, no("run/run.json"), "run/run.json: no such file; write it with `alstm train"),
         (
             2,
-            change("run/run.json", shards={}),
-            "run learnt from other clips than data has now; run `alstm train` again",
+            change("run/run.json", features_sha256="0"),
+            "run learnt from other clips, labels or features than data has",
+        ),
+        (2, relabelled, "run learnt from other clips, labels or features than data has now; run `alstm train` again"),
+        (
+            2,
+            scored(lambda kept: {"labels": ~kept.labels}),
+            "crossval judges other clips or labels than data has now; run",
+        ),
+        (
+            2,
+            scored(lambda kept: {"ids": [b"a@%d" % number for number in range(len(kept.ids))]}),
+            "crossval judges other clips or labels than data has now; run `alstm crossval` again",
+        ),
+        (2, grouped, "crossval has parts of one recording in different folds; run `alstm crossval` again"),
+        (
+            2,
+            replace("crossval/config.yaml", "pooling: mean", "pooling: attention"),
+            "crossval judges another network (MODEL) than run has; run `alstm crossval` again",
         ),
         (2, no("crossval/crossval.json"), "crossval/crossval.json: no such file; write it with `alstm crossval"),
         (
@@ -196,6 +251,7 @@ def only_training(project):
         (3, replace("report.md", "Baseline:", "Base:"), "report.md has no line that begins with 'Baseline:'"),
         (3, replace("report.md", "Clips: 20", "Clips: 19"), "'Clips:' should say how many clips have labels: 20"),
         (3, replace("report.md", "GAP: .*", "GAP: 0.97, at most 0.99"), "'GAP:' should give the network's GAP and"),
+        (3, ends_exchanged, "'GAP:' should give the network's GAP and both ends of its interval"),
         (3, replace("report.md", "Baseline: 1.00", "Baseline: 0.97"), "'Baseline:' should give the GAP of the linear"),
         (
             3,

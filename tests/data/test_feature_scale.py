@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
-from alstm_helpers.data.feature_scale import require_same_scale, scale_of
+from alstm_helpers.data.feature_scale import content_of, learnt_from, require_same_scale, scale_of
 from alstm_helpers.errors import AlstmError
 
 
@@ -55,6 +56,20 @@ def test_weights_that_do_not_tell_are_not_refused(features, weights, told):
     path = weights.with_name("run.json")
     path.unlink() if told is None else path.write_text(told, encoding="utf-8")
     require_same_scale(weights, features)
+
+
+def test_what_a_run_learnt_from_is_known_by_its_content(features, weights, tmp_path):
+    """Not by sizes, which labels often leave as they are, nor by where it is."""
+    shard = features / "tf" / "train" / "train0000.tfrecord"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"a cat")
+    before = content_of(features)
+    weights.with_name("run.json").write_text(json.dumps({"features_sha256": before}), encoding="utf-8")
+    moved = shutil.copytree(features, tmp_path / "moved")
+    assert learnt_from(weights) == before == content_of(moved) != content_of(tmp_path)
+    shard.write_bytes(b"a dog")
+    assert content_of(features) not in (before, None)
+    assert content_of(tmp_path) is None and learnt_from(tmp_path / "other.pdparams") is None
 
 
 def test_features_of_others_are_not_refused(features, weights, tmp_path):

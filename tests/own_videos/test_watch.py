@@ -26,7 +26,7 @@ from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.timeline import WINDOW
 from alstm_helpers.own_videos.watch import WatchOptions, find_extractor, score_around, watch, watch_files
 from alstm_helpers.runtime import seed_everything
-from alstm_helpers.tfrecord import Video
+from alstm_helpers.tfrecord import Video, read_videos, write_videos
 from alstm_helpers.training.train import TrainOptions, train
 
 FLASH = Extractor("flashdigits", "flashdigits")
@@ -280,6 +280,12 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     assert cross.code == 0 and json.loads((tmp_path / "cv" / "crossval.json").read_text("utf-8"))["folds"]
     assert "\n--group \\d, as `alstm features` was told\n" in cross.out
     assert alstm("export", *common, "--weights", weights, "--out", tmp_path / "earlier").code == 0
+    more = ("train", *common, "-o", "TRAIN.epoch=3", "--save_dir", save, "--log_interval", 0, "--resume", save)
+    told = "the clips, their labels or their sides have changed since this training began"
+    assert told not in alstm(*more).out
+    shard = next((data / "tf" / "train").iterdir())
+    write_videos(shard, [video._replace(labels=()) for video in read_videos(shard)])
+    assert told in alstm(*more).out
     before = (data / "projection.pkl").read_bytes()
     fewer = shutil.copytree(clips / "clips", tmp_path / "fewer")
     next(fewer.glob("c1.*")).unlink()

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from alstm_helpers.config import load_config
 from alstm_helpers.course.capstone import Quality, Results, read_crossval, read_results, read_split
 from alstm_helpers.course.exercises.answers import NotYet, a_type
 from alstm_helpers.course.exercises.core import Exercise, Judge, Notebook, always
 from alstm_helpers.data.class_names import read_classes
-from alstm_helpers.data.filelists import fingerprint, read_filelist
+from alstm_helpers.data.feature_scale import content_of
 from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.files import checksum, read_sealed, read_text, require_file
 from alstm_helpers.loopback import HOST, free_port, start_server
 from alstm_helpers.own_videos.feature_folder import FeatureFolder, group_in
@@ -105,12 +107,16 @@ def fault_of_features(project: Path) -> str:
     labelled = len(read_imported(project / "labels"))
     if len(train) + len(val) < 0.9 * labelled:
         return f"data has features of {len(train) + len(val)} clips, but {labelled} have labels; see what failed"
-    pattern = compile_group(group_in(project / "data") or ONE_VIDEO)
+    pattern = compile_group(_group_of(project))
     shared = set.intersection(*({group_of(video.id, pattern) for video in videos} for videos in (train, val)))
     if shared:
         name = min(shared).decode(errors="replace")
         return f"{name} is on both sides of the split, so validation judges what training has seen; split by recording"
     return _relabelled(project, [*train, *val])
+
+
+def _group_of(project: Path) -> str:
+    return group_in(project / "data") or ONE_VIDEO
 
 
 def _relabelled(project: Path, videos: Iterable[Video]) -> str:
@@ -134,18 +140,33 @@ def fault_of_crossval(project: Path) -> str:
         return f"folds in crossval/crossval.json: {folds}; use at least {FEWEST_FOLDS}"
     if "gap" not in (found.get("baseline") or {}).get("pooled", {}):
         return "crossval/crossval.json has no baseline; run `alstm crossval` again"
-    there = len(read_split(project, "train")) + len(read_split(project, "val"))
-    if judged != there:
-        return f"crossval/crossval.json judges {judged} clips, but data has {there}; run it again"
-    return ""
+    videos = [*read_split(project, "train"), *read_split(project, "val")]
+    if judged != len(videos):
+        return f"crossval/crossval.json judges {judged} clips, but data has {len(videos)}; run it again"
+    return _other_crossval(project, videos)
+
+
+def _other_crossval(project: Path, videos: Sequence[Video]) -> str:
+    """Return in what a cross-validation is not that of a project, if in anything."""
+    again = "run `alstm crossval` again"
+    scored, pattern = Scored.load(project / "crossval" / "scores.pkl"), compile_group(_group_of(project))
+    labels = {name: np.flatnonzero(row).tolist() for name, row in zip(scored.ids, scored.labels, strict=True)}
+    if labels != {video.id: sorted(video.labels) for video in videos}:
+        return f"crossval judges other clips or labels than data has now; {again}"
+    folds = zip(scored.ids, scored.folds if scored.folds is not None else (), strict=True)
+    if len({(group_of(name, pattern), int(fold)) for name, fold in folds}) > len(
+        {group_of(name, pattern) for name in scored.ids}
+    ):
+        return f"crossval has parts of one recording in different folds; {again}"
+    networks = [load_config(project / name / "config.yaml").MODEL for name in ("crossval", "run")]
+    return "" if networks[0] == networks[1] else f"crossval judges another network (MODEL) than run has; {again}"
 
 
 def fault_of_training(project: Path) -> str:
-    """Require a training that learnt from the clips as they are in the training list."""
+    """Require a training that learnt from the features as they are in ``data``."""
     remedy = "write it with `alstm train --config data/own.yaml --save_dir run`"
-    learnt = _json(project / "run" / "run.json", remedy).get("shards", {}).get("train", {}).get("sha256")
-    if learnt != fingerprint(read_filelist(project / "data" / "train.list")):
-        return "run learnt from other clips than data has now; run `alstm train` again"
+    if _json(project / "run" / "run.json", remedy).get("features_sha256") != content_of(project / "data"):
+        return "run learnt from other clips, labels or features than data has now; run `alstm train` again"
     return ""
 
 
@@ -218,7 +239,7 @@ def fault_of_report(project: Path) -> str:
     for name, statement in said.items():
         if not statement:
             return f"report.md has no line that begins with '{name}:' and goes on"
-    return _wrong_number(said, read_results(project))
+    return _wrong_number(said, read_results(project), int(read_crossval(project)["pooled"]["num_videos"]))
 
 
 def _letters(text: str) -> str:
@@ -243,11 +264,11 @@ def statements(text: str) -> dict[str, str]:
     return said
 
 
-def _wrong_number(said: dict[str, str], results: Results) -> str:
-    """Return which statement lacks a number that the files of the project have."""
-    if results.clips not in _numbers(said["Clips"]):
+def _wrong_number(said: dict[str, str], results: Results, judged: int) -> str:
+    """Return which statement lacks a number that the files of the project have, with so many clips judged."""
+    if not {results.clips, judged} & set(_numbers(said["Clips"])):
         return f"'Clips:' should say how many clips have labels: {results.clips}"
-    if not _states(said["GAP"], results.network):
+    if not _states(said["GAP"], results.network) or not _in_order(said["GAP"], *results.network[1:]):
         return "'GAP:' should give the network's GAP and both ends of its interval, as in report.html"
     if not _states(said["Baseline"], results.baseline[:1]):
         return "'Baseline:' should give the GAP of the linear baseline, as in report.html"
@@ -268,6 +289,13 @@ def _states(text: str, wanted: Quality | Sequence[float]) -> bool:
     """Tell whether a text has all of some numbers, rounded to two decimals or better."""
     found = _numbers(text)
     return all(any(abs(number - value) <= ROUNDED for number in found) for value in wanted)
+
+
+def _in_order(text: str, low: float, high: float) -> bool:
+    """Tell whether a lower end comes before an upper one."""
+    found = _numbers(text)
+    first, last = ([place for place, number in enumerate(found) if abs(number - end) <= ROUNDED] for end in (low, high))
+    return bool(first and last) and first[0] <= last[-1]
 
 
 # --- the exercises ------------------------------------------------------------------------------------------------
@@ -295,7 +323,7 @@ clips = make_clips(project / "clips", seed=SEED)
 alstm("labels", "import", clips / "labels.csv", "--out", project / "labels")
 alstm("features", clips, "--labels", project / "labels", "--backbone", "flashdigits", "--out", project / "data")
 answer = project""",
-        note="Labels, features and a split that shares no recording: the data are ready.",
+        note="Labels, features, and a split that shares no recording, as far as --group names them.",
         mistakes=(
             *NO_PROJECT,
             (_NOT_MINE, "labels/annotations.csv: no such file; write it with `alstm labels import`"),
