@@ -80,20 +80,32 @@ def evaluate(
     from alstm_helpers.metrics import metrics_text
     from alstm_helpers.model.build import load_model
 
-    path = Path(out) if out else Path(save_dir, "metrics.json")
+    path, ids = Path(out) if out else Path(save_dir, "metrics.json"), list[bytes]()
     with claimed(path.parent):
         net = load_model(config, weights)
         names = class_names_of(config)
         size, classes = config.TEST.batch_size, config.MODEL.num_classes
         batches = read_batches(shards, size, classes, by_length=True)
         shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
-        metrics, loss = collect(net, shown, top_k=config.MODEL.topk)
-        options = ReportOptions(size, names, resamples, checksum(Path(weights), "sha256"))
+        metrics, loss = collect(net, shown, top_k=config.MODEL.topk, observe=lambda batch, _: ids.extend(batch.ids))
+        groups = _groups_of(ids, Path(config.TEST.filelist).parent)
+        options = ReportOptions(size, names, resamples, groups, checksum(Path(weights), "sha256"))
         found, details = write_report(metrics, loss, path, options, progress=progress_bar)
     if resamples:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
         line(f"95 % of resampled splits: {'  '.join(intervals)}")
     line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
+
+
+def _groups_of(ids: Sequence[bytes], folder: Path) -> list[bytes] | None:
+    """Return what keeps clips of a folder of `alstm features` together, by their ids; None for videos of others."""
+    from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
+    from alstm_helpers.own_videos.feature_folder import group_in
+
+    if not (folder / "features.json").is_file():
+        return None
+    pattern = compile_group(group_in(folder) or ONE_VIDEO)
+    return [group_of(name, pattern) for name in ids]
 
 
 @click.command()

@@ -80,12 +80,14 @@ class ReportOptions:
         batch_size: for the batch-averaged GAP.
         names: class names by index.
         resamples: for the confidence intervals; 0 leaves them out.
+        groups: a name for each video that related ones share, in the order of the metrics; None if none are related.
         weights_sha256: of the file with the weights that are judged, if it is to be noted.
     """
 
     batch_size: int
     names: Mapping[int, str] = field(default_factory=dict)
     resamples: int = 200
+    groups: Sequence[bytes] | None = None
     weights_sha256: str | None = None
 
 
@@ -183,7 +185,8 @@ def _details(
         details["weights_sha256"] = options.weights_sha256
     if not options.resamples:
         return details
-    return {"interval_95": bootstrap_intervals(metrics, options.resamples, progress=progress), **details}
+    intervals = bootstrap_intervals(metrics, options.resamples, groups=options.groups, progress=progress)
+    return {"interval_95": intervals, **details}
 
 
 def _columns(classes: Sequence[ClassRow]) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,7 @@ from alstm_helpers.data.flashdigits import CLASS_NAMES, make_video, render
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.calibration import Calibration
 from alstm_helpers.evaluation.explain import explain
+from alstm_helpers.files import write_sealed
 from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4
@@ -271,6 +272,13 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     assert done.code == 0 and "next: alstm train --config" in done.out
     common = ("--config", data / "own.yaml", "-o", "TRAIN.epoch=2")
     assert alstm("train", *common, "--save_dir", save, "--log_interval", 0, "--fix_random_seed", True).code == 0
+    about = json.loads((data / "features.json").read_text("utf-8"))
+    about.pop("digest")
+    write_sealed(data / "features.json", {**about, "group": "^c"})
+    alstm("eval", *common, "--weights", save / "AttentionLSTM_best.pdparams", "--out", tmp_path / "one" / "m.json")
+    one = json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))["interval_95"]["gap"]
+    assert one[0] == one[1]  # all clips are of one recording: there is nothing to draw
+    write_sealed(data / "features.json", about)
     found = alstm("eval", *common, "--weights", save / "AttentionLSTM_best.pdparams", "--out", tmp_path / "m.json")
     assert found.code == 0 and json.loads((tmp_path / "m.json").read_text("utf-8"))["num_videos"] >= 1
     weights = save / "AttentionLSTM_best.pdparams"
