@@ -153,10 +153,9 @@ def _other_crossval(project: Path, videos: Sequence[Video]) -> str:
     labels = {name: np.flatnonzero(row).tolist() for name, row in zip(scored.ids, scored.labels, strict=True)}
     if labels != {video.id: sorted(video.labels) for video in videos}:
         return f"crossval judges other clips or labels than data has now; {again}"
-    folds = zip(scored.ids, scored.folds if scored.folds is not None else (), strict=True)
-    if len({(group_of(name, pattern), int(fold)) for name, fold in folds}) > len(
-        {group_of(name, pattern) for name in scored.ids}
-    ):
+    assert scored.folds is not None  # of a cross-validation
+    places = {(group_of(name, pattern), fold) for name, fold in zip(scored.ids, scored.folds.tolist(), strict=True)}
+    if len(places) > len({group for group, _ in places}):
         return f"crossval has parts of one recording in different folds; {again}"
     networks = [load_config(project / name / "config.yaml").MODEL for name in ("crossval", "run")]
     return "" if networks[0] == networks[1] else f"crossval judges another network (MODEL) than run has; {again}"
