@@ -371,12 +371,7 @@ def compute(name: str, lab: Lab, seeds: Sequence[int], keep: bool) -> None:
 def main() -> None:
     """Compute the experiments named on the command line, or all."""
     parser = argparse.ArgumentParser(description="Compute docs/evidence.")
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help=f"by default all: {', '.join(EXPERIMENTS)}",
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"by default all: {', '.join(EXPERIMENTS)}")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--keep", action="store_true", help="compute only runs that the file does not have yet")
     options = parser.parse_args()

@@ -35,6 +35,7 @@ from alstm_helpers.progress import progress_bar
 if TYPE_CHECKING:
     from alstm_helpers.config import Config
     from alstm_helpers.evaluation.calibration import Calibration
+    from alstm_helpers.evaluation.evaluate import Observer
     from alstm_helpers.evaluation.html_report import FindPictures, Picture
     from alstm_helpers.evaluation.predict import PredictionRow
     from alstm_helpers.evaluation.scored import Scored
@@ -80,16 +81,16 @@ def evaluate(
     from alstm_helpers.metrics import metrics_text
     from alstm_helpers.model.build import load_model
 
-    path, ids = Path(out) if out else Path(save_dir, "metrics.json"), list[bytes]()
+    path, groups = Path(out) if out else Path(save_dir, "metrics.json"), list[bytes]()
     with claimed(path.parent):
         net = load_model(config, weights)
         names = class_names_of(config)
         size, classes = config.TEST.batch_size, config.MODEL.num_classes
         batches = read_batches(shards, size, classes, by_length=True)
         shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
-        metrics, loss = collect(net, shown, top_k=config.MODEL.topk, observe=lambda batch, _: ids.extend(batch.ids))
-        groups = _groups_of(ids, Path(config.TEST.filelist).parent)
-        options = ReportOptions(size, names, resamples, groups, checksum(Path(weights), "sha256"))
+        observe = _collector(groups, Path(config.TEST.filelist).parent)
+        metrics, loss = collect(net, shown, top_k=config.MODEL.topk, observe=observe)
+        options = ReportOptions(size, names, resamples, groups or None, checksum(Path(weights), "sha256"))
         found, details = write_report(metrics, loss, path, options, progress=progress_bar)
     if resamples:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
@@ -97,15 +98,15 @@ def evaluate(
     line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
 
 
-def _groups_of(ids: Sequence[bytes], folder: Path) -> list[bytes] | None:
-    """Return what keeps clips of a folder of `alstm features` together, by their ids; None for videos of others."""
-    from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
-    from alstm_helpers.own_videos.feature_folder import group_in
+def _collector(groups: list[bytes], folder: Path) -> Observer:
+    """Return what collects a name for each clip of a folder of `alstm features` that related ones share."""
+    from alstm_helpers.data.lists import group_of
+    from alstm_helpers.own_videos.feature_folder import grouping_in
 
     if not (folder / "features.json").is_file():
-        return None
-    pattern = compile_group(group_in(folder) or ONE_VIDEO)
-    return [group_of(name, pattern) for name in ids]
+        return lambda batch, scores: None  # YouTube-8M's ids would be a million
+    pattern = grouping_in(folder)
+    return lambda batch, scores: groups.extend(group_of(name, pattern) for name in batch.ids)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""A model fits only features that are scaled as those that it learnt from: what a run notes of that, and the check."""
+"""What a run notes of the features that it learnt from, and the check that others are scaled alike: only those fit."""
 
 from __future__ import annotations
 

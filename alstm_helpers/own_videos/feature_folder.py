@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import filecmp
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from alstm_helpers.data.class_names import read_classes, write_classes
 from alstm_helpers.data.counts import record_counts
 from alstm_helpers.data.feature_scale import scale_of
 from alstm_helpers.data.filelists import write_filelist
-from alstm_helpers.data.lists import SIDES
+from alstm_helpers.data.lists import ONE_VIDEO, SIDES, compile_group
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, read_sealed
 from alstm_helpers.ledger import Ledger
@@ -104,6 +105,11 @@ def group_in(folder: Path) -> str | None:
         found = read_sealed(folder / ABOUT, REMEDY).get(_GROUP)
         return found if isinstance(found, str) else None
     return None
+
+
+def grouping_in(folder: Path) -> re.Pattern[bytes]:
+    """Return what finds in the ids of clips in a folder what related ones share: by ``--group``, else by their file."""
+    return compile_group(group_in(folder) or ONE_VIDEO)
 
 
 class FeatureFolder:

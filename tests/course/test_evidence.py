@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,3 +127,12 @@ def test_the_committed_file_has_the_settings_of_its_experiment(name):
 
 def test_every_file_has_its_experiment():
     assert set(COMMITTED) == set(EXPERIMENTS)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+@pytest.mark.parametrize("setting", ["signs", "emojis"])
+def test_the_table_of_real_clips_has_the_numbers_of_the_evidence(name, setting):
+    found = load_evidence("real-clips")
+    text = (Path(__file__).resolve().parents[2] / "data" / name).read_text(encoding="utf-8")
+    assert f"| {found.shown(setting, 'baseline')} | {found.shown(setting, 'network')} |" in text
+    assert f"\n| {found.mean(setting, 'clips'):.0f} " in text

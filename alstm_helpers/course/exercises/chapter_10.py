@@ -19,12 +19,12 @@ from alstm_helpers.course.exercises.answers import NotYet, a_type
 from alstm_helpers.course.exercises.core import Exercise, Judge, Notebook, always
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.feature_scale import content_of
-from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
+from alstm_helpers.data.lists import group_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.files import checksum, read_sealed, read_text, require_file
 from alstm_helpers.loopback import HOST, free_port, start_server
-from alstm_helpers.own_videos.feature_folder import FeatureFolder, group_in
+from alstm_helpers.own_videos.feature_folder import FeatureFolder, grouping_in
 from alstm_helpers.own_videos.jobs import Division, labelled_jobs
 from alstm_helpers.own_videos.labels import read_imported
 from alstm_helpers.tfrecord import Video
@@ -107,16 +107,12 @@ def fault_of_features(project: Path) -> str:
     labelled = len(read_imported(project / "labels"))
     if len(train) + len(val) < 0.9 * labelled:
         return f"data has features of {len(train) + len(val)} clips, but {labelled} have labels; see what failed"
-    pattern = compile_group(_group_of(project))
+    pattern = grouping_in(project / "data")
     shared = set.intersection(*({group_of(video.id, pattern) for video in videos} for videos in (train, val)))
     if shared:
         name = min(shared).decode(errors="replace")
         return f"{name} is on both sides of the split, so validation judges what training has seen; split by recording"
     return _relabelled(project, [*train, *val])
-
-
-def _group_of(project: Path) -> str:
-    return group_in(project / "data") or ONE_VIDEO
 
 
 def _relabelled(project: Path, videos: Iterable[Video]) -> str:
@@ -149,7 +145,7 @@ def fault_of_crossval(project: Path) -> str:
 def _other_crossval(project: Path, videos: Sequence[Video]) -> str:
     """Return in what a cross-validation is not that of a project, if in anything."""
     again = "run `alstm crossval` again"
-    scored, pattern = Scored.load(project / "crossval" / "scores.pkl"), compile_group(_group_of(project))
+    scored, pattern = Scored.load(project / "crossval" / "scores.pkl"), grouping_in(project / "data")
     labels = {name: np.flatnonzero(row).tolist() for name, row in zip(scored.ids, scored.labels, strict=True)}
     if labels != {video.id: sorted(video.labels) for video in videos}:
         return f"crossval judges other clips or labels than data has now; {again}"
