@@ -19,6 +19,8 @@ CJK = "\u4e00-\u9fff"
 FENCE = re.compile(r"^([ ]*)(```+)[^\n]*\n.*?^\1\2[ ]*$", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"(`+)(?!`).+?(?<!`)\1(?!`)", re.DOTALL)
 MATH = re.compile(r"\$\$.+?\$\$|(?<![\\$\w])\$(?=\S)[^$\n]+?(?<=\S)\$(?![\w$])", re.DOTALL)
+COMMENT = re.compile(r"(?:^|(?<=\s))# (.*)$", re.MULTILINE)
+LINE = re.compile(r"^(.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\(\s*(<[^>]*>|[^)\s]*)|\b(https?://[^\s)>`\"]+)|\b(?:src|href)=\"([^\"]*)\"")
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)*(?:e[+-]?\d+)?")
 HEADING = re.compile(r"^(#+) ", re.MULTILINE)
@@ -54,6 +56,7 @@ def faults(original: str, translation: str, terms: Sequence[Term] = (), *, prose
             yield f"{what} differ: {sorted((before - after).elements())} became {sorted((after - before).elements())}"
     yield from style(translation, prose=prose)
     if prose:
+        yield from style("\n".join(words for _, words in _blocks(translation)), prose=False)
         yield from wrong_terms(original, translation, terms)
 
 
@@ -89,11 +92,27 @@ def _formulas(text: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[str]:
-    return [number.replace(",", "").rstrip(".") for number in NUMBER.findall(_plain(text))]
+    return _numbers_in(_plain(text))
+
+
+def _numbers_in(plain: str) -> list[str]:
+    return [number.replace(",", "").rstrip(".") for number in NUMBER.findall(plain)]
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Give each block of code, and what is translated of it: its comments; of a block of ``text`` its lines."""
+    for match in FENCE.finditer(text):
+        opening, _, body = match[0].partition("\n")
+        words = LINE if opening.endswith("text") else COMMENT
+        yield f"{opening}\n{words.sub(_only_numbers, body)}", "\n".join(words.findall(body))
+
+
+def _only_numbers(words: re.Match[str]) -> str:
+    return str(sorted(_numbers_in(words[1])))
 
 
 PROSE = {
-    "blocks of code": lambda text: [match[0] for match in FENCE.finditer(text)],
+    "blocks of code": lambda text: [code for code, _ in _blocks(text)],
     "code spans": _spans,
     "formulas": _formulas,
     "links": lambda text: [next(filter(None, link), "") for link in LINK.findall(FENCE.sub("", text))],
