@@ -129,6 +129,7 @@ def test_every_page_leads_to_the_same_page_in_the_other_language(site):
         )
     chinese = (site / CHINESE / "01_model.html").read_text(encoding="utf-8")
     assert '<html class="no-js" lang="zh-CN"' in chinese and "注意力" in chinese
+    assert "回到顶部" in chinese and "Back to top" not in chinese, "the theme's words"
 
 
 def test_the_public_names_are_described_where_they_are_imported_from(site):

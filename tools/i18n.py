@@ -113,6 +113,8 @@ CLICK = {
         *("{name} {filename!r} is not readable.", "{name} {filename!r} is not writable."),
     ),
 }
+# What Furo writes on every page of the site; Sphinx's own Chinese has none of it.
+THEME = ("On this page", "Next", "Previous", "Home", "Back to top", "Made with ")
 WORDS = re.compile(r"[A-Za-z]{2,}\S* |\s[A-Za-z]{2,}")
 FENCED = re.compile(r"(^[ ]*```.*?^[ ]*```[ ]*$)", re.DOTALL | re.MULTILINE)
 MEASURED = re.compile(r"(?P<row>\| \[(?P<name>\d\d_\w+)\]\([^)]*\) \| )(?P<numbers>[^|]*\|[^|]*\|)")
@@ -145,6 +147,7 @@ def sources() -> dict[str, list[Text]]:
     found |= {"glossary": glossary_texts(), "notes": notes_texts(), "evidence": evidence_texts()}
     found["page"] = [Text("page", text, "string") for text in page_texts()]
     found["click"] = [Text(f"click.{name}", text, "string") for name, texts in CLICK.items() for text in texts]
+    found["theme"] = [Text("theme", text, "string") for text in THEME]
     for module, path in modules().items():
         wing = f"alstm_helpers.{module.split('.')[1]}" if module.count(".") > 1 else "alstm_helpers"
         too = SHOWN_TOO.get(module.removeprefix("alstm_helpers."), ())
@@ -481,7 +484,7 @@ def strings() -> Iterator[tuple[str, str, str, str]]:
         catalogue = load(name)
         for text in texts:
             message = catalogue.get(text.text, text.context)
-            if (text.kind != "prose" or name == "notes") and message is not None and message.string:
+            if name != "theme" and (text.kind != "prose" or name == "notes") and message is not None and message.string:
                 context = CELLS if name[:1].isdigit() else name if name in ("notes", "evidence") else text.context
                 context += LABELS if text.kind == "label" else ""
                 if not message.fuzzy:
@@ -496,6 +499,16 @@ def compiled() -> bytes:
             found.add(original, chinese, context=context)
     buffer = io.BytesIO()
     write_mo(buffer, found)
+    return buffer.getvalue()
+
+
+def theme() -> bytes:
+    """Return the catalogue of the site's theme, as Sphinx reads it: without contexts."""
+    found = _empty()
+    for text in THEME:
+        found.add(text, translation(load("theme"), "theme", text))
+    buffer = io.BytesIO()
+    write_po(buffer, found)
     return buffer.getvalue()
 
 

@@ -298,6 +298,10 @@ def write_sources(edition: Edition, target: Path, address: str) -> list[str]:
         shutil.copy(DOCS / name, target)
     for folder in (DOCS / "templates", ROOT / "figures"):
         shutil.copytree(folder, target / folder.name)
+    if edition.language == CHINESE:
+        catalogue = target / "locales" / "zh_CN" / "LC_MESSAGES" / "sphinx.po"  # Sphinx looks there
+        catalogue.parent.mkdir(parents=True)
+        catalogue.write_bytes(i18n.theme())
     pages = edition.texts(about, address)
     package = api() if edition.language == ENGLISH else {}
     pages["index"] += toctree(*about, *pages, *(["api"] if package else []))

@@ -27,11 +27,9 @@ COPIED = (
     "README.md",
     "README.zh-CN.md",
 )
-# Keep JupyterLab from asking the network for its news, for updates and for extensions. The settings beside this file
-# keep it from asking the learner whether it may, and make it save the state of widgets, to display them again.
+# Keep JupyterLab from asking the network for its news, for updates and for extensions.
 QUIET = (
     "--LabApp.news_url=",
-    f"--LabApp.app_settings_dir={Path(__file__).parent / 'jupyterlab'}",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
 )
@@ -138,8 +136,11 @@ def open_lab(folder: Path, *, port: int | None = None, browser: bool = True) -> 
 
 
 def lab_flags(folder: Path, *, port: int | None = None, browser: bool = True) -> list[str]:
-    """Return JupyterLab's flags: this folder, this machine only, no request to the network."""
-    flags = [f"--ip={HOST}", f"--ServerApp.root_dir={folder}", *QUIET]
+    """Return JupyterLab's flags: this folder, this machine only, no request to the network, menus as is chosen."""
+    # The settings there keep JupyterLab from asking the learner whether it may look for news, make it save its widgets,
+    # to display them again, and give it menus in the learner's language.
+    settings = Path(__file__).parent / "jupyterlab" / language.chosen()
+    flags = [f"--ip={HOST}", f"--ServerApp.root_dir={folder}", f"--LabApp.app_settings_dir={settings}", *QUIET]
     flags += [f"--port={port}"] if port else []
     flags += [] if browser else ["--no-browser"]
     # In a container the user is root, which Jupyter would refuse; only this machine can connect, with a token.

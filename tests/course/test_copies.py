@@ -124,10 +124,27 @@ def test_in_a_clone_nothing_is_copied(alstm, folder):
     assert {path.name for path in ROOT.iterdir()} == before and not (ROOT / "notebooks" / paths.COPIES_RECORD).exists()
 
 
+def settings_of_jupyterlab():
+    (place,) = [flag.partition("=")[2] for flag in copies.lab_flags(ROOT) if "app_settings_dir" in flag]
+    return json.loads(Path(place, "overrides.json").read_text(encoding="utf-8"))
+
+
+def test_menus_are_in_the_chosen_language_and_all_else_is_the_same(monkeypatch):
+    from jupyterlab_server.translation_utils import get_language_pack, is_valid_locale
+
+    english = settings_of_jupyterlab()
+    monkeypatch.setenv("ALSTM_LANG", "zh-CN")
+    chinese = settings_of_jupyterlab()
+    locale = chinese.pop("@jupyterlab/translation-extension:plugin")["locale"]
+    assert chinese == english
+    pack, message = get_language_pack(locale)
+    assert is_valid_locale(locale) and not message
+    assert pack["jupyterlab"]["Run All Cells"] == ["运行所有单元格"]
+
+
 def test_the_settings_are_those_of_jupyterlab():
     """A setting that JupyterLab does not know would switch nothing off."""
-    (place,) = [flag.partition("=")[2] for flag in copies.lab_flags(ROOT) if "app_settings_dir" in flag]
-    settings = json.loads(Path(place, "overrides.json").read_text(encoding="utf-8"))
+    settings = settings_of_jupyterlab()
     assert len(settings) == 3
     for plugin, values in settings.items():
         package, _, name = plugin.partition(":")
