@@ -72,12 +72,12 @@ notebooks: setup
 	$(RUN) -m alstm_helpers.course.canonical
 	$(RUN) tools/site.py --tables
 
-# For instructors: the course with notes and answers. For CI: also each notebook from its cell "Are you behind?" on.
+# For instructors: the course with notes and answers. And each notebook, or NOTEBOOKS="03 05", from its cell "Are you behind?" on.
 answers: setup
 	$(RUN) -m alstm_helpers course --language "$(LANG)" --answers --profile $(PROFILE) --out build/answers
 
 behind: setup
-	$(RUN) -m alstm_helpers course --language "$(LANG)" --behind --profile $(PROFILE) --out build/behind
+	$(RUN) -m alstm_helpers course --language "$(LANG)" --behind --profile $(PROFILE) --out build/behind $(NOTEBOOKS:%=--notebooks %)
 
 site: setup
 	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --language en --profile $(PROFILE) --out "$(OUT)"

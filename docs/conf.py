@@ -34,6 +34,7 @@ html_math_renderer = "mathml"
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_use_type_comments = False  # there are none, and to look for them takes seconds
 autodoc_typehints_description_target = "documented"
 maximum_signature_line_length = 72
 napoleon_numpy_docstring = False

@@ -250,7 +250,8 @@ SENTENCE = re.compile(r"(?<![\w./-])(?:[A-Za-z][a-zâ€™']*[ ,]+){4,}[A-Za-z][a-zâ
 # What is neither ours nor a sentence: messages of libraries, names of people, classes and keys.
 NOT_OURS = re.compile(
     "Let's start deep learning with|File is not a zip file|Invalid data found when processing|[Ii]nput should be|"
-    "while parsing a flow|Your browser does not support|danielbuechele|Made up, with a comma|b'video' b'feature'|"
+    "while parsing a flow|got an unexpected keyword argument|"
+    "Your browser does not support|danielbuechele|Made up, with a comma|b'video' b'feature'|"
     "progress +seed, epoch|cat +dog +car"
 )
 

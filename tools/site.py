@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -400,11 +401,12 @@ def build(course: Path, site: Path, chinese: Path | None = None) -> int:
             source.mkdir()
         address = doors.repository(PYPROJECT)
         names = [write_sources(edition, source, address) for edition, source in zip(editions, sources, strict=True)]
-        for edition, source, there in zip(editions, sources, names[::-1], strict=True):
-            out = Path(folder, "out", edition.folder)
-            status = build_edition(edition, source, out, there if chinese else [])
-            if status:
-                return status
+        there = names[::-1] if chinese else [[]]
+        outs = [Path(folder, "out", edition.folder) for edition in editions]
+        with ThreadPoolExecutor() as pool:  # Sphinx runs in processes of its own
+            status = max(pool.map(build_edition, editions, sources, outs, there))
+        if status:
+            return status
         shutil.rmtree(site, ignore_errors=True)
         shutil.copytree(Path(folder, "out"), site)
     print(f"{len(list(site.rglob('*.html')))} pages → {site / 'index.html'}")

@@ -181,7 +181,8 @@ class Whole:
         return sorted({*np.linspace(1, self.operations, count).round().astype(int).tolist()})
 
 
-@pytest.fixture(scope="module", params=COMMANDS)
+# A group each, for `--dist loadgroup`: what takes seconds to set up is set up once.
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COMMANDS])
 def whole(request, world) -> Iterator[Whole]:
     if COMMANDS[request.param].slow and "ALSTM_SLOW" not in os.environ:
         pytest.skip("CI sets ALSTM_SLOW")
