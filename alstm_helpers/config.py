@@ -145,12 +145,27 @@ PATH_KEYS = ("filelist", "class_names", "pretrain_base")
 
 
 def save_config(path: str | os.PathLike[str], config: Config) -> None:
-    """Write a YAML file from which :func:`load_config` reads the same settings in any folder."""
+    """Write a YAML file from which :func:`load_config` reads the same settings in any folder.
+
+    What lies in the folder that the file's own one is in, or below, is named from there, so that a project can be moved
+    as a whole; all else by absolute paths.
+    """
     values = config.model_dump(mode="json")
+    folder = Path(os.path.normpath(Path(path).absolute())).parent
     for section in values.values():
-        section |= {key: str(Path(section[key]).absolute()) for key in PATH_KEYS if section.get(key)}
+        section |= {key: _named_from(folder, section[key]) for key in PATH_KEYS if section.get(key)}
     with atomic_write(path, "w") as file:
         yaml.safe_dump(values, file, sort_keys=False, allow_unicode=True)
+
+
+def _named_from(folder: Path, text: str) -> str:
+    """Return the path from ``folder`` of what lies in its parent or below; an absolute path of all else."""
+    path = Path(os.path.normpath(Path(text).absolute()))
+    if folder.parent not in path.parents or folder.parent == Path(folder.anchor):
+        return str(path)
+    near = os.path.relpath(path, folder)
+    leads_there = os.path.realpath(Path(os.path.realpath(folder), near)) == os.path.realpath(path)  # no link between
+    return Path(near).as_posix() if leads_there else str(path)
 
 
 def key_table() -> list[tuple[str, str, str]]:

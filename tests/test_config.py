@@ -173,6 +173,30 @@ def test_what_was_saved_loads_to_the_same_from_anywhere(load, tmp_path, monkeypa
     assert load_config(tmp_path / "out" / "config.yaml").model_dump() == expected
 
 
+def test_a_project_that_is_moved_as_a_whole_finds_its_files(load, tmp_path):
+    project, elsewhere = tmp_path / "my 项目", tmp_path / "a.pdparams"
+    paths = {"TRAIN.filelist": str(project / "data" / "train.list"), "TRAIN.pretrain_base": str(elsewhere)}
+    save_config(project / "run" / "config.yaml", load(ORIGINAL, paths))
+    moved = project.rename(tmp_path / "moved")
+    (moved / "data").mkdir()
+    (moved / "data" / "train.list").touch()
+    again = load_config(moved / "run" / "config.yaml").TRAIN
+    assert (again.filelist, again.pretrain_base) == (str(moved / "data" / "train.list"), str(elsewhere))
+
+
+@pytest.mark.posix
+def test_a_run_folder_that_is_a_link_finds_its_files(load, tmp_path):
+    """From the link's target, ``..`` leads elsewhere."""
+    (tmp_path / "scratch" / "run").mkdir(parents=True)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "run").symlink_to(tmp_path / "scratch" / "run")
+    filelist = str(project / "data" / "train.list")
+    save_config(project / "run" / "config.yaml", load(ORIGINAL, {"TRAIN.filelist": filelist}))
+    for way in (project / "run", tmp_path / "scratch" / "run"):
+        assert load_config(way / "config.yaml").TRAIN.filelist == filelist
+
+
 @pytest.mark.parametrize("word", ["None", "null", "~", ""])
 def test_ways_to_write_null(load, word):
     assert load(f"TRAIN:\n  pretrain_base: {word}\n  clip_norm: {word}\n").TRAIN.pretrain_base is None

@@ -73,7 +73,7 @@ def read_class_names(path: str | os.PathLike[str]) -> dict[int, str]:
     Raises:
         AlstmError: the file is missing, lists no class, lacks a column, or has a row that cannot be used.
     """
-    path = require_file(path, "set INFER.class_names to labels.csv or vocabulary.csv, or to null")
+    path = require_file(path, "name labels.csv or vocabulary.csv with -o INFER.class_names=…, or null")
     rows = [(where, index, name.strip() or f"class {index}") for where, index, name in _rows(path)]
     names = {index: class_name(where, name) for where, index, name in rows}
     if not names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -118,9 +119,16 @@ def read_filelist(path: str | os.PathLike[str]) -> list[Path]:
         raise AlstmError(path, "the list is empty", "convert some shards, then run `alstm lists ROOT`")
     for shard in shards:
         if not os.path.isfile(shard):  # noqa: PTH113 (is_file raises for names that no system takes)
-            remedy = "name one file per line, without quotation marks, or run `alstm lists ROOT` again"
-            raise AlstmError(path, f"it names {shard}, which is missing", remedy)
+            raise AlstmError(path, f"it names {shard}, which is missing", _remedy(path.parent, shard))
     return shards
+
+
+def _remedy(folder: Path, shard: Path) -> str:
+    """Return what helps against a missing shard of a list in ``folder``, which may have been moved with its shards."""
+    moved = folder.joinpath(*shard.parts[-3:])  # such as tf/train/train0000.tfrecord
+    if moved != shard and os.path.isfile(moved):  # noqa: PTH113
+        return f"the folder was moved, so run `alstm lists {shlex.quote(str(folder))}`"
+    return "name one file per line, without quotation marks, or run `alstm lists ROOT` again"
 
 
 def fingerprint(shards: Sequence[Path]) -> str:

@@ -14,9 +14,10 @@ from alstm_helpers.paths import WEIGHTS_REMEDY
 from alstm_helpers.runtime import Tensor
 from alstm_helpers.safe_pickle import load_plain, save_plain
 
-_SAME_SIZES = "set MODEL.* to the values of that training, or fine-tune with train --pretrain"
+_SAME_SIZES = "set MODEL.* to the values of that training, as in its config.yaml, or fine-tune with train --pretrain"
 _KEEP = "set TRAIN.keep_classes to the number of classes that both have, or to 0"
 
+_LAYERS = ("fc_feature", "bi_lstm", "att_fc")  # of each stream
 _LAST_LAYER = ("fc_logit.weight", "fc_logit.bias")  # (in, C) and (C,)
 
 
@@ -91,12 +92,15 @@ def apply_weights(
         the parameters that kept their own values.
 
     Raises:
-        AlstmError: an array is missing or does not fit and ``keep_what_fits`` is False; or none fits; or one holds
-            other numbers than finite floats; or the two names of an LSTM's array hold different values.
+        AlstmError: an array is missing, does not fit or is of a layer that the network lacks, and ``keep_what_fits``
+            is False; or none fits; or one holds other numbers than finite floats; or the two names of an LSTM's array
+            hold different values.
     """
     parameters: dict[str, Tensor] = dict(net.named_parameters())
     _check_second_names(net, arrays, where)
     problems = _problems(parameters, arrays)
+    if not keep_what_fits:
+        problems |= {name: "the network has no such layer" for name in _other_layers(net, arrays)}
     if problems and not keep_what_fits:
         name, problem = next(iter(problems.items()))
         raise AlstmError(f"{where}, {name}", problem, _SAME_SIZES)
@@ -137,6 +141,15 @@ def _problems(parameters: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]
         elif list(array.shape) != wanted:
             problems[name] = f"shape {list(array.shape)}, not {wanted}"
     return problems
+
+
+def _other_layers(net: AttentionLSTM, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Return the arrays of this model's layers that a network lacks, such as attention's if it takes the mean.
+
+    Without them it would label, but not as it was trained to. Arrays of other names are nobody's.
+    """
+    known = net.state_dict()
+    return [name for name in arrays if name.startswith(_LAYERS) and name not in known]
 
 
 def _with_classes(own: np.ndarray, given: np.ndarray | None, classes: int, where: str) -> np.ndarray:

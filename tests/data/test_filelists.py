@@ -55,6 +55,18 @@ def test_lists_that_cannot_be_used(shards):
     assert f"it names {shards / 'c.pkl'}, which is missing" in str(caught.value)
 
 
+def test_a_list_that_was_moved_with_its_shards_says_so(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new 数据"
+    new.mkdir()
+    write_text(new / "train.list", f"{old}/tf/train/a.tfrecord\n")
+    with pytest.raises(AlstmError, match=r"which is missing; name one file per line, .* run `alstm lists ROOT` again"):
+        read_filelist(new / "train.list")
+    (new / "tf" / "train").mkdir(parents=True)
+    (new / "tf" / "train" / "a.tfrecord").touch()
+    with pytest.raises(AlstmError, match=f"the folder was moved, so run `alstm lists '{new}'`"):
+        read_filelist(new / "train.list")
+
+
 def test_a_list_is_read_as_it_was_written(shards, tmp_path, monkeypatch):
     monkeypatch.chdir(shards)
     write_filelist(tmp_path / "x.list", [(shards / "b.pkl").relative_to(shards), shards / "a.pkl"])

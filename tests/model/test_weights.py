@@ -12,15 +12,15 @@ import pytest
 from support import run_python
 
 from alstm_helpers.errors import AlstmError, UnsafePickle
-from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.model import POOLINGS
 from alstm_helpers.model.weights import apply_weights, load_arrays, save_weights, state_of
 from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import save_plain
 
 
-def a_net(seed=0, num_classes=5, lstm_size=4):
+def a_net(seed=0, num_classes=5, lstm_size=4, pooling="attention"):
     paddle.seed(seed)
-    return AttentionLSTM(num_classes, (6, 3), embedding_size=3, lstm_size=lstm_size, fc_sizes=(6, 7))
+    return POOLINGS[pooling](num_classes, (6, 3), embedding_size=3, lstm_size=lstm_size, fc_sizes=(6, 7))
 
 
 def same(one, other):
@@ -116,6 +116,18 @@ def test_second_names_with_other_values_are_refused(saved, keep_what_fits):
     with pytest.raises(AlstmError, match=rf"^my file, {names}, the other name of the same parameter; "):
         apply_weights(net, arrays, "my file", keep_what_fits=keep_what_fits)
     assert same(state_of(net), before)
+
+
+def test_an_array_of_a_layer_that_the_network_lacks_is_named(saved):
+    """The mean of the states in the place of attention: it would label, but not as it was trained to."""
+    net = a_net(seed=2, pooling="mean")
+    before = state_of(net)
+    with pytest.raises(AlstmError, match=r"^my file, att_fc0\.weight: the network has no such layer; set MODEL\.\*"):
+        apply_weights(net, load_arrays(saved[0]), "my file")
+    assert same(state_of(net), before)
+    apply_weights(net, load_arrays(saved[0]), "my file", keep_what_fits=True)
+    assert not same(state_of(net), before)
+    apply_weights(a_net(), load_arrays(saved[0]) | {"teacher.weight": np.zeros(3, np.float32)}, "my file")
 
 
 def test_a_missing_array_is_named(saved):
