@@ -32,6 +32,19 @@ class Result(NamedTuple):
         return self.out.strip().splitlines()[-1]
 
 
+# Files that take half a minute or more, the longest first: begun last, they would keep one core while others are idle.
+LONG = (
+    *("test_features", "test_crashes", "test_watch", "test_crossval", "test_kill", "test_serve", "test_apart"),
+    *("test_train", "test_media", "test_against_ffmpeg", "test_ranks", "test_bench", "test_curves", "test_network"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files."""
+    turn = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: turn.get(item.path.stem, len(LONG)))
+
+
 @pytest.fixture
 def alstm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run the command in this process, as the console script does."""

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
-from support import a_net
+from support import SHORT, a_net
 
 from alstm_helpers.data.flashdigits import render
 from alstm_helpers.deployment.export import export
@@ -41,7 +41,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def videos(tmp_path_factory):
     """Clips with sound, turned by a phone, and without sound."""
     folder = tmp_path_factory.mktemp("phone 手机")
-    write_mp4(folder / "sound.mp4", render(0, "val", 0))
+    write_mp4(folder / "sound.mp4", render(0, "val", SHORT[0]))
     frames = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     write_video(folder / "silent.mp4", frames, None)
     turned = (folder / "silent.mp4").read_bytes()
