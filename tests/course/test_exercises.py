@@ -138,6 +138,16 @@ def test_any_answer_gets_a_reason_in_one_line(exercise):
         assert "\n" not in repr(verdict)
 
 
+@pytest.mark.parametrize("exercise", EVERY, ids=[exercise.name for exercise in EVERY])
+def test_an_array_without_dimensions_is_judged_as_its_value(exercise):
+    for value in (3.5, "hear 3"):
+        assert exercise.check(np.array(value), {}) == exercise.check(value, {})
+
+
+def test_an_array_without_dimensions_can_be_right():
+    assert find("ex-4-2").check(np.array(1.0), {}).status == "correct"
+
+
 # --- both directions, in stand-ins for the notebooks --------------------------------------------------------------
 
 RNG = np.random.default_rng(0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from pydantic import BaseModel
 
 from alstm_helpers.config import Config
 from alstm_helpers.course.exercises.answers import a_type, as_number, fault_of_number
@@ -55,7 +56,13 @@ def judge_fixed(answer: object, notebook: Notebook, exercise: Exercise) -> str:
             return f"{key} is not set any more; do not delete its line"
         if (Path(str(found)).name if field == "filelist" else found) != right:
             return f"{key} is {found}: {WHAT_TO_DO[key]}"
-    return ""
+    set_keys = [f"{name}.{key}" for name in sorted(answer.model_fields_set) for key in _set_in(getattr(answer, name))]
+    added = next((key for key in set_keys if key not in SET), None)
+    return f"{added} was not in the file; add nothing to it" if added else ""
+
+
+def _set_in(section: BaseModel) -> list[str]:
+    return sorted(section.model_fields_set)
 
 
 HALVED = {"embedding_size": 256, "lstm_size": 512, "fc_sizes": (4096, 4096)}
@@ -166,6 +173,7 @@ EXERCISES = [
             ),
             (always(fixed(TRAIN__filelist="val.list")), "TRAIN.filelist is val.list: its value had no fault"),
             (always(fixed(VALID__batch_size=None)), "VALID.batch_size is not set any more; do not delete its line"),
+            (always(fixed(TRAIN__epoch=3)), "TRAIN.epoch was not in the file; add nothing to it"),
             (always({"MODEL": {}}), "that is a dict; give what load_config returns"),
         ),
         right=(always(fixed()), always(fixed(TRAIN__filelist="data/train.list"))),

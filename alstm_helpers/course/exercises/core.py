@@ -100,6 +100,8 @@ class Exercise:
         if answer is ...:
             return Verdict(self.name, "not attempted")
         try:
+            if isinstance(answer, np.ndarray) and answer.ndim == 0:
+                answer = answer.item()  # an array without dimensions is shown as its value
             why = self.judge(answer, Notebook(variables), self)
         except NotYet as error:
             why = str(error)
