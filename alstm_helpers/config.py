@@ -45,7 +45,7 @@ class Section(BaseModel):
 
 
 class ModelSection(Section):
-    """The network (chapter 1, 7.3)."""
+    """Keys of the network."""
 
     name: str = Field("AttentionLSTM", pattern=r"^\w{1,60}$", description="model name, the prefix of checkpoint files")
     dataset: str = Field("YouTube-8M", description="name of the data set, for the log only")
@@ -70,7 +70,7 @@ class ModelSection(Section):
 
 
 class TrainSection(Section):
-    """Training: optimiser, schedule and data (chapters 4, 7.2, 7.4, 8)."""
+    """Keys of training."""
 
     epoch: _Count = Field(10, description="passes over the training data")
     learning_rate: float = Field(0.001, gt=0, description="of RMSProp, after the warm-up")
@@ -109,21 +109,21 @@ class TrainSection(Section):
 
 
 class ValidSection(Section):
-    """Validation during training (chapter 5.1)."""
+    """Keys of validation during training."""
 
     batch_size: _Count = Field(1024, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/val.list", description="list of validation shards")
 
 
 class TestSection(Section):
-    """``alstm eval`` (chapter 5.2)."""
+    """Keys of ``alstm eval``."""
 
     batch_size: _Count = Field(128, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/test.list", description="list of shards to evaluate")
 
 
 class InferSection(Section):
-    """``alstm predict`` (chapter 5.4)."""
+    """Keys of ``alstm predict``."""
 
     batch_size: _Count = Field(1, description="videos per step")
     filelist: str = Field("data/dataset/youtube8m/infer.list", description="list of shards to predict")
@@ -133,11 +133,11 @@ class InferSection(Section):
 class Config(Section):
     """The whole file."""
 
-    MODEL: ModelSection = ModelSection()
-    TRAIN: TrainSection = TrainSection()
-    VALID: ValidSection = ValidSection()
-    TEST: TestSection = TestSection()
-    INFER: InferSection = InferSection()
+    MODEL: ModelSection = Field(ModelSection(), description="the network (chapter 1, 7.3)")
+    TRAIN: TrainSection = Field(TrainSection(), description="optimiser, schedule and data (chapters 4, 7.2, 7.4, 8)")
+    VALID: ValidSection = Field(ValidSection(), description="validation during training (chapter 5.1)")
+    TEST: TestSection = Field(TestSection(), description="evaluation, `alstm eval` (chapter 5.2)")
+    INFER: InferSection = Field(InferSection(), description="prediction, `alstm predict` (chapter 5.4)")
 
 
 _Values = dict[str, Any]  # as the YAML file has them, before validation
