@@ -229,8 +229,8 @@ def _ask(address: str, video: Video) -> list[str]:
 
 def fault_of_report(project: Path) -> str:
     """Require the four statements of ``report.md``, with the numbers of the project."""
-    text = read_text(require_file(project / "report.md", "write one page, see the brief"))
-    said = statements(text)
+    text = read_text(require_file(project / "report.md", "write one page, see the brief"), "save it as UTF-8")
+    said = statements(re.sub("<!--.*?(-->|$)", "", text, flags=re.DOTALL))  # a reader sees no comment
     for name, statement in said.items():
         if not statement:
             return f"report.md has no line that begins with '{name}:' and goes on"
