@@ -36,7 +36,7 @@ course: setup
 
 # A file of tests stays on one core: its tests share what is slow to make.
 test: setup
-	$(RUN) -m pytest -q --numprocesses auto --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov)
+	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov)
 
 lab: setup
 	$(RUN) -m alstm_helpers lab --language "$(LANG)"

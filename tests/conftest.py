@@ -18,7 +18,6 @@ from alstm_helpers.config import Config, load_config
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.data.lists import write_lists
-from alstm_helpers.runtime import usable_cores
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,11 +37,6 @@ LONG = (
     *("test_features", "test_crashes", "test_watch", "test_crossval", "test_kill", "test_serve", "test_apart"),
     *("test_train", "test_media", "test_against_ffmpeg", "test_ranks", "test_bench", "test_curves", "test_network"),
 )
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, at most four: tests also wait, for processes, servers and browsers."""
-    return min(usable_cores() + 1, 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
