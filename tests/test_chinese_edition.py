@@ -43,6 +43,17 @@ def test_code_is_the_same_in_every_byte(path):
     ]
 
 
+@pytest.mark.parametrize("name", ["README", "data/README", *(f"docs/{name}" for name in ("index", "workshop"))])
+def test_tables_have_the_numbers_of_the_english_ones(name):
+    """Generated tables, too: of a notebook's rows in several tables each has its own minutes."""
+    folder, _, stem = name.rpartition("/")
+    chinese = f"docs/zh-CN/{stem}.md" if folder == "docs" else f"{name}.zh-CN.md"
+    documents = [(ROOT / path).read_text("utf-8").splitlines() for path in (f"{name}.md", chinese)]
+    rows = ([line for line in lines if line.startswith("|")] for lines in documents)
+    for one, other in zip(*rows, strict=True):
+        assert not [fault for fault in i18n_checks.faults(one, other, prose=True) if fault.startswith("numbers")], other
+
+
 # --- It cannot drift ----------------------------------------------------------------------------------------------
 
 

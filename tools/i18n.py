@@ -84,7 +84,7 @@ SHOWN_TOO = {
 # Names of curves, axes and sliders that are keys in the notebooks, too: they are translated where a figure shows them.
 CURVES = (
     *("floor", "train", "valid", "attention", "mean", "chance", "gap", "attention see", "attention hear"),
-    *("epoch", "score", "loss", "precision", "recall", "download"),
+    *("epoch", "score", "loss", "precision", "recall", "download", "second", "step", "hours", "last", "LSTMs"),
     *("threshold", "sharpness", "false dog", "missing car"),  # sliders
 )
 # What click says in --help and of wrong arguments; its modules are translated as those of the package are.
@@ -117,7 +117,7 @@ CLICK = {
 THEME = ("On this page", "Next", "Previous", "Home", "Back to top", "Made with ")
 WORDS = re.compile(r"[A-Za-z]{2,}\S* |\s[A-Za-z]{2,}")
 FENCED = re.compile(r"(^[ ]*```.*?^[ ]*```[ ]*$)", re.DOTALL | re.MULTILINE)
-MEASURED = re.compile(r"(?P<row>\| \[(?P<name>\d\d_\w+)\]\([^)]*\) \| )(?P<numbers>[^|]*\|[^|]*\|)")
+MEASURED = re.compile(r"(?P<row>\| \[(?P<name>\d\d_\w+)\]\([^)]*\) \| )(?P<numbers>(?: *[\d.–]+ *\|){2})")
 TABLE = re.compile(r"(<!-- table: [\w-]+[^\n]* -->\n).*?(\n<!-- end -->)", re.DOTALL)
 
 

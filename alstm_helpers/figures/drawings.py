@@ -174,7 +174,7 @@ def attention_sum(states: ArrayLike, weights: ArrayLike) -> Figure:
     first, second, third, last = panels
     parts = (states * weights[:, None]).T
     for axes, values, title in (
-        (first, states.T, "states"),
+        (first, states.T, "the states"),
         (third, parts, "state × weight"),
         (last, parts.sum(axis=1, keepdims=True), "their sum"),
     ):

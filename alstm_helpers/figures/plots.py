@@ -444,7 +444,12 @@ def bars(values: Mapping[str, float], *, ylabel: str, title: str) -> Figure:
     """Draw one bar per name, labelled with its value."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.2))
-        drawn = axes.bar(list(values), list(values.values()), color=COLOURS[: len(values)], edgecolor="black")
+        drawn = axes.bar(
+            [say("evidence", name) for name in values],
+            list(values.values()),
+            color=COLOURS[: len(values)],
+            edgecolor="black",
+        )
         axes.bar_label(drawn, fmt="%.3g", padding=2)
         axes.set(ylabel=ylabel, title=title)
         axes.margins(y=0.15)

@@ -135,8 +135,10 @@ def check_threads() -> Iterator[Check]:
         found = os.environ.get(name)
         if found == wanted:
             yield Check(name, OK, wanted)
+        elif found:
+            yield Check(name, WARN, f"{found}, {wanted} is faster here; unset it before Python starts")
         else:
-            yield Check(name, WARN, f"{found or 'not set'}, {wanted} is faster here; unset it before Python starts")
+            yield Check(name, WARN, f"not set, {wanted} is faster here; import alstm_helpers before Paddle")
 
 
 def check_speed() -> Iterator[Check]:

@@ -107,7 +107,8 @@ class Extraction:
 
     def summary(self) -> str:
         """Return the last line of ``alstm features``."""
-        sides = ", ".join(f"{count} {split}" for split, count in sorted(self.splits.items()))
+        named = {"train": f"{self.splits['train']} train", "val": f"{self.splits['val']} val"}
+        sides = ", ".join(named.get(side, f"{count} {side}") for side, count in sorted(self.splits.items()))
         return (
             f"extracted {self.extracted} clips, {self.seconds} seconds, {self.skipped} skipped, "
             f"{len(self.failed)} failed; {sides or 'nothing to write'}"

@@ -109,14 +109,14 @@ def judge_timeline(answer: object, notebook: Notebook, exercise: Exercise) -> st
 def clips(rng: np.random.Generator) -> Iterator[tuple[str, list[float], float]]:
     """Yield clips of constant and variable rate: what they are, the times of their frames, and their duration."""
     for rate, count in ((25, 25 * int(rng.integers(3, 9))), (int(rng.choice([24, 30])), int(rng.integers(80, 200)))):
-        yield "constant", [n / rate for n in range(count)], count / rate
+        yield "a constant rate", [n / rate for n in range(count)], count / rate
     camera = [n / 10 for n in range(30)] + [3 + n / 2 for n in range(18)]
     for duration in (10.5, 11.5, 11.7, 11.2):  # their last seconds have a middle, or not
-        yield "variable", camera, duration
+        yield "a variable rate", camera, duration
     times = np.round(np.cumsum(rng.choice([0.03, 0.1, 0.6, 1.7], 20)), 2)
-    yield "variable", times.tolist(), float(np.ceil(times[-1])) + 0.4
-    yield "variable", [0.7, 0.8, 2.0], 3.0
-    yield "variable", [0.0], 0.4
+    yield "a variable rate", times.tolist(), float(np.ceil(times[-1])) + 0.4
+    yield "a variable rate", [0.7, 0.8, 2.0], 3.0
+    yield "a variable rate", [0.0], 0.4
 
 
 def shown(times: Sequence[float], duration: float) -> list[int]:
@@ -139,7 +139,7 @@ def fault_of_pick(pick: Attempt, rng: np.random.Generator) -> str:
             if a is None or a not in range(len(times)):
                 return f"element {second} of what it returns is not the index of one of the {len(times)} frames"
             if a != b:
-                where = f"in a clip of {kind} rate, the frame shown at {second + 0.5} s"
+                where = f"in a clip of {kind}, the frame shown at {second + 0.5} s"
                 return f"{where} is that of {times[b]:g} s, not that of {times[int(a)]:g} s"
         if any(isinstance(element, float | np.floating) for element in elements):
             return "an index is a whole number, such as 0, not 0.0"
@@ -301,10 +301,10 @@ EXERCISES = [
         mistakes=(
             (
                 always(_every_25th),
-                "in a clip of constant rate, the frame shown at 0.5 s is that of 0.48 s, not that of 0 s",
+                "in a clip of a constant rate, the frame shown at 0.5 s is that of 0.48 s, not that of 0 s",
             ),
             (always(_nearest), "in a clip of … rate, the frame shown at … s is that of … s, not that of … s"),
-            (always(_next), "in a clip of constant rate, the frame shown at 0.5 s is that of … s, not that of … s"),
+            (always(_next), "in a clip of a constant rate, the frame shown at 0.5 s is that of … s, not that of … s"),
             (
                 always(_one_second_more),
                 "for a clip of … s return … indices, not …: one for each second whose middle is before the end",
