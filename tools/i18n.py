@@ -59,6 +59,9 @@ SHOWN_TOO = {
     "course.exercises.chapter_03": ("lengths",),
     "course.exercises.chapter_09": ("indices",),
     "commands.training": ("network",),
+    "commands.evaluation": (", ",),
+    "own_videos.features": (", ",),
+    "tfrecord": ("a {kind}",),
     "commands.own_videos": ("none",),
     "evaluation.html_report": (
         "{said[0].upper()}{said[1:]}.",
@@ -72,7 +75,11 @@ SHOWN_TOO = {
         "baseline",
         "none",
     ),
-    "figures.drawings": ("video\n.mp4", "weights", "forget", "input", "output"),
+    "figures.drawings": (
+        *("video\n.mp4", "weights", "forget", "input", "output"),
+        *("Localization", "Classification", "Pixel-Wise", "Localization3D", "Transcript", "NLP", "Speech", "Create"),
+        *("Colabeler", "Prev", "Next", "Export", "Move", "Delete"),
+    ),
     "03_data": ("everything", "processes", "disk", "limit", "longest", "length", "payload"),
     "03_data_appendix": ("length", "payload"),
     "04_training": ("yes", "no"),

@@ -242,7 +242,7 @@ def _field(axes: Axes, place: tuple[float, float], width: float, text: str, *, c
 def colabeler() -> Figure:
     """Draw three windows of Colabeler 1.1 as its own interface files describe them: project, labels, export.
 
-    The words are those of its English interface. A video project is of the type Video Tracking.
+    The words are those of its interface, English or Chinese. A video project is of the type Video Tracking.
     """
     figure, axes = _canvas(11, 3.9, 22, 8)
     _window(axes, 0.1, 7.5, "New Project")
