@@ -1,7 +1,4 @@
-"""SIGKILL at random moments of processes and threads side by side: download and convert, run again, end as if unharmed.
-
-What works by itself is killed before each of its file operations, in ``commands/test_crashes.py``.
-"""
+"""SIGKILL at random moments: download, convert and make-data, run again, end as if they had not been killed."""
 
 from __future__ import annotations
 
@@ -24,13 +21,16 @@ from support import a_video, sums_fit
 
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.download import DownloadOptions, download
+from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.tfrecord import write_videos
 
 pytestmark = pytest.mark.posix
 KILLS = 20
 # The imports come first, filelock's too, so that the moment of the kill is counted from where the work begins.
 CONVERT = "from alstm_helpers.data.convert import ConvertOptions, convert; import filelock; print('go', flush=True); "
-CONVERT += "convert({!r}, {!r}, ConvertOptions(workers=2))"
+CONVERT += "convert({!r}, {!r}, ConvertOptions(workers={}))"
+MAKE = "from sklearn.datasets import load_digits; from alstm_helpers.data.flashdigits import Settings, make_data; "
+MAKE += "import filelock; print('go', flush=True); make_data({!r}, Settings(train=48, val=12, shards=4), workers={})"
 DOWNLOAD = "from alstm_helpers.data.download import DownloadOptions, download; "
 DOWNLOAD += "import filelock; print('go', flush=True); "
 DOWNLOAD += "download('2/frame/train', 'us', {!r}, DownloadOptions(base_url={!r}, workers=3))"
@@ -59,23 +59,25 @@ def started(code: str) -> Iterator[subprocess.Popen[str]]:
         yield run
 
 
-def killed_and_run_again(tmp_path: Path, code: Callable[[Path], str], again: Callable[[Path], object]) -> None:
+def killed_and_run_again(
+    tmp_path: Path, code: Callable[[Path, int], str], again: Callable[[Path], object], workers: int
+) -> None:
     """Kill ``code`` at a random moment of its work, in a new folder each time; ``again`` must then complete it.
 
-    Half of the kills hit the parent alone, so that orphans may still be writing meanwhile.
+    Half of the kills hit the parent alone, so that with several workers orphans may still be writing meanwhile.
     """
     again(tmp_path / "whole")
-    with started(code(tmp_path / "timed")) as run:
+    with started(code(tmp_path / "timed", workers)) as run:
         start = time.perf_counter()
         assert run.wait(timeout=60) == 0
         seconds = time.perf_counter() - start
     expected = results(tmp_path / "whole")
     assert results(tmp_path / "timed") == expected
-    rng = random.Random(2)
+    rng = random.Random(workers)
     interrupted = 0
     for number in range(KILLS):
         folder = tmp_path / f"killed {number}"
-        with started(code(folder)) as run:
+        with started(code(folder, workers)) as run:
             time.sleep(rng.uniform(0, seconds))
             (os.kill if number % 2 else os.killpg)(run.pid, signal.SIGKILL)
             if run.wait() == -signal.SIGKILL:
@@ -99,11 +101,19 @@ def shards(tmp_path_factory):
     return source
 
 
-def test_convert(tmp_path, shards):
-    def again(folder):
-        convert(shards, folder, ConvertOptions(workers=1))
+@pytest.mark.parametrize("workers", [1, 2])
+def test_convert(tmp_path, shards, workers):
+    def code(folder, workers):
+        return CONVERT.format(str(shards), str(folder), workers)
 
-    killed_and_run_again(tmp_path, lambda folder: CONVERT.format(str(shards), str(folder)), again)
+    killed_and_run_again(tmp_path, code, lambda folder: convert(shards, folder, ConvertOptions(workers=1)), workers)
+
+
+def test_make_data(tmp_path):
+    def again(folder):
+        make_data(folder, Settings(train=48, val=12, shards=4), workers=1)
+
+    killed_and_run_again(tmp_path, lambda folder, workers: MAKE.format(str(folder), workers), again, workers=1)
 
 
 class SlowMirror(BaseHTTPRequestHandler):
@@ -163,4 +173,4 @@ def test_download(tmp_path, mirror):
         options = DownloadOptions(base_url=mirror, workers=3)
         assert download("2/frame/train", "us", folder, options).failed == []
 
-    killed_and_run_again(tmp_path, lambda folder: DOWNLOAD.format(str(folder), mirror), again)
+    killed_and_run_again(tmp_path, lambda folder, workers: DOWNLOAD.format(str(folder), mirror), again, workers=1)
