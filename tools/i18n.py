@@ -154,7 +154,7 @@ def sources() -> dict[str, list[Text]]:
     found |= {"glossary": glossary_texts(), "notes": notes_texts(), "evidence": evidence_texts()}
     found["page"] = [Text("page", text, "string") for text in page_texts()]
     found["click"] = [Text(f"click.{name}", text, "string") for name, texts in CLICK.items() for text in texts]
-    found["theme"] = [Text("theme", text, "string") for text in THEME]
+    found["theme"] = [Text("theme", text, "prose") for text in THEME]  # no string of code
     for module, path in modules().items():
         wing = f"alstm_helpers.{module.split('.')[1]}" if module.count(".") > 1 else "alstm_helpers"
         too = SHOWN_TOO.get(module.removeprefix("alstm_helpers."), ())
@@ -491,7 +491,7 @@ def strings() -> Iterator[tuple[str, str, str, str]]:
         catalogue = load(name)
         for text in texts:
             message = catalogue.get(text.text, text.context)
-            if name != "theme" and (text.kind != "prose" or name == "notes") and message is not None and message.string:
+            if (text.kind != "prose" or name == "notes") and message is not None and message.string:
                 context = CELLS if name[:1].isdigit() else name if name in ("notes", "evidence") else text.context
                 context += LABELS if text.kind == "label" else ""
                 if not message.fuzzy:
@@ -511,9 +511,9 @@ def compiled() -> bytes:
 
 def theme() -> bytes:
     """Return the catalogue of the site's theme, as Sphinx reads it: without contexts."""
-    found = _empty()
+    found, known = _empty(), load("theme")
     for text in THEME:
-        found.add(text, translation(load("theme"), "theme", text))
+        found.add(text, translation(known, "theme", text))
     buffer = io.BytesIO()
     write_po(buffer, found)
     return buffer.getvalue()

@@ -404,9 +404,9 @@ def build(course: Path, site: Path, chinese: Path | None = None) -> int:
         there = names[::-1] if chinese else [[]]
         outs = [Path(folder, "out", edition.folder) for edition in editions]
         with ThreadPoolExecutor() as pool:  # Sphinx runs in processes of its own
-            status = max(pool.map(build_edition, editions, sources, outs, there))
-        if status:
-            return status
+            failed = [status for status in pool.map(build_edition, editions, sources, outs, there) if status]
+        if failed:  # negative if Sphinx was killed
+            return failed[0]
         shutil.rmtree(site, ignore_errors=True)
         shutil.copytree(Path(folder, "out"), site)
     print(f"{len(list(site.rglob('*.html')))} pages → {site / 'index.html'}")

@@ -98,9 +98,7 @@ def apply_weights(
     """
     parameters: dict[str, Tensor] = dict(net.named_parameters())
     _check_second_names(net, arrays, where)
-    problems = _problems(parameters, arrays)
-    if not keep_what_fits:
-        problems |= {name: "the network has no such layer" for name in _other_layers(net, arrays)}
+    problems = _problems(parameters, arrays) | _other_layers(net, arrays)
     if problems and not keep_what_fits:
         name, problem = next(iter(problems.items()))
         raise AlstmError(f"{where}, {name}", problem, _SAME_SIZES)
@@ -143,13 +141,14 @@ def _problems(parameters: Mapping[str, Tensor], arrays: Mapping[str, np.ndarray]
     return problems
 
 
-def _other_layers(net: AttentionLSTM, arrays: Mapping[str, np.ndarray]) -> list[str]:
-    """Return the arrays of this model's layers that a network lacks, such as attention's if it takes the mean.
+def _other_layers(net: AttentionLSTM, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Find the arrays of this model's layers that a network lacks, such as attention's if it takes the mean.
 
     Without them it would label, but not as it was trained to. Arrays of other names are nobody's.
     """
     known = net.state_dict()
-    return [name for name in arrays if name.startswith(_LAYERS) and name not in known]
+    lacking = (name for name in arrays if name.startswith(_LAYERS) and name not in known)
+    return dict.fromkeys(lacking, "the network has no such layer")
 
 
 def _with_classes(own: np.ndarray, given: np.ndarray | None, classes: int, where: str) -> np.ndarray:

@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from pydantic import BaseModel
 
 from alstm_helpers.config import Config
 from alstm_helpers.course.exercises.answers import a_type, as_number, fault_of_number
@@ -56,13 +55,9 @@ def judge_fixed(answer: object, notebook: Notebook, exercise: Exercise) -> str:
             return f"{key} is not set any more; do not delete its line"
         if (Path(str(found)).name if field == "filelist" else found) != right:
             return f"{key} is {found}: {WHAT_TO_DO[key]}"
-    set_keys = [f"{name}.{key}" for name in sorted(answer.model_fields_set) for key in _set_in(getattr(answer, name))]
-    added = next((key for key in set_keys if key not in SET), None)
+    set_keys = {f"{name}.{key}" for name, keys in answer.model_dump(exclude_unset=True).items() for key in keys}
+    added = min(set_keys - SET.keys(), default="")
     return f"{added} was not in the file; add nothing to it" if added else ""
-
-
-def _set_in(section: BaseModel) -> list[str]:
-    return sorted(section.model_fields_set)
 
 
 HALVED = {"embedding_size": 256, "lstm_size": 512, "fc_sizes": (4096, 4096)}
