@@ -303,9 +303,11 @@ def make_data(
         AlstmError: the folder holds a data set with other settings, or another run is writing to it.
     """
     root = Path(root).absolute()  # worker processes that are already running have a current folder of their own
-    folders = [root, *(root / "tf" / split for split in SPLITS)]
+    splits = [root / "tf" / split for split in SPLITS]
+    folders = [root, root / "tf", *splits]
     todo = _missing(root, settings)
-    described = all((root / name).exists() for name in ("labels.csv", "flashdigits.json"))
+    counts = [f"tf/{split}.shards.jsonl{sums}" for split in SPLITS for sums in ("", ".crc32c")]
+    described = all((root / name).exists() for name in ("labels.csv", "flashdigits.json", *counts))
     if described and not todo and not leftovers(*folders):
         _check_settings(root / "flashdigits.json", settings)
     else:
@@ -318,7 +320,7 @@ def make_data(
             with closing(results(jobs, processes(workers, len(jobs)))) as made:
                 for _ in progress(made, total=len(jobs), desc="making"):
                     pass
-            for folder in folders[1:]:
+            for folder in splits:
                 record_counts(folder, folder.glob("*.tfrecord"))
     return MadeData(len(todo), 2 * settings.shards - len(todo), settings.train + settings.val)
 

@@ -446,3 +446,17 @@ def test_features_use_the_range_of_a_byte(tiny_data):
         values = np.concatenate([getattr(video, name) for video in videos])
         assert 90 < values.mean() < 165 and 10 < values.std() < 60
         assert ((values == 0) | (values == 255)).mean() < 0.1  # not much is clipped
+
+
+def test_what_a_kill_left_beside_the_counts_goes_and_lost_counts_come_back(tmp_path):
+    """A kill after the last shard: the counts lie in a folder of their own, above those of the shards."""
+    settings = Settings(train=4, val=2, shards=2)
+    make_data(tmp_path, settings, workers=1)
+    whole = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    (tmp_path / "tf" / ".train.shards.jsonl.crc32c.x.alstm.tmp").touch()
+    make_data(tmp_path, settings, workers=1)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == whole.keys()
+    (tmp_path / "tf" / "val.shards.jsonl").unlink()
+    (tmp_path / "tf" / "val.shards.jsonl.crc32c").unlink()
+    make_data(tmp_path, settings, workers=1)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
