@@ -83,6 +83,12 @@ def counted(row: LedgerRow, shard: Path) -> LedgerRow:
     return row
 
 
+def has_counts(folder: Path, shards: Iterable[Path]) -> bool:
+    """Return whether :func:`record_counts` has left the counts of these shards, whole, and no others."""
+    ledger = Ledger(_own_manifest(folder), "shard")
+    return ledger.is_settled and ledger.rows.keys() == {shard.name for shard in shards}
+
+
 def record_counts(folder: Path, shards: Iterable[Path]) -> None:
     """Record the videos of the TFRecord shards of a folder, and of no others, for :func:`told_counts`."""
     ledger = Ledger(_own_manifest(folder), "shard")

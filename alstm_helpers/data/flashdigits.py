@@ -26,7 +26,7 @@ import numpy as np
 from joblib import delayed
 
 from alstm_helpers.data.class_names import write_classes
-from alstm_helpers.data.counts import record_counts
+from alstm_helpers.data.counts import has_counts, record_counts
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import claimed, leftovers, read_sealed, write_sealed
 from alstm_helpers.progress import ProgressBar, no_progress
@@ -306,9 +306,9 @@ def make_data(
     splits = [root / "tf" / split for split in SPLITS]
     folders = [root, root / "tf", *splits]
     todo = _missing(root, settings)
-    counts = [f"tf/{split}.shards.jsonl{sums}" for split in SPLITS for sums in ("", ".crc32c")]
-    described = all((root / name).exists() for name in ("labels.csv", "flashdigits.json", *counts))
-    if described and not todo and not leftovers(*folders):
+    described = all((root / name).exists() for name in ("labels.csv", "flashdigits.json"))
+    counted = all(has_counts(folder, folder.glob("*.tfrecord")) for folder in splits)
+    if described and counted and not todo and not leftovers(*folders):
         _check_settings(root / "flashdigits.json", settings)
     else:
         with claimed(*folders):

@@ -138,6 +138,11 @@ class FeatureFolder:
             return False
         return isinstance(row.get("notes"), list)
 
+    def splits(self) -> list[Path]:
+        """Return the folders of shards and of their counts that are here; a killed run may leave something there."""
+        shards = self.path / "tf"
+        return [each for each in (shards, *(shards / split for split in SHARD_NAMES)) if each.is_dir()]
+
     def sides(self) -> dict[str, str]:
         """Return the side of each clip of an earlier run with labels by id."""
         return {name: row["split"] for name, row in self.ledger.rows.items() if row.get("split") in SIDES}

@@ -144,7 +144,7 @@ def extract_features(
     jobs, notes, classes, group = _plan(files, options, folder)
     extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
     notes += extractor.provenance()
-    with folder.ledger.claimed(folder.raw.path):
+    with folder.ledger.claimed(folder.raw.path, *folder.splits()):
         extractor = _resumed(extractor, folder, options)
         done = {job for job in jobs if folder.has(job)}
         todo = [job for job in jobs if job not in done]

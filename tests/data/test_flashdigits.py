@@ -460,3 +460,7 @@ def test_what_a_kill_left_beside_the_counts_goes_and_lost_counts_come_back(tmp_p
     (tmp_path / "tf" / "val.shards.jsonl.crc32c").unlink()
     make_data(tmp_path, settings, workers=1)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == whole
+    counts = tmp_path / "tf" / "train.shards.jsonl"
+    counts.write_bytes(counts.read_bytes().replace(b'"videos": 2', b'"videos": 9'))
+    make_data(tmp_path, settings, workers=1)
+    assert counts.read_bytes() == whole[counts]

@@ -100,6 +100,8 @@ def test_what_is_written_can_be_trained_on(clips, tmp_path):
 def test_a_rerun_does_nothing_and_a_new_clip_only_itself(own, tmp_path):
     extract(own, tmp_path / "out")
     before = everything(tmp_path / "out")
+    for half_written in ("tf/.train.shards.jsonl.x.alstm.tmp", "tf/train/.train0000.tfrecord.x.alstm.tmp"):
+        (tmp_path / "out" / half_written).touch()  # as a kill would leave it
     again = extract(own, tmp_path / "out")
     assert (again.extracted, again.skipped) == (0, CLIPS)
     assert everything(tmp_path / "out") == before
