@@ -102,10 +102,17 @@ def test_a_translation_shares_what_it_must(english, chinese, fault):
         ("{n:.2f} read", "读了 {n:.1f}", "replacement fields differ"),
         ("read\n", "读了", "line breaks at the ends differ"),
         ("TRAIN:\n  epoch: 3\n", "TRAIN:\n  epoch: 3\n", ""),
+        ("at least 10 clips", "至少 12 个片段", "numbers or names are lost: ['10']"),
+        ("at least 10 of {n:,.3f} clips", "{n:,.3f} 个片段中至少 10 个", ""),
+        ("1000 times too small", "小到 1/1000", ""),
+        ("pass --weights", "请用 --weight", "numbers or names are lost: ['--weights']"),
+        ("write it to train.list", "写入 val.list", "numbers or names are lost: ['train.list']"),
+        ("set MODEL.num_classes", "请设置 MODEL.classes", "numbers or names are lost: ['MODEL.num_classes']"),
+        ("the gradient is small", "坡度很小", "the term 'gradient'"),
     ],
 )
 def test_a_string_shares_what_it_must(english, chinese, fault):
-    found = list(i18n_checks.faults(english, chinese, prose=False))
+    found = list(i18n_checks.faults(english, chinese, TERMS, prose=False))
     assert any(fault in text for text in found) if fault else found == []
 
 

@@ -23,6 +23,10 @@ COMMENT = re.compile(r"(?:^|(?<=\s))# (.*)$", re.MULTILINE)
 LINE = re.compile(r"^(.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\(\s*(<[^>]*>|[^)\s]*)|\b(https?://[^\s)>`\"]+)|\b(?:src|href)=\"([^\"]*)\"")
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)*(?:e[+-]?\d+)?")
+# Options, files, and keys or functions of code: what a user types, in strings, which do not set it apart as code.
+NAME = re.compile(
+    r"(?<![\w-])--?[a-zA-Z][\w-]*|[\w/-]+\.(?:csv|html|jsonl?|list|mp4|onnx|pkl|py|yaml)\b|\w+_\w+|[A-Z]+\.[a-z]\w*"
+)
 HEADING = re.compile(r"^(#+) ", re.MULTILINE)
 ROW = re.compile(r"^\s*\|", re.MULTILINE)
 # Punctuation of half width beside Chinese, and spaces that are missing beside code and formulas (both stand as ￼).
@@ -49,15 +53,17 @@ def faults(original: str, translation: str, terms: Sequence[Term] = (), *, prose
         if prose and re.search("[a-z]{3,} [a-z]{2,} [a-z]{2,}", _plain(original)):
             yield "still in English"
         return
-    parts = PROSE if prose else {"replacement fields": _fields, "line breaks at the ends": _ends, "ellipses": _ellipses}
-    for what, find in parts.items():
+    for what, find in (PROSE if prose else STRING).items():
         before, after = Counter(find(original)), Counter(find(translation))
         if before != after:
             yield f"{what} differ: {sorted((before - after).elements())} became {sorted((after - before).elements())}"
     yield from style(translation, prose=prose)
+    yield from wrong_terms(original, translation, terms)
     if prose:
         yield from style("\n".join(words for _, words in _blocks(translation)), prose=False)
-        yield from wrong_terms(original, translation, terms)
+    else:  # it may say more, such as 1/1000 for "1000 times too small"
+        if lost := Counter(_named(original)) - Counter(_named(translation)):
+            yield f"numbers or names are lost: {sorted(lost.elements())}"
 
 
 def _fields(text: str) -> list[str]:
@@ -65,6 +71,16 @@ def _fields(text: str) -> list[str]:
         return [text[start:stop] for start, stop in fields(text)]
     except ValueError:
         return []
+
+
+def _named(text: str) -> list[str]:
+    """Return the numbers, options, files, and names of code in a string, outside its replacement fields."""
+    try:
+        for start, stop in sorted(fields(text), reverse=True):
+            text = f"{text[:start]} {text[stop:]}"
+    except ValueError:
+        return []
+    return _numbers_in(text) + NAME.findall(text)
 
 
 def _ellipses(text: str) -> list[str]:
@@ -121,6 +137,8 @@ PROSE = {
     "rows of tables": lambda text: ROW.findall(FENCE.sub("", text)),
     "HTML tags": lambda text: re.findall(r"</?[a-z]+", CODE.sub("", FENCE.sub("", text))),
 }
+
+STRING = {"replacement fields": _fields, "line breaks at the ends": _ends, "ellipses": _ellipses}
 
 
 def style(text: str, *, prose: bool) -> Iterator[str]:
