@@ -19,6 +19,7 @@ from babel.messages.catalog import Catalog
 
 from alstm_helpers.figures.plots import CJK_FILE
 from alstm_helpers.language import CHINESE
+from alstm_helpers.translation import template
 from tools import i18n, i18n_checks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -158,7 +159,8 @@ def test_what_is_translated_of_click_is_there():
         path = importlib.import_module(f"click.{module}").__file__
         assert path is not None
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-        assert set(texts) <= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+        strings = (node for node in ast.walk(tree) if isinstance(node, ast.Constant | ast.JoinedStr))
+        assert set(texts) <= set(map(template, strings))
 
 
 def test_an_update_of_nothing_changes_no_byte(one_cell):

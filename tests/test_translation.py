@@ -111,7 +111,7 @@ ASK = "from alstm_helpers.config import load_config\ntry: load_config('none.yaml
 
 
 def test_help_has_no_english_words_of_its_parser():
-    """click's words, too; what is left are names of commands, options and types, and file names."""
+    """click's words, too; what is left are names of commands and options, and file names."""
     code = """
 import sys
 from alstm_helpers.commands import alstm
@@ -122,6 +122,7 @@ for line in ('--help', 'predict --help', 'predict --foo', 'train --epoch x', 'tr
     said = python(code, ALSTM_LANG="zh-CN", PYTHONUTF8="1")
     assert "用法：" in said and "显示这段帮助并退出" in said and "没有选项 '--foo'" in said and "范围" in said
     assert not re.findall(r"Usage|Options|Commands|[Dd]efault:|Show|Error|Try|Missing|Invalid| is not ", said)
+    assert not re.findall(r"OPTIONS|TEXT|INTEGER|integer|: *$", said, re.MULTILINE)
 
 
 def test_messages_are_in_the_language_of_the_process():

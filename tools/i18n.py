@@ -60,7 +60,14 @@ SHOWN_TOO = {
     "course.exercises.chapter_09": ("indices",),
     "commands.training": ("network",),
     "commands.evaluation": (", ",),
-    "own_videos.features": (", ",),
+    "own_videos.features": (", ", "{count} {side}"),
+    "own_videos.decoding": ("once",),
+    "own_videos.inputs": ("pictures", "sound"),
+    "own_videos.labels": ("(none)",),
+    "own_videos.label_formats.tables": ("none",),
+    "own_videos.label_formats.via": ("none", "text"),
+    "data.class_names": ("nothing",),
+    "pickles": ("a {type(value).__name__}",),
     "tfrecord": ("a {kind}",),
     "commands.own_videos": ("none",),
     "evaluation.html_report": (
@@ -99,6 +106,7 @@ CLICK = {
     "core": (
         *("Options", "Positional arguments", "Commands", "default: {default}", "required", "Missing command."),
         *("Got unexpected extra argument ({args})", "Got unexpected extra arguments ({args})"),
+        *("env var: {var}", "[OPTIONS]"),
     ),
     "decorators": ("Show this message and exit.", "Show the version and exit."),
     "exceptions": (
@@ -106,14 +114,16 @@ CLICK = {
         *("Invalid value for {param_hint}: {message}", "Missing argument", "Missing option", "Missing parameter"),
         *("No such option {name!r}.", "No such command {name!r}."),
         *("Did you mean {possibility}?", "(Did you mean one of: {possibilities}?)"),
+        *("{missing}{param_hint}.{msg}", "{self.message} {_format_possibilities(self.possibilities)}"),
     ),
-    "formatting": ("Usage:",),
+    "formatting": ("Usage:", "{usage} ", "{'':>{self.current_indent}}{heading}:\n"),
     "parser": (
         *("Argument {name!r} takes {nargs} values.", "Option {name!r} does not take a value."),
         *("Option {name!r} requires an argument.", "Option {name!r} requires {nargs} arguments."),
     ),
     "types": (
-        *("file", "directory", "path", "{value!r} is not {choice}.", "{value!r} is not one of {choices}."),
+        *("file", "directory", "path", "text", "integer", "integer range", "float", "float range"),
+        *("{value!r} is not {choice}.", "{value!r} is not one of {choices}."),
         *("{value!r} is not a valid {number_type}.", "{value} is not in the range {range}."),
         *("{value!r} is not a valid boolean. Recognized values: {states}", "{name} {filename!r} does not exist."),
         *("{name} {filename!r} is a file.", "{name} {filename!r} is a directory."),

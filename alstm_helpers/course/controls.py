@@ -41,6 +41,7 @@ def interactive(lab: Lab, draw: Callable[..., Figure], name: str, *, alt: str, *
     from IPython.display import display
     from ipywidgets import FloatSlider, VBox
 
+    names = {key: say("evidence", key.replace("_", " ")) for key in controls}
     sliders = {
         key: FloatSlider(slider.start, min=slider.low, max=slider.high, step=slider.step, continuous_update=False)
         for key, slider in controls.items()
@@ -48,10 +49,10 @@ def interactive(lab: Lab, draw: Callable[..., Figure], name: str, *, alt: str, *
 
     def redraw(change: object) -> None:
         values = {key: slider.value for key, slider in sliders.items()}
-        said = ", ".join(f"{key} {value:g}" for key, value in values.items())
+        said = ", ".join(f"{names[key]} {value:g}" for key, value in values.items())
         lab.show(draw(**values), name, alt=f"The same figure with {said}.", update=True)
 
     for key, slider in sliders.items():
-        slider.description, slider.style.description_width = say("evidence", key.replace("_", " ")), "initial"
+        slider.description, slider.style.description_width = names[key], "initial"
         slider.observe(redraw, names="value")
     display(VBox(list(sliders.values())))  # type: ignore[no-untyped-call]

@@ -28,7 +28,7 @@ def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy
     found: dict[str, Path] = {}
     paths = [source] if source.is_file() else files_below(source, lambda path: path.suffix in suffixes)
     for path in paths:
-        require_file(path, "mend or remove it")
+        require_file(path, "repair or remove it")
         name = path.name.partition(".")[0]
         if name in found:
             raise AlstmError(path, f"{found[name]} would become the same {name}.pkl", "rename one of them")

@@ -244,7 +244,7 @@ def _require_clips(
                 "label more videos, or pass another --val_share",
             )
             if failed:
-                problem, remedy = f"{problem}; {len(failed)} failed, the first: {failed[0]}", "mend that, and run again"
+                problem, remedy = f"{problem}; {len(failed)} failed, the first: {failed[0]}", "fix that, and run again"
             raise AlstmError(folder.path, problem, remedy)
 
 

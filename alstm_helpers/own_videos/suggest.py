@@ -146,7 +146,7 @@ def suggest_labels(
         words = embed_prompts(classes)
         seen = _embeddings(jobs, options, workers, progress)
         if not seen.clips:
-            raise AlstmError(out, f"no clip can be used, the first: {seen.failed[0]}", "mend that, and run again")
+            raise AlstmError(out, f"no clip can be used, the first: {seen.failed[0]}", "fix that, and run again")
         scores = class_scores(np.stack(list(seen.clips.values())), words)
         names = [each.name for each in classes]
         found = [_suggestion(job, row, names, trained) for job, row in zip(seen.clips, scores, strict=True)]

@@ -18,7 +18,9 @@ from alstm_helpers.course.exercises import chapter_10, find
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.files import read_sealed, write_json, write_sealed
+from alstm_helpers.language import CHINESE
 from alstm_helpers.tfrecord import read_videos, write_videos
+from alstm_helpers.translation import translate_in
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "10_capstone.ipynb"
 NAMES = ("ex-10-1", "ex-10-2", "ex-10-3")
@@ -318,6 +320,17 @@ def test_numbers_may_be_written_in_many_ways(line):
     assert chapter_10._states(said["GAP"], quality) and said["Baseline"] == "0.5"
     absent = 0.99 if "95 %" in line else 0.95
     assert not chapter_10._states(said["GAP"], quality._replace(high=absent))
+
+
+@pytest.mark.parametrize("language", ["en", CHINESE])
+def test_what_the_brief_says_of_a_statement_is_known_in_each_language(language):
+    """A learner who copies it has not answered."""
+    notebook = NOTEBOOK.parent / ("" if language == "en" else language) / NOTEBOOK.name
+    cells = {cell.id: cell.source for cell in nbformat.read(notebook, as_version=4).cells}
+    brief = chapter_10.statements(cells["goals"].split("```")[1])
+    translate = translate_in(language, chapter_10.__name__)
+    for name, (asked, _) in chapter_10._ASKED.items():
+        assert brief[name] == translate(asked)
 
 
 def test_built_in_clips_are_made_once(tmp_path):

@@ -45,6 +45,6 @@ def test_a_slider_redraws_the_figure_in_its_place(displayed, monkeypatch):
     assert (width.description, width.value) == ("share of width", 0.5)
     height.value = 8
     second, there = found[-1]
-    assert first["image/png"] != second["image/png"] and "height 8, share_of_width 0.5" in second["text/plain"]
+    assert first["image/png"] != second["image/png"] and "height 8, share of width 0.5" in second["text/plain"]
     assert where["display_id"] == there["display_id"] and there["update"] and not where["update"]
     assert not plt.get_fignums()

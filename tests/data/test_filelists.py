@@ -188,5 +188,5 @@ def test_shards_in_linked_folders_are_found_once(tmp_path):
 
 def test_a_link_to_nothing_is_named(tmp_path):
     (tmp_path / "a.tfrecord").symlink_to(tmp_path / "none.tfrecord")
-    with pytest.raises(AlstmError, match=r"a\.tfrecord: no such file; mend or remove it"):
+    with pytest.raises(AlstmError, match=r"a\.tfrecord: no such file; repair or remove it"):
         shards_below(tmp_path, [".tfrecord"], "")

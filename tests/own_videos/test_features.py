@@ -803,7 +803,7 @@ def test_names_that_begin_with_at_are_split(three, tmp_path):
 
 def test_where_all_clips_fail_the_remedy_is_to_mend_them(tmp_path):
     (tmp_path / "a.mp4").touch()
-    said = r"no clip of 0 would go to infer; 1 failed, the first: .*a\.mp4: .*; mend that, and run again$"
+    said = r"no clip of 0 would go to infer; 1 failed, the first: .*a\.mp4: .*; fix that, and run again$"
     with pytest.raises(AlstmError, match=said):
         infer(tmp_path, tmp_path / "out")
 

@@ -197,7 +197,7 @@ def test_a_bad_clip_does_not_keep_the_others_from_a_label(hub, videos, tmp_path)
     assert [row["video"] for row in rows_of(tmp_path / "out")] == ["c0.mp4"]
     name, broken = map(str, done.failed)
     assert "broken.mp4: " in broken and "its name cannot stand in a table of labels; rename the file" in name
-    with pytest.raises(AlstmError, match=r"no clip can be used, the first: .*broken\.mp4.*; mend that, and run again"):
+    with pytest.raises(AlstmError, match=r"no clip can be used, the first: .*broken\.mp4.*; fix that, and run again"):
         suggest_labels(given[1:2], tmp_path / "none", SuggestOptions("cat,dog"), workers=0)
     assert not (tmp_path / "none" / "suggestions.csv").exists()
 
