@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
 import sys
@@ -52,8 +53,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_server(arguments: Sequence[str], port: int, *, wait_seconds: float = 30) -> subprocess.Popen[bytes]:
+def start_server(
+    arguments: Sequence[str], port: int, *, wait_seconds: float = 30, by_hand: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """Start Python with arguments that make it a server, and wait until it listens; the caller terminates it.
+
+    Args:
+        arguments: of Python.
+        port: that the server listens at.
+        wait_seconds: how long it may take.
+        by_hand: the command with which a user can see why it does not start, if it is not Python with the arguments.
 
     Raises:
         AlstmError: the port is taken, or the server did not start.
@@ -66,4 +75,5 @@ def start_server(arguments: Sequence[str], port: int, *, wait_seconds: float = 3
             return process
         time.sleep(0.1)
     process.terminate()
-    raise AlstmError(f"port {port}", "the server did not start", f"run it by hand: python {' '.join(arguments)}")
+    command = shlex.join(by_hand or ["python", *arguments])
+    raise AlstmError(f"port {port}", "the server did not start", f"run it by hand: {command}")

@@ -88,6 +88,11 @@ class RunFolder:
         return self.folder / f"{self.name}_latest.pdstate"
 
     @property
+    def results(self) -> tuple[Path, ...]:
+        """What one training leaves, and what says that it is done, which must go before others' take their place."""
+        return self.finished, self.best, self.latest, self.checkpoint
+
+    @property
     def log(self) -> Path:
         """The training log, one JSON object per line."""
         return self.folder / "train.jsonl"

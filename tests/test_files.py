@@ -12,6 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -72,14 +73,13 @@ def test_folders_are_made(tmp_path):
 
 
 def test_text_has_the_same_bytes_on_every_system(tmp_path, monkeypatch):
-    opened = []
-    fdopen = os.fdopen
+    opened, path_open = [], Path.open
 
     def record(*args, **kwargs):
         opened.append(kwargs)
-        return fdopen(*args, **kwargs)
+        return path_open(*args, **kwargs)
 
-    monkeypatch.setattr("alstm_helpers.files.os.fdopen", record)
+    monkeypatch.setattr(Path, "open", record)
     with atomic_write(tmp_path / "a.txt", "w"), atomic_write(tmp_path / "a.bin"):
         pass
     assert opened == [{"encoding": "utf-8", "newline": "\n"}, {"encoding": None, "newline": None}]
@@ -136,6 +136,16 @@ def test_others_may_read_as_the_umask_says(tmp_path):
     with atomic_write(tmp_path / "atomic"):
         pass
     assert stat.S_IMODE((tmp_path / "atomic").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.posix
+def test_what_is_no_regular_file_stays_as_it_is(tmp_path):
+    """As root, --out /dev/null would put a file in its place."""
+    os.mkfifo(tmp_path / "pipe")
+    said = "pipe: this is no regular file; name another one"
+    with pytest.raises(AlstmError, match=said), atomic_write(tmp_path / "pipe"):
+        pass
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and len(list(tmp_path.iterdir())) == 1
 
 
 def test_two_writers_do_not_mix(old):

@@ -16,6 +16,7 @@ from alstm_helpers.commands.options import (
     fetched,
     filelist_flag,
     line,
+    quoted,
     topk_flag,
 )
 from alstm_helpers.progress import progress_bar
@@ -64,7 +65,7 @@ def export(
     if onnx:
         require("onnx", "onnxruntime")  # before the work, not after half of it
     config = configure(given, {"VALID.filelist": filelist})
-    weights = fetched(weights)  # a wrong path is told before Paddle is imported
+    named, weights = weights, fetched(weights)  # a wrong path is told before Paddle is imported
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
     from alstm_helpers.deployment.export import export as run
@@ -80,7 +81,7 @@ def export(
     extractor = _packable(config, features, weights) if video else None
     net = load_model(config, weights)
     gap = measure if int8 else None
-    names, origin = class_names_of(config), origin_of(weights)
+    names, origin = class_names_of(config, named), origin_of(weights)
     done = run(net, out, onnx=onnx and onnx_frames, class_names=names, int8_gap=gap, origin=origin)
     if int8:
         gaps = done["int8"]
@@ -90,7 +91,8 @@ def export(
         from alstm_helpers.own_videos.packed import pack
 
         pack(extractor, Path(out))
-        line(f"for video files: python {Path(out, 'label.py')} CLIP.mp4; it needs onnxruntime, av and numpy alone")
+        script = quoted(Path(out, "label.py"))
+        line(f"for video files: python {script} CLIP.mp4; it needs onnxruntime, av and numpy alone")
 
 
 def _packable(config: Config, features: str | None, weights: str) -> Extractor:

@@ -73,7 +73,7 @@ def evaluate(
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
 
-    weights = weights_of(weights, config, Path(config.TEST.filelist).parent)  # fails before Paddle is imported
+    named, weights = weights, weights_of(weights, config, Path(config.TEST.filelist).parent)  # fails before Paddle
     shards = read_filelist(config.TEST.filelist)
     from alstm_helpers.evaluation.evaluate import collect
     from alstm_helpers.evaluation.report import ReportOptions, write_report
@@ -84,7 +84,7 @@ def evaluate(
     path, groups = Path(out) if out else Path(save_dir, "metrics.json"), list[bytes]()
     with claimed(path.parent):
         net = load_model(config, weights)
-        names = class_names_of(config)
+        names = class_names_of(config, named)
         size, classes = config.TEST.batch_size, config.MODEL.num_classes
         batches = read_batches(shards, size, classes, by_length=True)
         shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
@@ -265,12 +265,14 @@ def report(given: Given, run_folder: str, out: str | None) -> None:
     config = configure(given)
     from alstm_helpers.evaluation.html_report import PageOptions, report_page
 
-    scored, how = _judged(replace(run, name=config.MODEL.name), config)
-    options = PageOptions(f"Results of {run.folder}", how, class_names_of(config), _thumbnails_of(config))
-    page = report_page(scored, options, progress=progress_bar)
     path = Path(out) if out else run.folder / "report.html"
-    with claimed(path.parent), atomic_write(path, "w") as file:
-        file.write(page)
+    with claimed(path.parent):
+        scored, how = _judged(replace(run, name=config.MODEL.name), config)
+        names, seed = class_names_of(config), config.TRAIN.seed
+        options = PageOptions(f"Results of {run.folder}", how, names, _thumbnails_of(config), seed)
+        page = report_page(scored, options, progress=progress_bar)
+        with atomic_write(path, "w") as file:
+            file.write(page)
     line(f"{len(scored.ids)} videos → {path}")
 
 
@@ -326,7 +328,7 @@ def explain(
     config = configure(given, {"INFER.filelist": filelist})
     from alstm_helpers.data.filelists import read_filelist
 
-    weights = weights_of(weights, config, Path(config.INFER.filelist).parent)  # fails before Paddle is imported
+    named, weights = weights, weights_of(weights, config, Path(config.INFER.filelist).parent)  # fails before Paddle
     shards = read_filelist(config.INFER.filelist)
     from alstm_helpers.evaluation import explain as explaining
     from alstm_helpers.files import claimed
@@ -334,7 +336,7 @@ def explain(
 
     with claimed(Path(save_dir)):
         net = load_model(config, weights)
-        names = class_names_of(config)
+        names = class_names_of(config, named)
         for found in explaining.videos_with_ids(shards, video):
             report = explaining.explain(net, found, top_k=infer_topk, class_names=names)
             path = explaining.write_explanation(report, save_dir)

@@ -253,6 +253,13 @@ def weights_of(given: str | None, config: Config, features: Path) -> str:
     return weights
 
 
+def quoted(path: Path) -> str:
+    """Return a path as a command that is shown needs it: in quotes if it has spaces, for one."""
+    import shlex  # here, as --help needs no more than click
+
+    return shlex.quote(str(path))
+
+
 def class_names_of(config: Config, weights: str | None = None) -> dict[int, str]:
     """Return the class names that ``INFER.class_names`` points to; where it is null, those of published weights."""
     from alstm_helpers.data.class_names import read_class_names

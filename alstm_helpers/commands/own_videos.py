@@ -13,6 +13,7 @@ from alstm_helpers.commands.options import (
     fail_after,
     group_flag,
     line,
+    quoted,
     workers_flag,
 )
 from alstm_helpers.own_videos.presets import NORMALISATIONS, SOUNDS
@@ -216,7 +217,8 @@ def features(
         line(done.class_counts())
     lacking = FeatureFolder(Path(out)).lacking_room()
     more = f" -o MODEL.num_classes={lacking[1]}" if lacking else ""
-    train = f"alstm train --config {Path(out, 'own.yaml')}{more} --save_dir {Path(out, 'run')}"
-    after = train if labels_folder else f"alstm predict --filelist {Path(out, 'infer.list')} --config … --weights …"
+    train = f"alstm train --config {quoted(Path(out, 'own.yaml'))}{more} --save_dir {quoted(Path(out, 'run'))}"
+    infer = f"alstm predict --filelist {quoted(Path(out, 'infer.list'))} --config … --weights …"
+    after = train if labels_folder else infer
     line(f"{done.summary()} → {out}; next: {after}")
     fail_after(done.failed)

@@ -15,6 +15,7 @@ from alstm_helpers.commands.options import (
     group_flag,
     interval_flag,
     line,
+    quoted,
     save_dir_flag,
 )
 from alstm_helpers.paths import RunFolder
@@ -85,6 +86,7 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     Features that `alstm features` scaled are scaled anew in each fold, by the videos that train.
     """
     config = configure(given)
+    start = fetched(pretrain) if pretrain else None
     _require_lists(config.TRAIN.filelist, config.VALID.filelist)
     from alstm_helpers.data.lists import ONE_VIDEO
     from alstm_helpers.evaluation.intervals import verdict
@@ -98,7 +100,7 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
         line(note)
     if not group and (group := group_in(Path(config.TRAIN.filelist).parent)):
         line(f"--group {group}, as `alstm features` was told")
-    options = CrossValidation(folds, config.TRAIN.seed, group or ONE_VIDEO, pretrain, remake)
+    options = CrossValidation(folds, config.TRAIN.seed, group or ONE_VIDEO, start, remake)
     done = cross_validate(config, save_dir, options, report=line)
     for name, judged in (("network", done), ("linear baseline", done["baseline"])):
         spread = f"{judged['gap_mean']:.4f} ± {judged['gap_std']:.4f} over the folds"
@@ -107,7 +109,7 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
     scale = done["calibration"]
     line(
         f"calibration, judged on the other folds: {_said(scale['before'])} → {_said(scale['after'])};"
-        f" `alstm predict --calibration {Path(save_dir, 'crossval.json')}` uses it"
+        f" `alstm predict --calibration {quoted(Path(save_dir, 'crossval.json'))}` uses it"
     )
     line(f"{verdict(done['difference'])} → {Path(save_dir, 'crossval.json')}")
 

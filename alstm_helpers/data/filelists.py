@@ -41,7 +41,8 @@ def shards_below(source: str | os.PathLike[str], suffixes: Sequence[str], remedy
 def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
     """Return the wanted paths below a folder, sorted; links to folders are followed, and no folder is entered twice.
 
-    A link to nothing and an empty folder are among them, if wanted: they stand for files that somebody misses.
+    What is hidden is none of them: macOS keeps ``._clip.mp4`` beside ``clip.mp4``, with nothing in it. A link to
+    nothing and an empty folder are among them, if wanted: they stand for files that somebody misses.
 
     Raises:
         AlstmError: a folder cannot be listed.
@@ -54,8 +55,13 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
         folders[:] = [name for real, name in new.items() if real not in entered]
         entered |= new.keys()
         here = map(Path(parent).joinpath, files) if files or folders else [Path(parent)]
-        found += [path for path in here if wanted(path)]
+        found += [path for path in here if wanted(path) and not is_hidden(path.relative_to(folder))]
     return without_repeats(sorted(found))
+
+
+def is_hidden(path: Path) -> bool:
+    """Tell whether a path has a part that begins with a dot."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _links_last(path: Path) -> tuple[bool, Path]:

@@ -15,6 +15,7 @@ scikit-learn. Keypad frequencies: ITU-T Recommendation Q.23.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -246,7 +247,7 @@ def scene_of(id: bytes, seed: int) -> Scene:
     """
     text = id.decode(errors="replace")
     for split, (_, prefix) in SPLITS.items():
-        if text.startswith(prefix):
+        if re.fullmatch(f"{prefix}[0-9a-f]{{3,}}", text):
             return render(seed, split, int(text[1:], 16))
     raise AlstmError(text, "not the id of a FlashDigits video", "ids look like t00f or v1a2")
 

@@ -30,7 +30,7 @@ def find_shards(root: Path, split: str) -> list[Path]:
         AlstmError: there are neither.
     """
     for folder, suffix in LAYOUTS.items():
-        shards = sorted((root / folder / split).glob(f"*{suffix}"))
+        shards = sorted((root / folder / split).glob(f"[!.]*{suffix}"))  # none that is hidden, as macOS writes
         if shards:
             return [shard.resolve() for shard in shards]
     raise AlstmError(
@@ -48,14 +48,23 @@ def write_lists(root: str | os.PathLike[str]) -> dict[str, int]:
         AlstmError: a split has no shards (then no list is written), or another run is writing to ``root``.
     """
     root = Path(root)
-    shards = {side: find_shards(root, side) for side in SIDES}
-    lists = {root / name: shards[split] for name, split in LISTS.items()}
+    lists = lists_below(root)
     done = all(path.is_file() and path.read_bytes() == filelist_text(own).encode() for path, own in lists.items())
     if not done or leftovers(root):
         with claimed(root):
             for path, own in lists.items():
                 write_filelist(path, own)
-    return {name: len(shards[split]) for name, split in LISTS.items()}
+    return {path.name: len(shards) for path, shards in lists.items()}
+
+
+def lists_below(root: Path) -> dict[Path, list[Path]]:
+    """Return what each list of a folder should name.
+
+    Raises:
+        AlstmError: a split has no shards.
+    """
+    shards = {side: find_shards(root, side) for side in SIDES}
+    return {root / name: shards[split] for name, split in LISTS.items()}
 
 
 def filelist_settings(root: Path) -> dict[str, str]:

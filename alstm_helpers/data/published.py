@@ -153,7 +153,8 @@ def _fetch(wanted: _Address, md5: str | None, way_out: str, retry: Retry) -> Non
     folder = wanted.source.partition("?")[0].rpartition("/")[0]
     name = wanted.source[len(folder) + 1 :]  # with its ?query, if it has one
     remote = Remote(name, wanted.name, md5 or _announced_md5(session, wanted.source, retry.timeout, way_out))
-    outcome = Files(session, folder, wanted.path.parent, retry).fetch(remote)
+    known = remote.md5 is not None or wanted.sha256 is not None
+    outcome = Files(session, folder, wanted.path.parent, retry).fetch(remote, resume=known)
     if isinstance(outcome, AlstmError):
         raise NotFetched(wanted.source, outcome.problem, f"run the same command again, or {way_out}")
 

@@ -109,9 +109,17 @@ class Files:
             self.stop.set()
             pool.shutdown(cancel_futures=True)
 
-    def fetch(self, remote: Remote) -> LedgerRow | AlstmError:
-        """Fetch one file and return its row; return an error if it is still missing after the last attempt."""
+    def fetch(self, remote: Remote, *, resume: bool = True) -> LedgerRow | AlstmError:
+        """Fetch one file and return its row; return an error if it is still missing after the last attempt.
+
+        Args:
+            remote: the file.
+            resume: continue what an earlier run left; without a checksum it may be of another version of the file, and
+                nothing would tell.
+        """
         url, part = f"{self.url}/{remote.name}", self.out / f".{remote.local_name}.part"
+        if not resume:
+            part.unlink(missing_ok=True)
         problems = list[str]()
         for wait in self.retry.waits():
             self.stop.wait(wait)

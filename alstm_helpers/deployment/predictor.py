@@ -163,8 +163,8 @@ class Predictor:
         except AlstmError:
             raise
         except Exception as error:  # each engine raises exceptions of its own
-            problem = f"it cannot be read ({str(error).strip().splitlines()[0]})"
-            raise AlstmError(self.path, problem, _AGAIN) from error
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise AlstmError(self.path, f"it cannot be read ({reason})", _AGAIN) from error
         self._lock = threading.Lock()
         self.class_names = classes["class_names"]
         self.num_classes = classes["num_classes"]

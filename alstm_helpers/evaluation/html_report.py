@@ -46,12 +46,14 @@ class PageOptions:
         how: a sentence on the videos and the networks that judged them.
         names: class names by index.
         thumbnails: returns those of a clip.
+        seed: of the resampling that compares the network with the baseline, as ``alstm crossval`` did.
     """
 
     title: str
     how: str
     names: Mapping[int, str] = field(default_factory=dict)
     thumbnails: FindPictures = lambda video_id: ()
+    seed: int = 0
 
 
 def report_page(scored: Scored, options: PageOptions, *, progress: ProgressBar = no_progress) -> str:
@@ -97,7 +99,7 @@ class _Page:
         said = "There is no linear baseline to compare with: `alstm crossval` has one."
         if self.scored.baseline_metrics is not None:
             methods["linear baseline"] = self.scored.baseline_metrics
-            apart = difference(self.scored.metrics, self.scored.baseline_metrics, self.scored.groups, 0)
+            apart = difference(self.scored.metrics, self.scored.baseline_metrics, self.scored.groups, self.options.seed)
             said = verdict(apart)
             said = f"{said[0].upper()}{said[1:]}."
         cells: dict[str, list[str]] = {metric.key: [] for metric in METRICS}

@@ -52,8 +52,8 @@ class Extractor:
         backbone, audio: names, see :mod:`alstm_helpers.own_videos.backbones`.
         projections: by stream; a finished backbone needs none.
         fitted_on: the split whose clips they were fitted on: ``train``, or ``infer`` where no clip has labels.
-        clips: how many clips those were; None where an earlier version fitted them.
-        sha256: by stream, of the user's networks that made the features; only these will do.
+        clips: how many clips those were; None where an earlier version fitted them, or another folder's clips did.
+        sha256: by stream, of the networks from files that made the features; only these will do.
         pictures, sound: what the user's networks take; None for those that say so themselves.
     """
 

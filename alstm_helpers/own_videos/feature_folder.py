@@ -19,7 +19,7 @@ from alstm_helpers.data.class_names import read_classes, write_classes
 from alstm_helpers.data.counts import record_counts
 from alstm_helpers.data.feature_scale import scale_of
 from alstm_helpers.data.filelists import write_filelist
-from alstm_helpers.data.lists import ONE_VIDEO, SIDES, compile_group
+from alstm_helpers.data.lists import ONE_VIDEO, SIDES, compile_group, lists_below
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, read_sealed
 from alstm_helpers.ledger import Ledger
@@ -156,10 +156,12 @@ class FeatureFolder:
 
         Args:
             classes: as a folder of labels numbers them, which may have been made anew; new ones follow in their order.
+
+        Raises:
+            AlstmError: those of earlier features cannot be read.
         """
-        known: dict[str, int] = {}
-        with contextlib.suppress(AlstmError):  # a file that is missing or damaged is written again
-            known = read_classes(self.path / "labels.csv")
+        path = self.path / "labels.csv"
+        known = read_classes(path) if path.exists() else {}
         new = sorted(classes.keys() - known.keys(), key=classes.__getitem__)
         return known | {name: index for index, name in enumerate(new, max(known.values(), default=-1) + 1)}
 
@@ -187,11 +189,13 @@ class FeatureFolder:
         if classes is None:
             write_filelist(self.path / "infer.list", sorted((self.path / "tf" / "infer").glob("*.tfrecord")))
             return notes
+        for path, shards in lists_below(self.path).items():
+            write_filelist(path, shards)
         write_classes(self.path / "labels.csv", classes)
         return notes + self._write_own_config(max(classes.values(), default=0) + 1)
 
     def _keep_only(self, jobs: Sequence[Job]) -> None:
-        """Drop the rows of other clips; set what changes without a new extraction: locations, labels and splits."""
+        """Drop the rows and raw numbers of other clips; set what changes without extracting: labels and such."""
         rows = self.ledger.rows
         self.ledger.rows = {
             job.id: {
@@ -202,6 +206,9 @@ class FeatureFolder:
             }
             for job in jobs
         }
+        kept = {self.raw.file_of(job.id) for job in jobs}
+        for path in set(self.raw.path.glob("*.pkl")) - kept:
+            path.unlink()
 
     def _write_shards(self, jobs: Sequence[Job], extractor: Extractor) -> None:
         """Write the clips of each split as TFRecords, and remove shards of an earlier run."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alstm_helpers.data.class_names import read_classes
-from alstm_helpers.data.lists import ONE_VIDEO, write_lists
+from alstm_helpers.data.lists import ONE_VIDEO
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
 from alstm_helpers.ledger import LedgerRow
@@ -135,16 +135,17 @@ def extract_features(
         progress: wraps the finished clips, see :mod:`alstm_helpers.progress`.
 
     Raises:
-        AlstmError: labels and videos do not match, ``out`` has features of another backbone, or a split would have no
-            clip. A clip that cannot be read is in ``failed``, and the others are extracted.
+        AlstmError: labels and videos do not match, ``out`` has features of another backbone or of labelled clips
+            where there are no labels now, or a split would have no clip. A clip that cannot be read is in ``failed``,
+            and the others are extracted.
     """
     require("av")
     folder, files = FeatureFolder(Path(out)), find_video_files(videos)
     extractor = options.extractor()
-    jobs, notes, classes, group = _plan(files, options, folder)
-    extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
-    notes += extractor.provenance()
     with folder.ledger.claimed(folder.raw.path, *folder.splits()):
+        jobs, notes, classes, group = _plan(files, options, folder)
+        extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
+        notes += extractor.provenance()
         extractor = _resumed(extractor, folder, options)
         done = {job for job in jobs if folder.has(job)}
         todo = [job for job in jobs if job not in done]
@@ -160,8 +161,6 @@ def extract_features(
         notes += folder.notes(whole) + _scaling_notes(extractor, len(chosen), labelled=classes is not None)
         extractor = extractor.fitted(partial(folder.raw.sample, ids=chosen), len(chosen))
         notes += _constant_notes(extractor) + folder.write(whole, extractor, classes, group)
-    if classes is not None:
-        write_lists(out)
     seconds = sum(row["seconds"] for row in rows)
     return Extraction(len(rows), len(done), seconds, failed, notes, splits, _by_class(whole, classes or {}))
 
@@ -186,6 +185,9 @@ class _Plan(NamedTuple):
 def _plan(files: Sequence[Path], options: FeatureOptions, folder: FeatureFolder) -> _Plan:
     before = group_in(folder.path)
     if options.labels is None:
+        if folder.sides():
+            remedy = "pass their --labels again, or another --out"
+            raise AlstmError(folder.path, "it has features of labelled clips", remedy)
         return _Plan(unlabelled_jobs(files, folder.ids()), [], None, before)
     classes = folder.numbered(read_classes(Path(options.labels, "labels.csv")))
     annotations = read_imported(options.labels)

@@ -20,7 +20,6 @@ from alstm_helpers.own_videos.presets import BYTE, IMAGENET, LARGEST_SIDE
 Pooling: TypeAlias = Literal["mean", "first"]
 Colours: TypeAlias = tuple[float, float, float]
 _Side: TypeAlias = Annotated[int, Field(ge=4, le=LARGEST_SIDE)]
-_Positive: TypeAlias = Annotated[float, Field(gt=0)]
 
 
 class _Input(BaseModel):

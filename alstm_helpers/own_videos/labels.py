@@ -153,7 +153,7 @@ def _read(source: Path, options: ReadOptions) -> Found:
     if not source.is_dir():
         yield from _read_file(require_file(source, "check the path of the export"), options)
         return
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() in EXPORTS)
+    files = sorted(path for path in source.glob("[!.]*") if path.suffix.lower() in EXPORTS)
     if not files:
         yield from read_folders(source)
     for path in files:

@@ -42,7 +42,7 @@ class Backbone(NamedTuple, Generic[UnitT]):
         unit: the input of one second: how its picture becomes a square, or the number of its samples of sound.
         call: uint8 (T, S, S, 3), or float32 (T, unit) → float32 (T, D).
         finished: whether the numbers have the final size and scale, so that they need no projection.
-        sha256: of the file that the user named, or of YouTube-8M's own files, which says what network it is.
+        sha256: of the network's file, or of YouTube-8M's own files, which says what network it is.
     """
 
     unit: UnitT

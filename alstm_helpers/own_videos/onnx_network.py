@@ -175,7 +175,8 @@ def open_session(path: Path, content: bytes) -> OnnxSession:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised, too
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # of a worker; ONNX Runtime does not ask
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # ONNX Runtime does not ask; "4,2" nests
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else 0
     there = onnxruntime.get_available_providers()
     providers = [each for each in ("CUDAExecutionProvider", "CPUExecutionProvider") if each in there]
     try:

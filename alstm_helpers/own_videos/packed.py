@@ -69,7 +69,7 @@ def pack(extractor: Extractor, folder: Path) -> list[str]:
             fields = {**takes.model_dump(mode="json"), "is_normalised": getattr(takes, "is_normalised", None)}
             about[stream] |= {"file": _FILES[stream], "takes": fields}
             content[_FILES[stream]] = path.read_bytes()
-            moved = _renamed(moved, stream, f"{ONNX}{folder.absolute() / _FILES[stream]}", takes)
+            moved = _renamed(moved, f"{ONNX}{folder.absolute() / _FILES[stream]}", takes)
     content |= {ARRAYS: _arrays(extractor), ABOUT: json.dumps(about, indent=1).encode()}
     for name, value in content.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -84,8 +84,8 @@ def _about(model: Path) -> dict[str, Any]:
     return {"model": hashlib.sha256(model.read_bytes()).hexdigest(), "class_names": names, "dims": STREAM_DIMS}
 
 
-def _renamed(extractor: Extractor, stream: str, name: str, takes: AnyInput) -> Extractor:
-    """Return an extractor whose backbone of a stream is a network in another file."""
+def _renamed(extractor: Extractor, name: str, takes: AnyInput) -> Extractor:
+    """Return an extractor whose backbone of pictures, or of sound, is a network in another file."""
     if isinstance(takes, PictureInput):
         return dataclasses.replace(extractor, backbone=name, pictures=takes)
     return dataclasses.replace(extractor, audio=name, sound=takes)

@@ -40,23 +40,17 @@ def find_video_files(sources: Sequence[str | os.PathLike[str]]) -> list[Path]:
 
 
 def videos_below(folder: Path) -> list[Path]:
-    """Return the videos below a folder by their suffixes, sorted.
-
-    What is hidden is none of them: macOS keeps ``._clip.mp4`` beside ``clip.mp4``, with no picture in it.
+    """Return the videos below a folder by their suffixes, sorted, but no hidden ones.
 
     Raises:
         AlstmError: a folder cannot be listed.
     """
-    return files_below(folder, lambda path: is_video_name(path) and not _is_hidden(path.relative_to(folder)))
+    return files_below(folder, is_video_name)
 
 
 def is_video_name(path: Path) -> bool:
     """Tell whether a file has the suffix of a video."""
     return path.suffix.lower() in SUFFIXES
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _videos_in(folder: Path) -> list[Path]:

@@ -233,8 +233,8 @@ def serve(logdir: str | os.PathLike[str], port: int = 8040, *, wait_seconds: flo
         raise AlstmError(logdir, "no such folder", "train first; the curves are in the visualdl folder of the save_dir")
     code = f"from alstm_helpers.training.curves import _run_server; _run_server({os.getpid()})"
     # Without the last flag the server reports its start to its vendor, and the page loads a tracker.
-    arguments = ["-c", code, "--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
-    return start_server(arguments, port, wait_seconds=wait_seconds)
+    flags = ["--logdir", str(logdir), "--host", HOST, "--port", str(port), "--disable-telemetry"]
+    return start_server(["-c", code, *flags], port, wait_seconds=wait_seconds, by_hand=["visualdl", *flags])
 
 
 def _run_server(parent: int) -> None:

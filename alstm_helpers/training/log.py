@@ -123,7 +123,7 @@ COLUMNS = (
     Column("videos_per_second", lambda lap: lap.videos * lap.ranks / lap.seconds, _speed_text),
     Column(
         "seconds_left",
-        lambda lap: lap.seconds_per_step * (lap.all_steps - lap.step),
+        lambda lap: lap.seconds_per_step * max(0, lap.all_steps - lap.step),  # num_samples may be too small
         lambda row: f"left {timedelta(seconds=round(row['seconds_left']))}",
         drawn=False,
     ),

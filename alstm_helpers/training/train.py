@@ -180,10 +180,15 @@ def _train(plan: _Plan, report: LineReport, progress: ProgressBar) -> Training:
     if plan.options.resume:
         run.save_latest()  # those of the checkpoint before, if the run was killed just after it wrote this one
     try:
-        while run.has_epochs_left() and not run.is_out_of_patience():
-            run.train_epoch()
+        if plan.options.resume and run.lacks_validation():
             run.validate()
             run.save()
+        while run.has_epochs_left() and not run.is_out_of_patience():
+            run.train_epoch()
+            try:
+                run.validate()
+            finally:  # where a shard for validation is damaged, a resume validates: the epoch is not lost
+                run.save()
     finally:
         run.log.curves.close()
     _freeze(run.net, False)
@@ -376,18 +381,26 @@ class _Run:
         self.net, self.optimizer, self.precision, self.state = start.net, start.optimizer, start.precision, start.state
         self.config = plan.config.model_copy(deep=True)  # with the seed and weights of the start: it repeats the run
         self.config.TRAIN.seed, self.config.TRAIN.pretrain_base = self.state.seed, self.state.pretrain_base
-        if plan.writes:
-            _describe(plan, self.config)
-        drawn = plan.writes and plan.options.visualdl
-        if drawn and not is_installed("visualdl"):
+        self._is_described = not plan.writes
+        if not any(path.exists() for path in plan.folder.results):  # else they stay, with what describes them, at first
+            self._describe()
+        self.draws = plan.options.visualdl and is_installed("visualdl")  # the same on all ranks, though one draws
+        if plan.options.visualdl and not self.draws:
             report(f"no curves are written: VisualDL is not installed; {install_line('course')} brings it")
-            drawn = False
-        folder = plan.folder.curves if drawn else None
+        folder = plan.folder.curves if self.draws and plan.writes else None
         curves = Curves(folder, earlier=start.earlier_curves, step=self.state.step)
         for name, section in self.config.model_dump().items():
             settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph
             curves.add_text(f"config/{name}", settings, self.state.step)
         self.log = Log(self.state.rows, plan.folder.log if plan.writes else None, curves, report)
+
+    def _describe(self) -> None:
+        """Before the first result: remove those of an earlier run, unless it is this one, and say what this one is."""
+        if not self._is_described:
+            for path in () if self.plan.options.resume else self.plan.folder.results:
+                path.unlink(missing_ok=True)
+            _describe(self.plan, self.config)
+            self._is_described = True
 
     def has_epochs_left(self) -> bool:
         """Return whether some of ``TRAIN.epoch`` epochs are left."""
@@ -461,13 +474,22 @@ class _Run:
         self.precision.backward(loss)
         return logits.detach(), float(loss)
 
+    def lacks_validation(self) -> bool:
+        """Return whether an epoch is done whose validation is due and failed."""
+        is_done = self.state.epoch > 0 and not self.state.batch
+        return is_done and self._is_due() and self.state.epoch not in numbers_of(self.state.rows, "valid", "epoch")
+
+    def _is_due(self) -> bool:
+        epoch, interval = self.state.epoch, self.plan.options.valid_interval
+        return interval > 0 and (epoch % interval == 0 or epoch == self.config.TRAIN.epoch)
+
     def validate(self) -> None:
         """Validate if it is due, and save the weights if they are the best so far."""
-        epoch, epochs, interval = self.state.epoch, self.config.TRAIN.epoch, self.plan.options.valid_interval
-        if not interval:
+        if not self.plan.options.valid_interval:
             self._save_best()
-        elif epoch % interval == 0 or epoch == epochs:
+        elif self._is_due():
             result = self._evaluate()
+            epoch, epochs = self.state.epoch, self.config.TRAIN.epoch
             numbers = {"epoch": float(epoch), "step": self.state.step, **result}
             self.log.add("valid", f"epoch {epoch}/{epochs}", numbers)
             if result["gap"] > self.state.best_gap:
@@ -478,13 +500,13 @@ class _Run:
         """Compute the metrics of the validation list; for VisualDL also draw its scores and attention."""
         ranks, model, batch_size = self.plan.ranks, self.config.MODEL, self.config.VALID.batch_size
         batches = read_batches(self.plan.valid_shards, batch_size, model.num_classes, by_length=True, ranks=ranks)
-        if not self.plan.options.visualdl:
+        if not self.draws:
             return evaluate(self.net, batches, top_k=model.topk, ranks=ranks)
         seen = _Seen()
         result = evaluate(self.net, batches, top_k=model.topk, ranks=ranks, observe=seen.observe)
         seen.counts.gather(ranks.gather)
         self.log.curves.add_scores(self.state.step, *seen.counts.counts)
-        if seen.first:
+        if seen.first and self.plan.writes:
             self._draw_attention(seen.first)
         return result
 
@@ -499,12 +521,14 @@ class _Run:
     def _save_best(self) -> None:
         """Save the weights as the best ones."""
         if self.plan.writes:
+            self._describe()
             save_weights(self.net, self.plan.folder.best)
 
     def save(self) -> None:
         """Save the latest checkpoint, replacing the one before."""
         if not self.plan.writes:
             return
+        self._describe()
         self.log.curves.flush()  # a resume keeps the curves up to its checkpoint
         state, section = self.state, self.config.TRAIN
         state.batch_size, state.shuffle_shards = section.batch_size, section.shuffle_shards
@@ -516,6 +540,7 @@ class _Run:
     def save_latest(self) -> None:
         """Save the weights of the latest checkpoint as a file of their own."""
         if self.plan.writes:
+            self._describe()
             save_weights(self.net, self.plan.folder.latest)
 
 

@@ -225,6 +225,7 @@ def test_a_missing_configuration(alstm, elsewhere, command):
         (["predict"], f"{Path('data/checkpoints/AttentionLSTM_best.pdparams')}: no trained weights here"),
         (["export", "--weights=none.pdparams", "--out=x"], "none.pdparams: no such file"),
         (["train", "--pretrain=none.pdparams"], "none.pdparams: no such file"),
+        (["crossval", "--pretrain=none.pdparams"], "none.pdparams: no such file"),
         (["train", "--resume=none"], "none: no AttentionLSTM_latest.pdstate here"),
         (["train", "-o", "TRAIN.filelist=none.list"], "none.list: no such file"),
         (["train", "-o", "VALID.filelist=none.list"], "none.list: no such file"),

@@ -118,6 +118,7 @@ def test_missing_weights_and_lists_are_found_before_paddle_is_imported(tiny_data
         ["explain", "--filelist", tiny_data / "test.list", "--weights", "missing.pdparams", "--video", "v"],
         ["export", "--weights", "missing.pdparams", "--out", "model"],
         ["train", "--pretrain", "missing.pdparams"],
+        ["crossval", "--pretrain", "missing.pdparams"],
     ]
     without_list: list[list[object]] = [
         [name, "--filelist", "missing.list", "--weights", there, *more]
@@ -129,7 +130,7 @@ def test_missing_weights_and_lists_are_found_before_paddle_is_imported(tiny_data
     assert done.exits == ["exit 1"] * len(commands)
     told = [line for line in done.lines if line.startswith("error: ")]
     assert sum("no trained weights here; pass --weights" in line for line in told) == 1
-    assert sum("missing.pdparams: no such file; pass the .pdparams file" in line for line in told) == 5
+    assert sum("missing.pdparams: no such file; pass the .pdparams file" in line for line in told) == 6
     assert sum("missing.list: no such file; make it with" in line for line in told) == 5
     assert not done.imported(SLOW)
 

@@ -181,6 +181,7 @@ def test_shards_in_linked_folders_are_found_once(tmp_path):
     for name in ("far/b.tfrecord", "tf/a.tfrecord"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
+    (tmp_path / "tf" / "._a.tfrecord").touch()  # macOS keeps one beside a.tfrecord on a disk of another system
     for link, target in (("tf/link", "far"), ("tf/again", "far"), ("far/up", "tf")):
         (tmp_path / link).symlink_to(tmp_path / target)
     assert list(shards_below(tmp_path / "tf", [".tfrecord"], "")) == ["a", "b"]

@@ -424,6 +424,9 @@ def test_ids_are_unique_and_lead_back():
     ids = [video_id(split, index) for split in ("train", "val") for index in range(3000)]
     assert len(set(ids)) == 6000 and all(len(id) == 4 for id in ids)
     assert scene_of(b"v00a", seed=5).sound.tobytes() == render(5, "val", 10).sound.tobytes()
+    for odd in (b"train_x", b"t-5", b"t00g", b"v"):
+        with pytest.raises(AlstmError, match="not the id of a FlashDigits video"):
+            scene_of(odd, seed=5)
     with pytest.raises(AlstmError, match="not the id of a FlashDigits video"):
         scene_of(b"SjJ3", seed=0)
 

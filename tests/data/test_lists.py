@@ -62,6 +62,7 @@ def test_every_line_ends(root):
 
 def test_other_files_are_not_listed(root):
     make(root, "pkl/train/manifest.jsonl", "pkl/train/.train0002.pkl.x.part", "pkl/train/notes.txt")
+    make(root, "pkl/train/._train0000.pkl")  # macOS keeps one beside train0000.pkl on a disk of another system
     assert write_lists(root)["train.list"] == 2
 
 

@@ -69,6 +69,17 @@ def test_an_interrupted_file_is_resumed(server, cache, content):
     assert server.gets == [NAME, NAME] and server.ranges and server.ranges[0] != "bytes=0-"
 
 
+def test_what_an_earlier_run_left_of_a_file_without_a_checksum_is_not_continued(server, cache, content):
+    """It may be of another version; with a checksum that would be noticed, and is worth a try."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    for fragment, ranges in (("", []), (f"#sha256={sha256}", ["bytes=100-"])):
+        path = fetch(server, fragment)
+        path.replace(path.with_name(f".{NAME}.part"))
+        path.with_name(f".{NAME}.part").write_bytes(content[:100] if fragment else b"another version")
+        server.ranges.clear()
+        assert fetch(server, fragment).read_bytes() == content and server.ranges == ranges
+
+
 def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server, cache, content):
     path = fetch(server)
     path.write_bytes(content[:-1])

@@ -14,7 +14,7 @@ from support import a_net, a_video, run_python, score_all, unequal_videos
 from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.deployment.export import export
-from alstm_helpers.deployment.predictor import ENGINES, Predictor, find_model, gap_of
+from alstm_helpers.deployment.predictor import _BY_SUFFIX, ENGINES, Predictor, find_model, gap_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import evaluate
 from alstm_helpers.runtime import paddle, usable_cores
@@ -254,6 +254,15 @@ def test_a_model_without_its_description_is_read_as_it_is(folder, tmp_path):
     shutil.copy(folder / "model.onnx", tmp_path)
     names = Predictor(tmp_path).class_names
     assert names and names[0] == "zero"
+
+
+def test_an_engine_that_fails_without_a_word_is_named_by_its_error(folder, monkeypatch):
+    def fail(*args):
+        raise MemoryError
+
+    monkeypatch.setitem(_BY_SUFFIX, ".onnx", fail)
+    with pytest.raises(AlstmError, match=r"model\.onnx: it cannot be read \(MemoryError\); export the model again"):
+        Predictor(folder / "model.onnx")
 
 
 @pytest.mark.parametrize("text", ["[]", '{"class_names": "zero"}', '{"class_names": [1]}', '{"num_classes": "2"}', "{"])

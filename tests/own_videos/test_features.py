@@ -22,7 +22,7 @@ from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.data.counts import told_counts
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, extract_audio, extract_rgb, render
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.own_videos.backbones import picture_backbone
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import RawFolder
@@ -277,6 +277,48 @@ def test_class_numbers_stay_those_that_a_model_was_trained_with(own, tmp_path):
     assert after == before | {"a first one": len(before), "renamed": len(before) + 1}
     assert after["a first one"] in records(tmp_path / "out")["c0"].labels
     assert not done.classes[gone].total() and done.classes["renamed"].total()
+
+
+def test_class_numbers_that_cannot_be_read_are_not_given_anew(own, tmp_path):
+    """Excel, for one, saves labels.csv with other ends of lines."""
+    extract(own, tmp_path / "out")
+    path = tmp_path / "out" / "labels.csv"
+    changed = path.read_bytes().replace(b"\n", b"\r\n")
+    path.write_bytes(changed)
+    before = everything(tmp_path / "out")
+    with pytest.raises(AlstmError, match=r"labels\.csv: it is not as it was written, .*; put it back as it was"):
+        extract(own, tmp_path / "out")
+    assert everything(tmp_path / "out") == before
+
+
+def test_classes_that_another_run_numbers_meanwhile_keep_their_numbers(own, tmp_path, monkeypatch):
+    """It ends while this one waits for the folder."""
+    identified, found = Extractor.identified, []
+
+    def slow(self):
+        with pytest.raises(FolderInUse):
+            extract(own, tmp_path / "out")
+        found.append(self)
+        return identified(self)
+
+    monkeypatch.setattr(Extractor, "identified", slow)
+    extract(own, tmp_path / "out")
+    assert len(found) == 1
+
+
+def test_labelled_features_stay_when_labels_are_forgotten(own, tmp_path):
+    extract(own, tmp_path / "out")
+    before = everything(tmp_path / "out")
+    with pytest.raises(AlstmError, match=r"out: it has features of labelled clips; pass their --labels again, or "):
+        extract(own, tmp_path / "out", labels=None)
+    assert everything(tmp_path / "out") == before
+
+
+def test_nothing_is_kept_of_a_clip_that_is_gone(own, tmp_path):
+    extract(own, tmp_path / "out")
+    (own / "clips" / "c0.mp4").unlink()
+    extract(own, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "raw").glob("*.pkl"))) == len(records(tmp_path / "out")) == CLIPS - 1
 
 
 def test_many_clips_are_several_shards(clips, tmp_path, monkeypatch):

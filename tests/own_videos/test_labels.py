@@ -232,6 +232,7 @@ def test_colabeler_s_folder(tmp_path):
     write(folder / "c.json", {"path": "c.mp4", "outputs": {"object": []}, "labeled": True})
     write(folder / "d.xml", XML.replace("a.mp4", "d.mp4").replace("<item><name>狗</name></item>", ""))
     write(folder / "notes.txt", "x")
+    write(folder / "._a.json", "what macOS keeps beside a.json on a disk of another system")
     assert [(each.video, each.labels) for each in read_annotations(folder)] == [
         ("a.mp4", ("狗", "猫")),
         ("c.mp4", ()),

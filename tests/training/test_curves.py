@@ -309,7 +309,8 @@ def test_the_port_that_is_taken_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.setattr("alstm_helpers.training.curves.start_server", lambda *args, **more: asked.append((args, more)))
     serve(tmp_path)
     [((arguments, port), more)] = asked
-    assert port == int(arguments[arguments.index("--port") + 1]) == 8040 and more == {"wait_seconds": 30}
+    assert port == int(arguments[arguments.index("--port") + 1]) == 8040
+    assert more == {"wait_seconds": 30, "by_hand": ["visualdl", *arguments[2:]]}
 
 
 def test_a_server_that_is_too_slow_is_stopped(tmp_path, monkeypatch):

@@ -520,6 +520,38 @@ def test_a_resume_writes_the_latest_weights_that_a_kill_kept_back(whole, config,
     assert same(latest(tmp_path / "run"), expected)
 
 
+def test_a_damaged_validation_shard_does_not_cost_the_epoch(whole, config, tmp_path):
+    """The list is repaired, and a resume validates the epoch, with the numbers of an uninterrupted run."""
+    valid, bad = tmp_path / "val.list", tmp_path / "bad.pkl"
+    settings = changed(config, VALID__filelist=str(valid))
+    bad.write_bytes(b"no pickle")
+    valid.write_text(f"{bad}\n", encoding="utf-8")
+    for resume in (None, tmp_path / "run"):
+        options = TrainOptions(seed=5, log_interval=2, visualdl=False, resume=resume)
+        with pytest.raises(AlstmError, match=r"bad\.pkl"):
+            train(settings, tmp_path / "run", options)
+    valid.write_bytes(Path(config.VALID.filelist).read_bytes())
+    done = train(settings, tmp_path / "run", options)
+    assert timeless(done.rows) == timeless(whole[1].rows)
+    assert same(latest(tmp_path / "run"), latest(whole[0]))
+
+
+def test_a_training_that_ends_before_its_first_result_leaves_an_earlier_one_whole(whole, config, tmp_path):
+    run = shutil.copytree(whole[0], tmp_path / "run")
+    (run / "finished.json").write_text("{}", encoding="utf-8")
+    before = {path: path.read_bytes() for path in run.iterdir() if path.name != "train.jsonl"}
+
+    def stop(items, **settings):
+        raise KeyboardInterrupt
+
+    other, options = changed(config, TRAIN__epoch=1), TrainOptions(seed=6, valid_interval=2, visualdl=False)
+    with pytest.raises(KeyboardInterrupt):
+        train(other, run, options, progress=stop)
+    assert {path: path.read_bytes() for path in run.iterdir() if path.name != "train.jsonl"} == before
+    train(other, run, options)
+    assert not (run / "finished.json").exists() and load_config(run / "config.yaml").TRAIN.seed == 6
+
+
 def test_two_trainings_cannot_share_a_folder(config, tmp_path):
     def second(items, **settings):
         with pytest.raises(FolderInUse, match="another run is writing here"):
