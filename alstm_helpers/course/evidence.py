@@ -147,7 +147,7 @@ class Evidence:
         values = self.values(setting, key)
         half = _quantile(len(values)) * _error(values) * float(np.sqrt(len(values) + 1))
         low, high = values.mean() - half, min(values.mean() + half, most)
-        interval = f"{low:.3f} to {high:.3f} ({len(values)} seeds)"
+        interval = f"{low:.3f} to {high:.3f} ({len(values)} seeds), where 95 % are expected"
         if low <= value <= high:
             return f"{value:.3f} is within the range of single runs, {interval}"
         return f"{value:.3f} is outside of the range of single runs, {interval}"

@@ -15,7 +15,7 @@ from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.paths import RunFolder
 
-PART = "1,100"  # about 39 files of 260 MB of train, and as many of validate
+PART = "1,100"  # about 39 files of 260 MB of train, and as many of 75 MB of validate
 PARTITIONS = {"train": "2/frame/train", "val": "2/frame/validate"}
 SERVER = "ALSTM_YT8M_URL"  # environment variable: another server with the official layout, such as a local mirror
 REAL_RECIPE = "attention_lstm-single.yaml"  # of configs/: the full-size network on one GPU

@@ -185,7 +185,7 @@ class FeatureFolder:
         anew = "the features are scaled anew: models that were trained on them no longer fit, train again"
         notes = [anew] if before and before != scale_of(self.path) else []
         self._write_shards(jobs, extractor)
-        self._keep_only(jobs)
+        notes += self._keep_only(jobs)
         if classes is None:
             write_filelist(self.path / "infer.list", sorted((self.path / "tf" / "infer").glob("*.tfrecord")))
             return notes
@@ -194,9 +194,10 @@ class FeatureFolder:
         write_classes(self.path / "labels.csv", classes)
         return notes + self._write_own_config(max(classes.values(), default=0) + 1)
 
-    def _keep_only(self, jobs: Sequence[Job]) -> None:
-        """Drop the rows and raw numbers of other clips; set what changes without extracting: labels and such."""
+    def _keep_only(self, jobs: Sequence[Job]) -> list[str]:
+        """Drop what is here of other clips, with a note; set what changes without extracting: labels and sides."""
         rows = self.ledger.rows
+        gone = sorted(rows.keys() - {job.id for job in jobs})
         self.ledger.rows = {
             job.id: {
                 **rows[job.id],
@@ -209,6 +210,8 @@ class FeatureFolder:
         kept = {self.raw.file_of(job.id) for job in jobs}
         for path in set(self.raw.path.glob("*.pkl")) - kept:
             path.unlink()
+        left_out = f"{len(gone)} clips of an earlier run are left out, such as {gone[0]}" if gone else ""
+        return [f"{left_out}: name the files of all clips each time"] if gone else []
 
     def _write_shards(self, jobs: Sequence[Job], extractor: Extractor) -> None:
         """Write the clips of each split as TFRecords, and remove shards of an earlier run."""

@@ -185,10 +185,8 @@ def _train(plan: _Plan, report: LineReport, progress: ProgressBar) -> Training:
             run.save()
         while run.has_epochs_left() and not run.is_out_of_patience():
             run.train_epoch()
-            try:
-                run.validate()
-            finally:  # where a shard for validation is damaged, a resume validates: the epoch is not lost
-                run.save()
+            run.validate()
+            run.save()
     finally:
         run.log.curves.close()
     _freeze(run.net, False)
@@ -488,7 +486,11 @@ class _Run:
         if not self.plan.options.valid_interval:
             self._save_best()
         elif self._is_due():
-            result = self._evaluate()
+            try:
+                result = self._evaluate()
+            except BaseException:  # a damaged shard or Ctrl-C, for two: the epoch is kept, and a resume validates it
+                self.save()
+                raise
             epoch, epochs = self.state.epoch, self.config.TRAIN.epoch
             numbers = {"epoch": float(epoch), "step": self.state.step, **result}
             self.log.add("valid", f"epoch {epoch}/{epochs}", numbers)

@@ -11,7 +11,7 @@ from alstm_helpers.course.exercises.trainings import a_training, changed_keys, s
 # --- 8.1 and 8.3: trainings, judged by their settings, so that another seed or machine is as good -------------------
 
 EPOCHS = 3  # of the notebook's trainings
-LARGE = {"batch_size": 64, "learning_rate": 0.008}
+LARGE = {"batch_size": 64, "learning_rate": 0.008, "warmup_iters": 12}
 
 
 def judge_large_batch(answer: object, notebook: Notebook, exercise: Exercise) -> str:
@@ -87,13 +87,13 @@ EXERCISES = [
         "ex-8-1",
         judge_large_batch,
         hints=(
-            'measure("large_3", batch_size=64, learning_rate=0.008) trains three epochs and returns the training.',
+            'measure("large_3", batch_size=64, learning_rate=0.008, warmup_iters=12) returns that of three epochs.',
             "Add epoch=8 for eight.",
             "Put both into a pair, the three epochs first.",
         ),
         solution=(
-            'three = measure("large_3", batch_size=64, learning_rate=0.008)\n'
-            'eight = measure("large_8", batch_size=64, learning_rate=0.008, epoch=8)\n'
+            'three = measure("large_3", batch_size=64, learning_rate=0.008, warmup_iters=12)\n'
+            'eight = measure("large_8", batch_size=64, learning_rate=0.008, warmup_iters=12, epoch=8)\n'
             "answer = (three, eight)"
         ),
         note="Three epochs of 64 are a quarter of the steps that the batch of 16 takes; eight are two thirds.",
@@ -110,6 +110,10 @@ EXERCISES = [
             (
                 lambda notebook: (_large(notebook, 3, batch_size=16), _large(notebook, 8)),
                 "a training has a batch_size of 16; it should be 64",
+            ),
+            (
+                lambda notebook: (_large(notebook, 3, warmup_iters=50), _large(notebook, 8)),
+                "a training has a warmup_iters of 50; it should be 12",
             ),
             (
                 lambda notebook: (_large(notebook, 3), _large(notebook, 8, weight_decay=0.1)),
