@@ -16,6 +16,9 @@ PYTHON ?=
 INDEX ?=
 PADDLE_WHEELS ?=
 
+# LANG of the command line; that of the environment, and ALSTM_LANG before it, the package reads itself.
+IN_LANGUAGE := $(if $(filter command,$(firstword $(origin LANG))),--language "$(LANG)")
+
 VENV := .venv
 RUN := $(VENV)/bin/python
 # What starts tools/setup_env.py, which then finds the Python for .venv: any Python from 3.7 on, outside of virtual
@@ -32,14 +35,14 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: course answers behind site bundle test lab lint setup gpu-check lock newest notebooks zh measured costs evidence figures clean
 
 course: setup
-	$(RUN) -m alstm_helpers course --language "$(LANG)" --profile $(PROFILE) --out "$(OUT)"
+	$(RUN) -m alstm_helpers course $(IN_LANGUAGE) --profile $(PROFILE) --out "$(OUT)"
 
 # A file of tests stays on one core: its tests share what is slow to make.
 test: setup
 	$(RUN) -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(COVERAGE),--cov)
 
 lab: setup
-	$(RUN) -m alstm_helpers lab --language "$(LANG)"
+	$(RUN) -m alstm_helpers lab $(IN_LANGUAGE)
 
 lint: setup
 	$(RUN) -m ruff check .
@@ -74,10 +77,10 @@ notebooks: setup
 
 # For instructors: the course with notes and answers. And each notebook, or NOTEBOOKS="03 05", from its cell "Are you behind?" on.
 answers: setup
-	$(RUN) -m alstm_helpers course --language "$(LANG)" --answers --profile $(PROFILE) --out build/answers
+	$(RUN) -m alstm_helpers course $(IN_LANGUAGE) --answers --profile $(PROFILE) --out build/answers
 
 behind: setup
-	$(RUN) -m alstm_helpers course --language "$(LANG)" --behind --profile $(PROFILE) --out build/behind $(NOTEBOOKS:%=--notebooks %)
+	$(RUN) -m alstm_helpers course $(IN_LANGUAGE) --behind --profile $(PROFILE) --out build/behind $(NOTEBOOKS:%=--notebooks %)
 
 site: setup
 	test -f "$(OUT)/summary.json" || $(RUN) -m alstm_helpers course --language en --profile $(PROFILE) --out "$(OUT)"

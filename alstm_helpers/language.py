@@ -19,11 +19,18 @@ def chosen(variables: Mapping[str, str] = os.environ, folder: str | None = None)
     """
     if variables.get(VARIABLE):
         return normalised(variables[VARIABLE])
-    places = [variables.get("JPY_SESSION_NAME", ""), str(Path.cwd())] if folder is None else [folder]
+    places = [variables.get("JPY_SESSION_NAME", ""), _current_folder()] if folder is None else [folder]
     if any(CHINESE in Path(place).parts for place in places):
         return CHINESE
     system = (variables.get(name, "") for name in ("LC_ALL", "LC_MESSAGES", "LANG"))
     return normalised(next(filter(None, system), ENGLISH))
+
+
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it is gone, as a command will say that needs it
+        return ""
 
 
 def normalised(name: str) -> str:

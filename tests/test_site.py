@@ -219,6 +219,7 @@ def test_slides_follow_headings_and_figures():
     assert "A model." in title and "And this." in exercise
     assert 'First see <span class="math' in one and "<math" in one and "<li>item</li>" in one and "Second" not in one
     assert "Third." in two and "Never" not in two
+    assert slides.shown("## 一\n\n先看：\n\n- 甲\n\n乙。") == "## 一\n\n先看：\n\n- 甲"
     assert (
         figure.startswith("<h3>Two</h3>") and 'base64,AA==" alt="A &lt;line&gt;."' in figure and "hidden" not in figure
     )

@@ -75,7 +75,7 @@ def shown(part: str) -> str:
     blocks = part.strip().split("\n\n")
     if WHOLE.match(part):
         return "\n\n".join(blocks)
-    return "\n\n".join(blocks[: 3 if len(blocks) > 1 and blocks[1].endswith(":") else 2])
+    return "\n\n".join(blocks[: 3 if len(blocks) > 1 and blocks[1].endswith((":", "：")) else 2])
 
 
 def without_links(text: str) -> str:

@@ -57,10 +57,11 @@ def course(
     if tool and variant:
         raise click.UsageError(f"--{tool} runs nothing, so leave out --{variant}")
     from alstm_helpers.course.assignments import write_assignments
-    from alstm_helpers.course.runner import find_notebooks, run_course
+    from alstm_helpers.course.runner import find_notebooks, require_profile, run_course
     from alstm_helpers.paths import work_folder
 
     folder = Path(out) if out else work_folder() / "build" / (tool or "course")
+    require_profile(profile)
     if tool:
         count = write_assignments(find_notebooks([*notebooks, *more]), tool, profile, folder)
         line(f"assignments for {tool}, with model answers: {count} → {folder}")

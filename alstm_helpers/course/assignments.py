@@ -56,7 +56,7 @@ def as_assignment(notebook: NotebookNode, tool: str, profile: str) -> NotebookNo
 def _for_otter(cell: NotebookNode) -> Iterator[NotebookNode]:
     """Yield a cell; the answer of an exercise among the raw cells that Otter Assign looks for, with its test."""
     name = cell.id.removesuffix("-answer")
-    if name == cell.id:
+    if name == cell.id or not name.startswith("ex-"):
         yield cell
         return
     stub = f'""" # BEGIN PROMPT\n{STUB}\n""" # END PROMPT'

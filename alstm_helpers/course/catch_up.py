@@ -25,6 +25,9 @@ class Cell(TypedDict):
     metadata: dict[str, list[str]]
 
 
+_CAUGHT_UP = "_caught_up"  # the variable with the sources of the cells that ran here
+
+
 def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = None) -> str:
     """Run the cells of a notebook that come before ``cell`` and have not run in this kernel, except exercises.
 
@@ -44,7 +47,8 @@ def catch_up(notebook: str, cell: str = "catch-up", space: Variables | None = No
         if shell is None:
             raise AlstmError("catch_up", "this is not a notebook", "call it in a cell, or pass the variables as space")
         space = shell.user_ns
-    missing = [each for each in _cells_above(notebook, cell) if _is_missing(each, space)]
+    done = _sources_that_ran(space)
+    missing = [each for each in _cells_above(notebook, cell) if _is_missing(each, space, done)]
     if not missing:
         return "all cells above have run: you are not behind"
     start = time.perf_counter()
@@ -62,14 +66,28 @@ def _cells_above(notebook: str, cell: str) -> list[Cell]:
     return cells[: [each["id"] for each in cells].index(cell)]
 
 
-def _is_missing(cell: Cell, space: Variables) -> bool:
+def _sources_that_ran(space: Variables) -> set[str]:
+    """Return the sources of the cells that ran to their end, by themselves or in an earlier call."""
+    shell, history, failed = get_ipython(), space.get("In"), dict[int, object]()
+    if shell is not None and shell.user_ns is space:
+        failed = getattr(shell.history_manager, "exceptions", failed)  # by the number of the cell
+    ran = enumerate(history) if isinstance(history, list) else ()
+    return {source.strip() for number, source in ran if number not in failed} | _caught_up(space)
+
+
+def _caught_up(space: Variables) -> set[str]:
+    found = space.setdefault(_CAUGHT_UP, set())
+    assert isinstance(found, set)
+    return found
+
+
+def _is_missing(cell: Cell, space: Variables, done: set[str]) -> bool:
     """Return whether a cell is code of the lesson that has not run."""
     if cell["cell_type"] != "code" or cell["id"].startswith("ex-"):
         return False
     if "parameters" in cell["metadata"].get("tags", []) and "PROFILE" in space:
         return False  # the learner or papermill may have set other values
-    history = space.get("In")
-    return not isinstance(history, list) or cell["source"].strip() not in {source.strip() for source in history}
+    return cell["source"].strip() not in done
 
 
 def _run(notebook: str, cells: Sequence[Cell], space: Variables) -> None:
@@ -82,4 +100,5 @@ def _run(notebook: str, cells: Sequence[Cell], space: Variables) -> None:
         except Exception as error:
             print()
             raise AlstmError(f"{notebook}, cell {cell['id']}", str(error), "run the cells from the top on") from error
+        _caught_up(space).add(cell["source"].strip())
     print()

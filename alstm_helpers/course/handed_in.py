@@ -52,7 +52,11 @@ def _names() -> list[str]:
 def _read(table: Path) -> tuple[str, dict[str, str]]:
     """Return the name in a table, or of its file, and the status of each exercise."""
     remedy = "have it written by alstm progress --csv"
-    header, *rows = list(csv.reader(io.StringIO(read_text(require_file(table, remedy)), newline=""))) or [[]]
+    try:
+        lines = [row for row in csv.reader(io.StringIO(read_text(require_file(table, remedy)), newline="")) if row]
+    except csv.Error:  # such as a field of a megabyte
+        lines = []
+    header, *rows = lines or [[]]
     if header != HEADER or any(len(row) != len(HEADER) or row[2] not in get_args(Status) for row in rows):
         raise AlstmError(table, "not a table of progress", remedy)
     names = {row[0] for row in rows if row[0]}

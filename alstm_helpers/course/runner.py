@@ -142,6 +142,16 @@ def _names_of(notebook: Path) -> set[str]:
     return {notebook.stem, notebook.stem[:2]}
 
 
+def require_profile(profile: str) -> None:
+    """Require one of the course's profiles.
+
+    Raises:
+        AlstmError: it is none.
+    """
+    if profile not in PROFILES:
+        raise AlstmError(f"--profile {profile}", "no such profile", f"choose from {', '.join(PROFILES)}")
+
+
 def run_course(
     out: str | os.PathLike[str],
     *,
@@ -170,8 +180,7 @@ def run_course(
         AlstmError: the profile or a notebook does not exist.
         FolderInUse: another run is writing to ``out``.
     """
-    if profile not in PROFILES:
-        raise AlstmError(f"--profile {profile}", "no such profile", f"choose from {', '.join(PROFILES)}")
+    require_profile(profile)
     require("papermill", "nbconvert")
     run = CourseRun(Path(out).resolve(), profile, variant)
     selected = find_notebooks(notebooks)

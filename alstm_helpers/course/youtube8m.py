@@ -83,11 +83,18 @@ class RealSet:
         Args:
             report: receives the lines of the training log.
         """
-        run = self.run_folder
-        if finished_settings(run) is None:
+        run, settings = self.run_folder, {"seed": self.seed}
+        if finished_settings(run) != settings:
             from alstm_helpers.training.train import TrainOptions, train
 
-            resume = run.folder if run.checkpoint.exists() else None
+            resume = run.folder if self._is_begun() else None
             train(self.config(), run.folder, TrainOptions(seed=self.seed, resume=resume), report=report)
-            mark_finished(run, {"seed": self.seed})
+            mark_finished(run, settings)
         return run.best
+
+    def _is_begun(self) -> bool:
+        """Return whether the training with this seed can be resumed."""
+        from alstm_helpers.training.checkpoint import load_checkpoint
+
+        path = self.run_folder.checkpoint
+        return path.exists() and load_checkpoint(path).state.seed == self.seed

@@ -403,10 +403,11 @@ def precision_recall(scores: np.ndarray, hits: np.ndarray, num_positives: int) -
         num_positives: true labels in the split.
     """
     _, true_above, false_above = (counts[::-1] for counts in count_above(scores, hits))  # highest score first
-    shown = np.unique(np.linspace(0, len(true_above) - 1, 2000).astype(int))  # a whole split has millions
+    most = min(2000, len(true_above))  # a whole split has millions; none, where no prediction is true
+    shown = np.unique(np.linspace(0, len(true_above) - 1, most).astype(int))
     recall = np.concatenate([[0.0], true_above[shown] / num_positives])
     precision = (true_above / (true_above + false_above))[shown]
-    precision = np.concatenate([precision[:1], precision])
+    precision = np.concatenate([precision[:1] if most else [0.0], precision])
     area = average_precision(scores, hits, num_positives)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(6.4, 3.6))

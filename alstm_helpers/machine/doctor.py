@@ -207,10 +207,10 @@ CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
 
 
 def run_checks() -> list[Check]:
-    """Run all checks in order; leave out the speeds if Paddle does not work."""
+    """Run all checks in order; leave out the speeds if Paddle does not work, or a package of the core is missing."""
     found: list[Check] = []
     for check in CHECKS:
-        broken = any(row.status == FAIL and row.name.startswith("paddle") for row in found)
+        broken = any(row.status == FAIL and row.name.startswith(("paddle", *PACKAGES)) for row in found)
         if not broken or check not in (check_speed, check_step):
             found += check()
     return found

@@ -155,8 +155,10 @@ def _with_classes(own: np.ndarray, given: np.ndarray | None, classes: int, where
     """Return the network's own array of the last layer, (…, C), with its first classes from the given array.
 
     Raises:
-        AlstmError: the given array does not have these classes; ``where`` names it.
+        AlstmError: one of the two does not have these classes; ``where`` names the given one.
     """
+    if own.shape[-1] < classes:
+        raise AlstmError(where, f"the network has {own.shape[-1]} classes, and {classes} are to be kept", _KEEP)
     if given is None or given.shape[-1] < classes or given.shape[:-1] != own.shape[:-1]:
         found = "no such layer" if given is None else f"shape {list(given.shape)}"
         raise AlstmError(where, f"{found}, which does not have {classes} classes to keep", _KEEP)

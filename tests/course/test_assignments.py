@@ -11,6 +11,7 @@ import pytest
 
 from alstm_helpers.course.assignments import STUB, without_answers
 from alstm_helpers.course.exercises import exercises_of
+from alstm_helpers.paths import course_files
 
 EXERCISES = Path(__file__).resolve().parents[2] / "alstm_helpers" / "course" / "exercises"
 
@@ -55,8 +56,27 @@ def test_for_nbgrader(assignment):
         assert f'check("{exercise.name}", answer)' in check.source and "assert" in check.source
 
 
+@pytest.mark.parametrize("tool", ["otter", "nbgrader"])
+def test_the_whole_course_is_written(alstm, tmp_path, tool):
+    """Cells beside those of the exercises are as they were, whatever their ids end in."""
+    result = alstm("course", f"--{tool}", "--out", tmp_path)
+    notebooks = sorted((course_files() / "notebooks").glob("[0-9]*.ipynb"))
+    assert result.last.startswith(f"assignments for {tool}, with model answers: {len(notebooks)} → ")
+    for path in notebooks:
+        (written,) = tmp_path.rglob(path.name)
+        cells = {cell.id: cell for cell in nbformat.read(written, as_version=4).cells}
+        for cell in nbformat.read(path, as_version=4).cells:
+            if not cell.id.startswith("ex-") and cell.id != "setup":
+                assert cells[cell.id].source == cell.source
+
+
 def test_an_assignment_is_not_run(alstm):
     assert alstm("course", "--otter", "--answers").code == 2
+
+
+def test_an_assignment_has_a_profile_that_there_is(alstm, tmp_path):
+    result = alstm("course", "--otter", "--profile", "tinny", "--out", tmp_path / "x")
+    assert result.code == 1 and "--profile tinny: no such profile" in result.err and not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize("path", sorted(EXERCISES.glob("chapter_*.py")), ids=lambda path: path.stem)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import nbformat
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
 
 from alstm_helpers.course import catch_up as module
 from alstm_helpers.course.catch_up import Variables, catch_up
@@ -57,6 +58,23 @@ def test_nothing_is_run_if_nothing_is_missing():
     space: Variables = {"PROFILE": "tiny", "In": [source for _, source in CELLS[:5]]}
     assert catch_up("01_x", space=space) == "all cells above have run: you are not behind"
     assert "order" not in space
+
+
+def test_what_it_ran_is_not_run_again(capsys):
+    space: Variables = {"In": [""]}
+    catch_up("01_x", space=space)
+    assert catch_up("01_x", space=space) == "all cells above have run: you are not behind"
+    assert space["order"] == ["tiny", "print", "last"]
+
+
+def test_a_cell_that_failed_or_was_interrupted_has_not_run(clone, monkeypatch):
+    """In a kernel: the learner jumped ahead, and a cell needs one above."""
+    shell = InteractiveShell()
+    monkeypatch.setattr(module, "get_ipython", lambda: shell)
+    for source in (CELLS[2][1], CELLS[4][1], 'order = ["mine"]', CELLS[4][1]):
+        shell.run_cell(source, store_history=True)
+    assert catch_up("01_x", space=shell.user_ns) == "ran 3 cells above in 0 s; continue here"
+    assert shell.user_ns["order"] == ["tiny", "print"]  # the last one ran by itself, later
 
 
 def test_a_cell_that_fails_is_named():

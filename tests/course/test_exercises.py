@@ -10,6 +10,7 @@ import contextlib
 import csv
 import hashlib
 import json
+import os
 import re
 import struct
 import subprocess
@@ -579,6 +580,34 @@ for _ in range(30):
     check(sys.argv[1], 0.1, {})
 hint(sys.argv[1])
 """
+
+
+def test_progress_that_cannot_be_read_now_is_left_alone(own_progress, monkeypatch):
+    """As after a run as root: without it exercises work, and what it holds is not replaced."""
+    check("ex-1-1", 2.2)
+    before, read = own_progress.read_bytes(), Path.read_text
+
+    def refuse(path, **settings):
+        if path == own_progress:
+            raise PermissionError(13, "Permission denied")
+        return read(path, **settings)
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    check("ex-1-1", 2.2)
+    assert own_progress.read_bytes() == before and ExerciseProgress.load().status("ex-1-1") == "not attempted"
+
+
+@pytest.mark.posix
+def test_progress_that_is_no_file_stays_as_it_is(own_progress):
+    """ALSTM_PROGRESS=/dev/null, for one, which root could replace."""
+    os.mkfifo(own_progress)
+    check("ex-1-1", 2.2)
+    assert own_progress.is_fifo() and len(list(own_progress.parent.iterdir())) == 1
+
+
+def test_an_exercise_without_its_name_is_told():
+    with pytest.raises(AlstmError, match=r"2\.2: no such exercise; name it as its heading does"):
+        check(2.2)  # type: ignore[arg-type]
 
 
 def test_two_notebooks_at_once_lose_no_answer(own_progress):

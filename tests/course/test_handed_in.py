@@ -48,7 +48,11 @@ def test_tables_are_joined_in_a_row_per_learner(progress, elsewhere):
     assert second[0] == "b c"
 
 
-@pytest.mark.parametrize("text", ["", "name,x\n", "name,exercise,status,attempts,hints\nA,ex-1-1,=1+1,1,1\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "name,x\n", "name,exercise,status,attempts,hints\nA,ex-1-1,=1+1,1,1\n", f"name,{'x' * 200_000}\n"],
+    ids=["empty", "another", "a formula", "a long field"],
+)
 def test_what_is_no_such_table_is_one_sentence(progress, elsewhere, text):
     (elsewhere / "a.csv").write_text(text, encoding="utf-8")
     result = progress("a.csv", "--csv", "all.csv")

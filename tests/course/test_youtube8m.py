@@ -129,6 +129,15 @@ def test_an_interrupted_training_is_resumed(mirror, lab, monkeypatch):
     assert real.model() == best
 
 
+def test_another_seed_trains_anew(mirror, lab):
+    real = lab.real_set()
+    real.get()
+    first = real.model().read_bytes()
+    other = replace(real, seed=real.seed + 1)
+    assert other.model().read_bytes() != first
+    assert real.model().read_bytes() == first
+
+
 def test_names_come_from_the_vocabulary(mirror, lab):
     real = lab.real_set()
     assert real.class_names() == {}

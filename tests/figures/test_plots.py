@@ -95,6 +95,11 @@ def test_precision_over_recall_by_hand():
     assert axes.get_ylim() == (0, 1.02)
 
 
+def test_precision_over_recall_where_no_prediction_is_right():
+    (axes,) = plots.precision_recall(np.array([0.3, 0.9]), np.array([False, False]), 3).axes
+    assert axes.get_title() == "GAP is the area: 0.000" and np.asarray(axes.lines[0].get_xdata()).tolist() == [0]
+
+
 def test_precision_over_recall_of_many_predictions_has_at_most_2000_points():
     rng = np.random.default_rng(0)
     (axes,) = plots.precision_recall(rng.random(5000), rng.random(5000) < 0.5, 2500).axes

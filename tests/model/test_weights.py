@@ -210,6 +210,14 @@ def test_more_classes_than_the_file_has_cannot_be_kept(saved):
         apply_weights(net, load_arrays(path), str(path), keep_what_fits=True, keep_classes=6)
 
 
+def test_more_classes_than_the_network_has_cannot_be_kept(saved):
+    path, _ = saved
+    net = a_net(seed=2, num_classes=4)
+    said = r"fc_logit\.weight: the network has 4 classes, and 5 are to be kept; set TRAIN"
+    with pytest.raises(AlstmError, match=said):
+        apply_weights(net, load_arrays(path), str(path), keep_what_fits=True, keep_classes=5)
+
+
 def test_keep_what_fits_refuses_a_file_of_which_nothing_fits(tmp_path):
     with pytest.raises(AlstmError, match="no array fits this model"):
         apply_weights(a_net(), {"conv1.weight": np.zeros(3, np.float32)}, "file", keep_what_fits=True)

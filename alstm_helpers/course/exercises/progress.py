@@ -39,21 +39,27 @@ class ExerciseProgress:
     def load(cls) -> ExerciseProgress:
         """Read the file; of a damaged one, what can be read counts."""
         path = progress_file()
-        return cls(path, _rows_in(path)[0])
+        with suppress(OSError):
+            return cls(path, _rows_in(path)[0])
+        return cls(path, {})
 
     @classmethod
     @contextmanager
     def changing(cls) -> Iterator[ExerciseProgress]:
         """Read the file, and write it after the block; other notebooks that want to change it wait meanwhile.
 
-        A damaged file is kept beside it, with a warning. A file that cannot be written is left alone: exercises work
-        without it.
+        A damaged file is kept beside it, with a warning. A file that cannot be read or written is left alone: exercises
+        work without it.
         """
         path = progress_file()
         with ExitStack() as stack:
             with suppress(OSError, FolderInUse):
                 stack.enter_context(locked(path))
-            rows, is_whole = _rows_in(path)
+            try:
+                rows, is_whole = _rows_in(path)
+            except OSError:  # it is there, and may be read again another time
+                yield cls(path, {})
+                return
             yield cls(path, rows)
             with suppress(OSError):
                 if not is_whole:
@@ -89,11 +95,17 @@ class ExerciseProgress:
 
 
 def _rows_in(path: Path) -> tuple[dict[str, ExerciseRow], bool]:
-    """Return the rows of a file (none if there is no file), and whether it is whole."""
+    """Return the rows of a file (none if there is no file), and whether it is whole.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file, such as a device.
+    """
+    if not path.exists():
+        return {}, True
+    if not path.is_file():
+        raise OSError(str(path))
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        return {}, True
     except (ValueError, RecursionError):
         found = None
     rows = found if isinstance(found, dict) else {}
