@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import socket
 import subprocess
@@ -53,6 +54,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def bypass_proxy() -> None:
+    """Let requests of this process, and of those that it starts, come to this machine without a proxy.
+
+    Where the system names one for all addresses, it would be asked for 127.0.0.1, too, and knows another machine by it.
+    """
+    for name in ("no_proxy", "NO_PROXY"):
+        exceptions = os.environ.get(name, "").split(",")
+        if HOST not in exceptions:
+            os.environ[name] = ",".join(filter(None, (*exceptions, HOST)))
+
+
 def start_server(
     arguments: Sequence[str], port: int, *, wait_seconds: float = 30, by_hand: Sequence[str] = ()
 ) -> subprocess.Popen[bytes]:
@@ -70,10 +82,14 @@ def start_server(
     require_free(port)
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + wait_seconds
-    while time.monotonic() < deadline and process.poll() is None:
-        if listens(port):
-            return process
-        time.sleep(0.1)
+    try:
+        while time.monotonic() < deadline and process.poll() is None:
+            if listens(port):
+                return process
+            time.sleep(0.1)
+    except BaseException:  # Ctrl-C
+        process.kill()
+        raise
     process.terminate()
     command = shlex.join(by_hand or ["python", *arguments])
     raise AlstmError(f"port {port}", "the server did not start", f"run it by hand: {command}")

@@ -18,6 +18,7 @@ from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import ConfigError, FolderInUse
 from alstm_helpers.files import atomic_write, locked, write_json
+from alstm_helpers.loopback import bypass_proxy
 from alstm_helpers.paths import RunFolder, work_folder
 
 if TYPE_CHECKING:
@@ -135,6 +136,7 @@ class Lab:
         self.data_dir = Path(data_dir or work_folder() / "data" / "course" / profile).resolve()
         self.out_dir = Path(out_dir or work_folder() / "build" / "lab" / profile).resolve()
         self.out_dir.mkdir(parents=True, exist_ok=True)
+        bypass_proxy()
 
     def ensure_data(self) -> Path:
         """Make FlashDigits, its pickles and its lists if they are missing; return their folder.
