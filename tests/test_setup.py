@@ -367,6 +367,13 @@ def test_no_python_and_no_way_to_one_names_both_ways(machine, monkeypatch, uv, p
         setup_env.choose(on(machine.root, Options()))
 
 
+def test_probe_is_not_misled_by_warnings(monkeypatch):
+    """Such as those of a preloaded library that is missing; here of Python itself."""
+    expected = setup_env.probe(sys.executable)
+    monkeypatch.setenv("PYTHONWARNINGS", "nothing")
+    assert expected and setup_env.probe(sys.executable) == expected
+
+
 def test_probe_sees_this_python_below_its_environment():
     here = setup_env.probe(sys.executable)
     assert here.version == sys.version_info[:2] and here.venv

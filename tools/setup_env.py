@@ -211,8 +211,9 @@ def probe(name: str) -> Python | None:
     """Return a Python by its name or path, or None if it does not run; that of an environment is the one below it."""
     path = shutil.which(name)
     done = run([path, "-c", PROBE]) if path else Done(127, "")
-    words = done.output.strip().split(None, 5)
-    if done.status or len(words) != 6:
+    said = done.output.strip().splitlines()[-1:]  # what the loader and Python have to warn of comes before
+    words = said[0].split(None, 5) if said else []
+    if done.status or len(words) != 6 or not words[0].isdecimal():
         return None
     return Python(words[5], (int(words[0]), int(words[1])), *(word == "1" for word in words[2:5]))
 
@@ -254,8 +255,8 @@ def brought_by_uv(options: Options, unfit: Sequence[Python]) -> Python:
             done = run([uv, "python", "install", BROUGHT], {"UV_SYSTEM_CERTS": "1", **os.environ})
             problem = f"uv could not bring one ({last_line(done.output)})"
             if done.status == 0:
-                path = run([uv, "python", "find", "--no-project", "--managed-python", BROUGHT]).output.strip()
-                found = probe(path)
+                said = run([uv, "python", "find", "--no-project", "--managed-python", BROUGHT]).output
+                found = probe(said.strip().rpartition("\n")[2])
                 if found and not found.problem:
                     return found
     reasons = ", ".join(f"{python.path}: {python.problem}" for python in unfit)
