@@ -210,8 +210,8 @@ class FeatureFolder:
         kept = {self.raw.file_of(job.id) for job in jobs}
         for path in set(self.raw.path.glob("*.pkl")) - kept:
             path.unlink()
-        left_out = f"{len(gone)} clips of an earlier run are left out, such as {gone[0]}" if gone else ""
-        return [f"{left_out}: name the files of all clips each time"] if gone else []
+        said = "of an earlier run, and left out now: {}, such as {}; name the files of all clips each time"
+        return [said.format(len(gone), gone[0])] if gone else []
 
     def _write_shards(self, jobs: Sequence[Job], extractor: Extractor) -> None:
         """Write the clips of each split as TFRecords, and remove shards of an earlier run."""

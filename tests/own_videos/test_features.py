@@ -317,7 +317,7 @@ def test_labelled_features_stay_when_labels_are_forgotten(own, tmp_path):
 def test_nothing_is_kept_of_a_clip_that_is_gone(own, tmp_path):
     extract(own, tmp_path / "out")
     (own / "clips" / "c0.mp4").unlink()
-    said = "1 clips of an earlier run are left out, such as c0: name the files of all clips each time"
+    said = "of an earlier run, and left out now: 1, such as c0; name the files of all clips each time"
     assert said in extract(own, tmp_path / "out").notes and said not in extract(own, tmp_path / "out").notes
     assert len(list((tmp_path / "out" / "raw").glob("*.pkl"))) == len(records(tmp_path / "out")) == CLIPS - 1
 

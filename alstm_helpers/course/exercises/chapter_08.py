@@ -48,7 +48,7 @@ def judge_no_warm_up(answer: object, notebook: Notebook, exercise: Exercise) -> 
 
 def _others(training: object, notebook: Notebook, *asked: str) -> str:
     """Return which key differs from the recipe though the exercise does not ask for that, or an empty text."""
-    # `measure` sets epoch and filelist; another seed is as good, and the warm-up of a large batch is the learner's.
+    # `measure` sets epoch and filelist; another seed is as good; each exercise judges the warm-up itself.
     free = {f"TRAIN.{key}" for key in (*asked, "epoch", "filelist", "seed", "warmup_iters")}
     others = [key for key in changed_keys(settings_of(training), notebook.lab.config()) if key not in free]
     return f"{others[0]} is not the recipe's; change only what the exercise names" if others else ""
