@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,22 @@ def test_a_failed_step_leaves_nothing_that_counts_as_ready(machine, step, capsys
     assert shown.startswith("error: .venv: the disk is full; free 3 GB") and shown.count("\n") == 1
     machine.fails.clear()
     assert machine.setup() == 0 and machine.ready
+
+
+@pytest.mark.posix
+def test_two_makes_at_once_make_one_environment(machine, capsys):
+    """`make lab` beside `make test`: the second one finds it ready."""
+    machine.setup()
+    lock = machine.root / "requirements.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole + b"# changed\n")
+    with ThreadPoolExecutor() as pool, setup_env.alone(machine.root):
+        other = pool.submit(machine.setup)
+        while "another make is setting up .venv" not in capsys.readouterr().out:
+            assert not other.done()
+            time.sleep(0.01)
+        lock.write_bytes(whole)  # as if the first one had made it
+    assert other.result() == 0 and machine.steps == []
 
 
 def test_a_kill_before_the_mark_is_repaired(machine, monkeypatch):

@@ -23,9 +23,10 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Mapping, NamedTuple, Sequence  # noqa: UP035  # those of collections.abc need Python 3.9
+from typing import Iterator, Mapping, NamedTuple, Sequence  # noqa: UP035  # those of collections.abc need Python 3.9
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST, NEWEST, BROUGHT = (3, 11), (3, 13), "3.12"
@@ -419,6 +420,25 @@ def compile_most(python: str) -> None:
         list(pool.map(lambda names: run([python, "-W", "ignore", "-c", f"import {names}"], environment), COMPILED))
 
 
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Wait until no other make sets up an environment in a folder; where the system cannot lock, do not."""
+    with ExitStack() as stack:
+        try:
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)  # which ends the lock
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("another make is setting up .venv; waiting for it")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        except (ImportError, OSError):  # Windows; some network drives
+            pass
+        yield
+
+
 def make(options: Options, python: Python) -> None:
     """Make the environment anew, and mark it as ready at the very end.
 
@@ -471,7 +491,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parse(arguments)
         if not is_ready(options):
-            make(options, choose(options))
+            with alone(options.root):
+                if not is_ready(options):  # now
+                    make(options, choose(options))
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
