@@ -87,12 +87,13 @@ def lab(folder: str | None, copy_only: bool, no_browser: bool, port: int | None)
     """
     from alstm_helpers.course.copies import copy_course, lab_folder, open_lab
     from alstm_helpers.extras import require
+    from alstm_helpers.language import CHINESE
     from alstm_helpers.paths import course_files
 
     if not copy_only:
         require("jupyterlab")
-    place = Path(folder) if folder else lab_folder()
-    if place.resolve() not in (course_files(), course_files() / "notebooks"):  # these are opened as they are
+    place, own = Path(folder) if folder else lab_folder(), course_files() / "notebooks"
+    if place.resolve() not in (own.parent, own, own / CHINESE):  # these are opened as they are
         done = copy_course(place)
         line(f"{len(done.written)} files copied to {place}")
         if done.kept:

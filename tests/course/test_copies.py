@@ -120,7 +120,8 @@ def test_the_command_copies(alstm, folder):
 def test_in_a_clone_nothing_is_copied(alstm, folder):
     before = {path.name for path in ROOT.iterdir()}
     assert alstm("lab", "--copy_only") == (0, "", "")
-    assert alstm("lab", ROOT, "--copy_only") == (0, "", "")
+    for folder in (ROOT, ROOT / "notebooks" / "zh-CN"):
+        assert alstm("lab", folder, "--copy_only") == (0, "", "")
     assert {path.name for path in ROOT.iterdir()} == before and not (ROOT / "notebooks" / paths.COPIES_RECORD).exists()
 
 
