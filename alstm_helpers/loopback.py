@@ -80,6 +80,7 @@ def start_server(
         AlstmError: the port is taken, or the server did not start.
     """
     require_free(port)
+    bypass_proxy()  # the caller is about to ask it
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + wait_seconds
     try:

@@ -33,7 +33,7 @@ import requests
 
 from alstm_helpers.data.convert import ConvertOptions, convert
 from alstm_helpers.data.filelists import write_filelist
-from alstm_helpers.loopback import HOST, bypass_proxy, free_port, start_server
+from alstm_helpers.loopback import HOST, free_port, start_server
 from alstm_helpers.runtime import package_version, processor_name
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, write_videos
 from tools.site import DOCS, ROOT, filled
@@ -205,7 +205,6 @@ def ask(command: Sequence[str], number: int) -> None:
     np.savez(file, rgb=np.zeros((30, RGB_DIM), np.uint8), audio=np.zeros((30, AUDIO_DIM), np.uint8))
     port = free_port()
     server = start_server([*command, "--port", str(port)], port)
-    bypass_proxy()
     try:
         with requests.Session() as session:
             for _ in range(number):

@@ -136,7 +136,7 @@ class Lab:
         self.data_dir = Path(data_dir or work_folder() / "data" / "course" / profile).resolve()
         self.out_dir = Path(out_dir or work_folder() / "build" / "lab" / profile).resolve()
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        bypass_proxy()
+        bypass_proxy()  # notebooks 03 and 06 start servers of their own
 
     def ensure_data(self) -> Path:
         """Make FlashDigits, its pickles and its lists if they are missing; return their folder.

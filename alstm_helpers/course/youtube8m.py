@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from alstm_helpers.config import Config
+from alstm_helpers.config import Config, load_config
 from alstm_helpers.course.recipes import finished_settings, load_recipe, mark_finished
 from alstm_helpers.data.convert import convert
 from alstm_helpers.data.download import DownloadOptions, download
@@ -93,8 +93,6 @@ class RealSet:
         return run.best
 
     def _is_begun(self) -> bool:
-        """Return whether the training with this seed can be resumed."""
-        from alstm_helpers.training.checkpoint import load_checkpoint
-
-        path = self.run_folder.checkpoint
-        return path.exists() and load_checkpoint(path).state.seed == self.seed
+        """Return whether there is a training to resume, with this seed, as far as its configuration is still there."""
+        run = self.run_folder
+        return run.checkpoint.exists() and (not run.config.exists() or load_config(run.config).TRAIN.seed == self.seed)

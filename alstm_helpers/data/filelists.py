@@ -55,12 +55,11 @@ def files_below(folder: Path, wanted: Callable[[Path], bool]) -> list[Path]:
         folders[:] = [name for real, name in new.items() if real not in entered]
         entered |= new.keys()
         here = map(Path(parent).joinpath, files) if files or folders else [Path(parent)]
-        found += [path for path in here if wanted(path) and not is_hidden(path.relative_to(folder))]
+        found += [path for path in here if wanted(path) and not _is_hidden(path.relative_to(folder))]
     return without_repeats(sorted(found))
 
 
-def is_hidden(path: Path) -> bool:
-    """Tell whether a path has a part that begins with a dot."""
+def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 

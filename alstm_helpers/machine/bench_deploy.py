@@ -18,7 +18,7 @@ import requests
 from alstm_helpers.data.flashdigits import make_video
 from alstm_helpers.deployment.export import INT8, export
 from alstm_helpers.deployment.predictor import Predictor
-from alstm_helpers.loopback import HOST, bypass_proxy, free_port, start_server
+from alstm_helpers.loopback import HOST, free_port, start_server
 from alstm_helpers.machine.bench_model import course_model
 from alstm_helpers.machine.measure import Figure, Figures, alternate, here, took
 from alstm_helpers.model import AttentionLSTM
@@ -115,7 +115,6 @@ def measure_server(net: AttentionLSTM, payloads: Sequence[dict[str, np.ndarray]]
     with tempfile.TemporaryDirectory() as folder:
         export(net, folder, onnx=True)
         port = free_port()
-        bypass_proxy()
         server = start_server(["-m", "alstm_helpers", "serve", folder, "--port", str(port)], port)
         try:
             took, times = load_test(f"http://{HOST}:{port}/predict", bodies)

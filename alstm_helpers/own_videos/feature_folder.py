@@ -138,7 +138,7 @@ class FeatureFolder:
             return False
         return isinstance(row.get("notes"), list)
 
-    def splits(self) -> list[Path]:
+    def shard_folders(self) -> list[Path]:
         """Return the folders of shards and of their counts that are here; a killed run may leave something there."""
         shards = self.path / "tf"
         return [each for each in (shards, *(shards / split for split in SHARD_NAMES)) if each.is_dir()]

@@ -142,7 +142,7 @@ def extract_features(
     require("av")
     folder, files = FeatureFolder(Path(out)), find_video_files(videos)
     extractor = options.extractor()
-    with folder.ledger.claimed(folder.raw.path, *folder.splits()):
+    with folder.ledger.claimed(folder.raw.path, *folder.shard_folders()):
         jobs, notes, classes, group = _plan(files, options, folder)
         extractor = extractor.identified()  # loads the backbones, so that nothing is written if one is missing
         notes += extractor.provenance()

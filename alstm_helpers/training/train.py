@@ -379,9 +379,9 @@ class _Run:
         self.net, self.optimizer, self.precision, self.state = start.net, start.optimizer, start.precision, start.state
         self.config = plan.config.model_copy(deep=True)  # with the seed and weights of the start: it repeats the run
         self.config.TRAIN.seed, self.config.TRAIN.pretrain_base = self.state.seed, self.state.pretrain_base
-        self._is_described = not plan.writes
+        self._has_taken_over = not plan.writes
         if not any(path.exists() for path in plan.folder.results):  # else they stay, with what describes them, at first
-            self._describe()
+            self._take_over()
         self.draws = plan.options.visualdl and is_installed("visualdl")  # the same on all ranks, though one draws
         if plan.options.visualdl and not self.draws:
             report(f"no curves are written: VisualDL is not installed; {install_line('course')} brings it")
@@ -392,13 +392,13 @@ class _Run:
             curves.add_text(f"config/{name}", settings, self.state.step)
         self.log = Log(self.state.rows, plan.folder.log if plan.writes else None, curves, report)
 
-    def _describe(self) -> None:
+    def _take_over(self) -> None:
         """Before the first result: remove those of an earlier run, unless it is this one, and say what this one is."""
-        if not self._is_described:
+        if not self._has_taken_over:
             for path in () if self.plan.options.resume else self.plan.folder.results:
                 path.unlink(missing_ok=True)
             _describe(self.plan, self.config)
-            self._is_described = True
+            self._has_taken_over = True
 
     def has_epochs_left(self) -> bool:
         """Return whether some of ``TRAIN.epoch`` epochs are left."""
@@ -523,14 +523,14 @@ class _Run:
     def _save_best(self) -> None:
         """Save the weights as the best ones."""
         if self.plan.writes:
-            self._describe()
+            self._take_over()
             save_weights(self.net, self.plan.folder.best)
 
     def save(self) -> None:
         """Save the latest checkpoint, replacing the one before."""
         if not self.plan.writes:
             return
-        self._describe()
+        self._take_over()
         self.log.curves.flush()  # a resume keeps the curves up to its checkpoint
         state, section = self.state, self.config.TRAIN
         state.batch_size, state.shuffle_shards = section.batch_size, section.shuffle_shards
@@ -542,7 +542,7 @@ class _Run:
     def save_latest(self) -> None:
         """Save the weights of the latest checkpoint as a file of their own."""
         if self.plan.writes:
-            self._describe()
+            self._take_over()
             save_weights(self.net, self.plan.folder.latest)
 
 
