@@ -35,7 +35,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(2)
-    except click.Abort:
+    except click.Abort:  # Ctrl-C; click has ended the line that it stands in
+        click.echo("stopped by Ctrl-C", err=True)
         sys.exit(130)
     except Exception as error:
         if debug:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -332,14 +333,18 @@ def row_of(run: Run) -> str:
     return json.dumps({"setting": run.setting, "seed": run.seed, "numbers": numbers, "curves": curves})
 
 
-def text_of(about: str, command: str, runs: Iterable[Run]) -> str:
-    """Return the content of a file of docs/evidence: JSON with one run per line."""
-    made_with = {
+def made_with() -> dict[str, str]:
+    """Return what runs that are made now are made with."""
+    return {
         "paddlepaddle": f"Paddle {package_version('paddlepaddle')}",
         "python": f"Python {platform.python_version()}",
         "processor": processor_name(),
     }
-    head = json.dumps({"about": about, "command": command, "made_with": made_with}, indent=1, ensure_ascii=False)
+
+
+def text_of(about: str, command: str, runs: Iterable[Run]) -> str:
+    """Return the content of a file of docs/evidence: JSON with one run per line."""
+    head = json.dumps({"about": about, "command": command, "made_with": made_with()}, indent=1, ensure_ascii=False)
     rows = ",\n  ".join(row_of(run) for run in runs)
     return f'{head[:-2]},\n "runs": [\n  {rows}\n ]\n}}\n'
 
@@ -351,11 +356,15 @@ def compute(name: str, lab: Lab, seeds: Sequence[int], keep: bool) -> None:
         name: of the experiment.
         lab: its data.
         seeds: of the trainings.
-        keep: take over what the file already has.
+        keep: take over what the file already has; refused if that was made with something else, as a file names one.
     """
     path, done = ROOT / FOLDER / f"{name}.json", dict[tuple[str, int], Run]()
     if keep and path.exists():
-        done = {(row["setting"], row["seed"]): Run(**row) for row in json.loads(path.read_bytes())["runs"]}
+        kept = json.loads(path.read_bytes())
+        if kept["made_with"] != made_with():
+            there, here = (", ".join(versions.values()) for versions in (kept["made_with"], made_with()))
+            sys.exit(f"error: {path}: its runs were made with {there}, this is {here}; compute all, without --keep")
+        done = {(row["setting"], row["seed"]): Run(**row) for row in kept["runs"]}
     experiment = EXPERIMENTS[name]
     wanted = [(setting, seed) for setting in experiment.settings for seed in seeds]
     command = f"python -m tools.evidence {name} --seeds {' '.join(map(str, seeds))}"

@@ -134,14 +134,15 @@ def serve(
 
     With --features, a page labels video files: their labels, scores over time, and pictures of their seconds.
     """
+    from alstm_helpers.data.feature_scale import is_of_own_videos
     from alstm_helpers.deployment.predictor import Predictor
     from alstm_helpers.deployment.serve import run_server
     from alstm_helpers.deployment.videos import Videos
     from alstm_helpers.loopback import listening
 
     predictor = Predictor(model, threads=threads)
-    beside = str(predictor.path.parent)
-    where = features or (beside if Path(beside, "features.json").is_file() else None)
+    beside = predictor.path.parent
+    where = features or (str(beside) if is_of_own_videos(beside) else None)
     videos = None
     if where:
         label = _labeller(predictor, where, infer_topk, clip_seconds)

@@ -88,9 +88,9 @@ def evaluate(
         size, classes = config.TEST.batch_size, config.MODEL.num_classes
         batches = read_batches(shards, size, classes, by_length=True)
         shown = logged_batches(progress_bar(batches, desc="scoring"), log_interval)
-        observe = _collector(groups, Path(config.TEST.filelist).parent)
-        metrics, loss = collect(net, shown, top_k=config.MODEL.topk, observe=observe)
-        options = ReportOptions(size, names, resamples, groups or None, checksum(Path(weights), "sha256"))
+        observe, where = _collector(groups, Path(config.TEST.filelist).parent), config.TEST.filelist
+        metrics, loss = collect(net, shown, top_k=config.MODEL.topk, observe=observe, where=where)
+        options = ReportOptions(size, names, resamples, groups or None, checksum(Path(weights), "sha256"), where)
         found, details = write_report(metrics, loss, path, options, progress=progress_bar)
     if resamples:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
@@ -100,10 +100,11 @@ def evaluate(
 
 def _collector(groups: list[bytes], folder: Path) -> Observer:
     """Return what collects a name for each clip of a folder of `alstm features` that related ones share."""
+    from alstm_helpers.data.feature_scale import is_of_own_videos
     from alstm_helpers.data.lists import group_of
     from alstm_helpers.own_videos.feature_folder import grouping_in
 
-    if not (folder / "features.json").is_file():
+    if not is_of_own_videos(folder):
         return lambda batch, scores: None  # YouTube-8M's ids would be a million
     pattern = grouping_in(folder)
     return lambda batch, scores: groups.extend(group_of(name, pattern) for name in batch.ids)
@@ -296,7 +297,7 @@ def _judged(run: RunFolder, config: Config) -> tuple[Scored, str]:
     how = f"They are the training's validation list, scored by {weights.name}."
     if weights == run.best:
         how += " They also chose the best epoch, so the numbers are somewhat too good."
-    return score_all(net, batches, top_k=config.MODEL.topk), how
+    return score_all(net, batches, top_k=config.MODEL.topk, where=config.VALID.filelist), how
 
 
 def _thumbnails_of(config: Config) -> FindPictures:

@@ -14,6 +14,8 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import checksum
 from alstm_helpers.paths import RunFolder
 
+ABOUT = "features.json"  # says what made the features of a folder; ``alstm features`` writes it
+
 
 class Scale(TypedDict, total=False):
     """What ``run.json`` and ``export.json`` note of features that ``alstm features`` made.
@@ -29,9 +31,14 @@ def features_folder(config: Config, features: str | None = None) -> Path:
     return Path(features) if features else Path(config.TRAIN.filelist).parent
 
 
+def is_of_own_videos(folder: Path) -> bool:
+    """Tell whether ``alstm features`` made what is in a folder."""
+    return (folder / ABOUT).is_file()
+
+
 def scale_of(folder: Path) -> Scale:
     """Return what a run notes of the features in a folder; an empty dict if ``alstm features`` did not make them."""
-    if not (folder / "features.json").is_file():
+    if not is_of_own_videos(folder):
         return {}
     projection = folder / "projection.pkl"
     return {"projection_sha256": checksum(projection, "sha256") if projection.is_file() else None}
@@ -42,7 +49,7 @@ def content_of(folder: Path) -> str | None:
 
     It changes with any clip, label, side or scale, and not when the folder is moved.
     """
-    if not (folder / "features.json").is_file():
+    if not is_of_own_videos(folder):
         return None
     shards = sorted(path for side in SIDES for path in (folder / "tf" / side).glob("*.tfrecord"))
     lines = (f"{path.parent.name}/{path.name} {checksum(path, 'sha256')}\n" for path in shards)

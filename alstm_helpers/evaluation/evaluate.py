@@ -45,6 +45,7 @@ def collect(
     top_k: int = 20,
     ranks: Ranks = ALONE,
     observe: Observer = lambda batch, scores: None,
+    where: str = "the list",
 ) -> tuple[YouTube8MMetrics, float]:
     """Return the metrics of all videos as an object that answers more than :func:`evaluate`, and the mean loss.
 
@@ -54,6 +55,7 @@ def collect(
         top_k: predictions per video that enter GAP.
         ranks: processes that share the videos; every rank returns the results for all of them.
         observe: called with every batch of this rank and its scores (B, C).
+        where: the batches come from, for errors.
 
     Raises:
         AlstmError: there is no video, or a score is not finite.
@@ -68,11 +70,11 @@ def collect(
         metrics.gather(ranks.gather)
         loss = float(ranks.gather(np.array([loss])).sum())
     if not metrics.num_videos:
-        raise AlstmError("the list", "its shards contain no videos", "convert shards that do")
+        raise AlstmError(where, "its shards contain no videos", "convert shards that do")
     return metrics, loss / metrics.num_videos
 
 
-def score_all(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20) -> Scored:
+def score_all(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20, where: str = "the list") -> Scored:
     """Return the scores and labels of all videos, which must fit into memory, for ``alstm report``.
 
     Raises:
@@ -86,9 +88,9 @@ def score_all(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20) 
         scores.append(found)
         if len(ids) * net.num_classes > MOST_SCORES:
             problem = f"it has more than {MOST_SCORES:,} scores of videos and classes"
-            raise AlstmError("the list", problem, "use `alstm eval`, or a shorter list")
+            raise AlstmError(where, problem, "use `alstm eval`, or a shorter list")
     if not ids:
-        raise AlstmError("the list", "its shards contain no videos", "convert shards that do")
+        raise AlstmError(where, "its shards contain no videos", "convert shards that do")
     return Scored(ids, np.concatenate(labels), np.concatenate(scores), top_k, ids)
 
 
@@ -99,7 +101,8 @@ def evaluate(
     top_k: int = 20,
     ranks: Ranks = ALONE,
     observe: Observer = lambda batch, scores: None,
+    where: str = "the list",
 ) -> dict[str, float]:
     """Return ``hit_at_1, perr, gap, map, loss, num_videos`` of all videos; see :func:`collect`."""
-    metrics, loss = collect(net, batches, top_k=top_k, ranks=ranks, observe=observe)
+    metrics, loss = collect(net, batches, top_k=top_k, ranks=ranks, observe=observe, where=where)
     return {**metrics.result(), "loss": loss}

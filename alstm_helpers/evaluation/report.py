@@ -82,6 +82,7 @@ class ReportOptions:
         resamples: for the confidence intervals; 0 leaves them out.
         groups: a name for each video that related ones share, in the order of the metrics; None if none are related.
         weights_sha256: of the file with the weights that are judged, if it is to be noted.
+        where: the videos come from, for errors.
     """
 
     batch_size: int
@@ -89,6 +90,7 @@ class ReportOptions:
     resamples: int = 200
     groups: Sequence[bytes] | None = None
     weights_sha256: str | None = None
+    where: str = "the list"
 
 
 def batch_averaged_gap(metrics: YouTube8MMetrics, batch_size: int) -> float:
@@ -158,7 +160,7 @@ def write_report(
     """
     if not metrics.positives().any():
         problem = f"none of its {metrics.num_videos} videos has a label"
-        raise AlstmError("the list", problem, "evaluate a split that has labels; alstm predict needs none")
+        raise AlstmError(options.where, problem, "evaluate a split that has labels; alstm predict needs none")
     path = Path(path)
     classes = class_rows(metrics, options.names)
     report = Report({**metrics.result(), "loss": loss}, _details(metrics, classes, options, progress))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from alstm_helpers.data.feature_scale import ABOUT
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_sealed, require_file, write_sealed
 from alstm_helpers.own_videos import yt8m
@@ -32,7 +33,6 @@ from alstm_helpers.own_videos.video_files import id_of
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS, Video, quantize
 
-ABOUT = "features.json"
 REMEDY = "make the features again in an empty folder"
 
 

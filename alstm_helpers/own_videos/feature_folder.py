@@ -17,13 +17,13 @@ import yaml
 from alstm_helpers.config import load_config
 from alstm_helpers.data.class_names import read_classes, write_classes
 from alstm_helpers.data.counts import record_counts
-from alstm_helpers.data.feature_scale import scale_of
+from alstm_helpers.data.feature_scale import ABOUT, scale_of
 from alstm_helpers.data.filelists import write_filelist
 from alstm_helpers.data.lists import ONE_VIDEO, SIDES, compile_group, lists_below
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import atomic_write, read_sealed
 from alstm_helpers.ledger import Ledger
-from alstm_helpers.own_videos.extractor import ABOUT, REMEDY, Extractor
+from alstm_helpers.own_videos.extractor import REMEDY, Extractor
 from alstm_helpers.own_videos.jobs import Job
 from alstm_helpers.own_videos.projection import CHANGING, with_changes
 from alstm_helpers.own_videos.thumbnails import Thumbnail

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alstm_helpers.data.class_names import read_classes
+from alstm_helpers.data.feature_scale import is_of_own_videos
 from alstm_helpers.data.lists import ONE_VIDEO
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.extras import require
@@ -203,7 +204,7 @@ def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOption
     Raises:
         AlstmError: the earlier run used other backbones.
     """
-    if not (folder.path / "features.json").exists():
+    if not is_of_own_videos(folder.path):
         return extractor
     before = Extractor.load(folder.path)
     if not before.is_like(extractor):

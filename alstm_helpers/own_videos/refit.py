@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from alstm_helpers.data.feature_scale import is_of_own_videos
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import RawFolder, sampled
 from alstm_helpers.tfrecord import Video
@@ -21,7 +22,7 @@ def remaker(filelist: str) -> tuple[Remaker | None, str]:
         filelist: the list of training shards, in a folder that ``alstm features`` wrote, or in any other.
     """
     folder = Path(filelist).parent
-    if not (folder / "features.json").exists():
+    if not is_of_own_videos(folder):
         return None, ""
     extractor = Extractor.load(folder)
     if not extractor.projections or (extractor.clips is None and not extractor.is_whitened):

@@ -14,7 +14,7 @@ import numpy as np
 from alstm_helpers.config import Config
 from alstm_helpers.data.class_names import label_row
 from alstm_helpers.data.dataset import collate
-from alstm_helpers.data.feature_scale import features_folder
+from alstm_helpers.data.feature_scale import features_folder, is_of_own_videos
 from alstm_helpers.data.published import NotFetched
 from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.evaluation.calibration import UNCHANGED, Calibration
@@ -92,7 +92,7 @@ def find_extractor(
             or what made YouTube-8M's features cannot be fetched.
     """
     folder = features_folder(config, features)
-    if features or (folder / "features.json").exists():
+    if features or is_of_own_videos(folder):
         return Extractor.load(folder)
     if config.MODEL.dataset == "FlashDigits":
         return Extractor("flashdigits", "flashdigits")

@@ -501,11 +501,12 @@ class _Run:
     def _evaluate(self) -> dict[str, float]:
         """Compute the metrics of the validation list; for VisualDL also draw its scores and attention."""
         ranks, model, batch_size = self.plan.ranks, self.config.MODEL, self.config.VALID.batch_size
+        where = self.config.VALID.filelist
         batches = read_batches(self.plan.valid_shards, batch_size, model.num_classes, by_length=True, ranks=ranks)
         if not self.draws:
-            return evaluate(self.net, batches, top_k=model.topk, ranks=ranks)
+            return evaluate(self.net, batches, top_k=model.topk, ranks=ranks, where=where)
         seen = _Seen()
-        result = evaluate(self.net, batches, top_k=model.topk, ranks=ranks, observe=seen.observe)
+        result = evaluate(self.net, batches, top_k=model.topk, ranks=ranks, observe=seen.observe, where=where)
         seen.counts.gather(ranks.gather)
         self.log.curves.add_scores(self.state.step, *seen.counts.counts)
         if seen.first and self.plan.writes:

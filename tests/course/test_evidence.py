@@ -115,8 +115,13 @@ def test_every_setting_is_run_with_every_seed_and_kept_runs_are_not_repeated(loa
     assert ran == [0, 1, 2, 0, 1, 2] and load_evidence("x").values("b", "gap").tolist() == [0, 0.1, 0.2]
     tool.compute("x", lab, [1, 2, 3], keep=True)
     assert ran[6:] == [3, 3] and load_evidence("x").seeds == [1, 2, 3]
+    monkeypatch.setattr(tool, "processor_name", lambda: "another")
+    before = (tmp_path / FOLDER / "x.json").read_bytes()
+    with pytest.raises(SystemExit, match=r"x\.json: its runs were made with .*, this is .*, another; compute all"):
+        tool.compute("x", lab, [1, 2, 3, 4], keep=True)
+    assert len(ran) == 8 and (tmp_path / FOLDER / "x.json").read_bytes() == before
     tool.compute("x", lab, [1, 2, 3], keep=False)
-    assert ran[8:] == [1, 2, 3, 1, 2, 3]
+    assert ran[8:] == [1, 2, 3, 1, 2, 3] and load_evidence("x").made_with["processor"] == "another"
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
