@@ -29,7 +29,7 @@ from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, NUM_CLASSES, Event, scene_of
 from alstm_helpers.files import atomic_write
-from alstm_helpers.metrics import average_precision
+from alstm_helpers.metrics import YouTube8MMetrics, average_precision
 from alstm_helpers.own_videos.flashdigits_clips import NEW_CLASSES, own_video
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.pickles import load_shard, save_videos
@@ -104,6 +104,19 @@ def trial(shards: Callable[[Lab], str] = half, intervals: tuple[int, int] = (0, 
     return run
 
 
+def floor(lab: Lab, seed: int) -> Measured:
+    """Return the metrics of a model that gives every class its frequency in the training videos, whatever the seed."""
+    config = lab.config()
+    lists = half(lab), config.VALID.filelist
+    train, valid = (list(read_batches(read_filelist(path), 256, config.MODEL.num_classes)) for path in lists)
+    frequency = np.concatenate([batch.labels for batch in train]).mean(axis=0)  # (C,)
+    truth = np.concatenate([batch.labels for batch in valid])  # (N, C)
+    metrics = YouTube8MMetrics(config.MODEL.num_classes)
+    metrics.update(np.tile(frequency, (len(truth), 1)), truth, [name for batch in valid for name in batch.ids])
+    loss = -np.log(np.where(truth, frequency, 1 - frequency)).sum(axis=1).mean()
+    return Measured({"gap": metrics.result()["gap"], "loss": float(loss)}, {})
+
+
 def of_batch(size: int, **keys: object) -> Trial:
     """Return a training with a batch size; in videos, its warm-up is as long as that of the others."""
     return trial(half, (0, 1), batch_size=size, warmup_iters=800 // size, **keys)
@@ -119,6 +132,7 @@ PARAMETERS = Experiment(
         "rate 0.006, no warm-up": trial(learning_rate=0.006, warmup_iters=0),
         **{f"batch 64, rate {rate:g}": of_batch(64, learning_rate=rate) for rate in (0.004, 0.008)},
         "batch 8, rate 0.001": of_batch(8, learning_rate=0.001),
+        "floor": floor,
     },
 )
 FEW_VIDEOS = Experiment(

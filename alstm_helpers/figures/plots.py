@@ -182,13 +182,20 @@ def _spectrogram(axes: Axes, scene: Scene) -> None:
 
 
 def _shade_events(axes: Axes, scene: Scene, stream: int) -> None:
-    """Shade and name the events of one stream: 0 for digits, 1 for keypad tones."""
-    for event in scene.events:
+    """Shade and name the events of one stream: 0 for digits, 1 for keypad tones.
+
+    A name stands above the panel, or below its upper edge where it would run into the name before.
+    """
+    before, inside = -np.inf, False
+    for event in sorted(scene.events, key=lambda event: event.start):
         if event.label // 10 == stream:
             axes.axvspan(event.start - 0.5, event.stop - 0.5, color="0.8", zorder=0)
-            place = ((event.start + event.stop - 1) / 2, 1.0)
-            units = ("data", "axes fraction")
-            axes.annotate(CLASS_NAMES[event.label], place, xycoords=units, ha="center", va="bottom")
+            middle = (event.start + event.stop - 1) / 2
+            inside = not inside and middle - before < len(scene.frames) / 16
+            before = middle
+            place, units = (middle, 1.0), ("data", "axes fraction")
+            name = CLASS_NAMES[event.label]
+            axes.annotate(name, place, xycoords=units, ha="center", va="top" if inside else "bottom")
 
 
 def _large_frames(axes: Axes, scene: Scene) -> None:
