@@ -6,8 +6,8 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from joblib import Parallel, parallel_config
@@ -64,6 +64,14 @@ def processes(count: int, jobs: int) -> AbstractContextManager[object]:
     return where
 
 
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep joblib's warnings from users: that jobs are cancelled, or that a process with much memory was replaced."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
+        yield
+
+
 def results(
     jobs: Iterable[object], where: AbstractContextManager[object], *, ahead: str = "2 * n_jobs"
 ) -> Generator[Any, None, None]:
@@ -74,8 +82,7 @@ def results(
         where: the processes, see :func:`processes`, or another configuration of joblib.
         ahead: how many jobs are taken before the first is done; ``n_jobs`` where the order may depend on the results.
     """
-    with where, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="joblib")  # that the other jobs are cancelled
+    with where, without_warnings():
         yield from Parallel(return_as="generator_unordered", pre_dispatch=ahead)(jobs)
 
 

@@ -121,6 +121,8 @@ def progress(table: str | None, name: str, join: tuple[str, ...]) -> None:
         line(f"{join_tables([Path(path) for path in join], Path(table))} learners → {table}")
         return
     done = ExerciseProgress.load()
+    if not done.path.exists():
+        line(f"{done.path}: no such file yet; if you have tried exercises, run this in the folder with your notebooks")
     if table:
         line(f"{write_table(done, name, Path(table))} exercises → {table}")
         return

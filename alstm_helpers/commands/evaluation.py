@@ -234,8 +234,9 @@ def _watch(
     from alstm_helpers.own_videos.watch import find_extractor, watch_files
 
     done = watch_files(net, find_extractor(config, features, report=line), videos, save_dir, options, report=_show)
-    where = Path(save_dir, "predictions.jsonl")
-    line(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
+    if done.watched:
+        where = Path(save_dir, "predictions.jsonl")
+        line(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
     _ask_for_labels(done.rows)
     fail_after(done.failed)
 

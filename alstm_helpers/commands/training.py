@@ -22,7 +22,7 @@ from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
-    from alstm_helpers.evaluation.calibration import Quality
+    from alstm_helpers.evaluation.calibration import Calibrated, Quality
 
 
 @click.command()
@@ -106,12 +106,19 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
         spread = f"{judged['gap_mean']:.4f} ± {judged['gap_std']:.4f} over the folds"
         pooled = "  ".join(f"{metric.title} {judged['pooled'][metric.key]:.4f}" for metric in METRICS)
         line(f"{name}: GAP {spread}; of all videos {pooled}")
-    scale = done["calibration"]
-    line(
-        f"calibration, judged on the other folds: {_said(scale['before'])} → {_said(scale['after'])};"
-        f" `alstm predict --calibration {quoted(Path(save_dir, 'crossval.json'))}` uses it"
-    )
+    _say_calibration(done["calibration"], Path(save_dir, "crossval.json"))
     line(f"{verdict(done['difference'])} → {Path(save_dir, 'crossval.json')}")
+
+
+def _say_calibration(found: Calibrated, path: Path) -> None:
+    """Print what the calibration of a cross-validation does, and whether to rely on it."""
+    before, after = found["before"], found["after"]
+    line(
+        f"calibration, judged on the other folds: {_said(before)} → {_said(after)};"
+        f" `alstm predict --calibration {quoted(path)}` uses it"
+    )
+    if after["calibration_error"] >= before["calibration_error"]:
+        line("here it brings the best scores no nearer to the truth; label more videos before you rely on it")
 
 
 def _require_lists(*filelists: str) -> None:

@@ -186,6 +186,8 @@ def run_course(
     selected = find_notebooks(notebooks)
     start, spans = time.monotonic(), []
     with claimed(run.out, run.work):  # two runs would remove each other's files
+        for name in ("summary.json", "durations.json"):  # of the copies that are replaced now
+            (run.out / name).unlink(missing_ok=True)
         run.lab().ensure_data()
         with closing(_run_all(selected, run)) as outcomes:  # an error here must end the notebooks at once
             rows = []

@@ -23,7 +23,7 @@ from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoo
 from alstm_helpers.errors import AlstmError, remedy_of
 from alstm_helpers.own_videos.containers import CONVERT
 from alstm_helpers.runtime import usable_cores
-from alstm_helpers.workers import end_with
+from alstm_helpers.workers import end_with, without_warnings
 
 CLIP_SECONDS = 1800.0  # that a clip may take, with one more for each megabyte of its file
 _INTERVAL = 0.05  # seconds between two looks at the work on one clip
@@ -68,7 +68,8 @@ def work_apart(
                 started = _Running(idle.pop(), waiting.popleft(), seconds)
                 running[started.worker.submit(attempt, work, started.item)] = started
             first = min(each.deadline for each in running.values())
-            wait(running, max(0.0, first - time.monotonic()), FIRST_COMPLETED)
+            with without_warnings():
+                wait(running, max(0.0, first - time.monotonic()), FIRST_COMPLETED)
             ended = [future for future, each in running.items() if future.done() or each.deadline <= time.monotonic()]
             for future in ended:
                 each = running.pop(future)

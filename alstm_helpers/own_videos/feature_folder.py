@@ -35,6 +35,7 @@ from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
 CLIPS_PER_SHARD = 500
 _PICTURES = "thumbnails"
 _GROUP = "group"  # in features.json
+_NAMED = 3  # clips with the same oddity that are named; of more, one is
 SAMPLE_SECONDS = 20_000  # that a projection is fitted on, at most
 SHARD_NAMES = {"train": "train%04d.tfrecord", "val": "validate%04d.tfrecord", "infer": "infer%04d.tfrecord"}
 
@@ -166,8 +167,16 @@ class FeatureFolder:
         return known | {name: index for index, name in enumerate(new, max(known.values(), default=-1) + 1)}
 
     def notes(self, jobs: Sequence[Job]) -> list[str]:
-        """Return what was odd about the files of clips."""
-        return [f"{job.id}: {note}" for job in jobs for note in self.ledger.rows[job.id]["notes"]]
+        """Return what was odd about the files of clips; what is odd about many of them is one note."""
+        clips: dict[str, list[str]] = {}
+        for job in jobs:
+            for note in self.ledger.rows[job.id]["notes"]:
+                clips.setdefault(note, []).append(job.id)
+        notes: list[str] = []
+        for note, found in clips.items():
+            many = len(found) > _NAMED
+            notes += [f"{note}: {len(found)}, such as {found[0]}"] if many else [f"{each}: {note}" for each in found]
+        return notes
 
     def write(
         self, jobs: Sequence[Job], extractor: Extractor, classes: Mapping[str, int] | None, group: str | None = None

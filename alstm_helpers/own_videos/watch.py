@@ -153,8 +153,9 @@ def watch_files(
         else:
             result.watched.append(outcome)
             report(outcome)
-    rows = (_prediction_row(each.report, options.class_names) for each in result.watched)
-    result.rows.extend(write_predictions(rows, save_dir))
+    if result.watched:  # else those of an earlier run would be replaced by nothing
+        rows = (_prediction_row(each.report, options.class_names) for each in result.watched)
+        result.rows.extend(write_predictions(rows, save_dir))
     return result
 
 

@@ -38,6 +38,13 @@ def test_a_learner_s_table_has_every_exercise(progress, elsewhere):
     assert rows[0][2:] == ["not attempted", "0", "0"] and rows[1][2:] == ["correct", "3", "1"]
 
 
+def test_a_folder_without_exercises_is_said_to_be_one(progress, elsewhere):
+    """Else a learner in the wrong folder hands in a table that says that nothing was tried."""
+    (elsewhere / "progress.json").unlink()
+    for arguments in ((), ("--csv", "mine.csv")):
+        assert "progress.json: no such file yet; if you have tried exercises, run this in" in progress(*arguments).out
+
+
 def test_tables_are_joined_in_a_row_per_learner(progress, elsewhere):
     progress("--csv", "a.csv", "--name", "=cmd")
     progress("--csv", "b c.csv")

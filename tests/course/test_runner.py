@@ -75,6 +75,20 @@ def test_run_course_sums_up(clone, tmp_path, monkeypatch):
     assert len(lines) == 3 and ["cell 4: ValueError: broken" in line for line in sorted(lines)] == [False, True, False]
 
 
+def test_an_interrupted_run_leaves_no_summary_of_an_earlier_one(clone, tmp_path, monkeypatch):
+    """It would call a copy good of which only some cells have run."""
+
+    def stopped(path, run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(course, "run_notebook", lambda path, run: outcome(path.stem, ""))
+    run_course(tmp_path / "out")
+    monkeypatch.setattr(course, "run_notebook", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_course(tmp_path / "out")
+    assert not (tmp_path / "out" / "summary.json").exists() and not (tmp_path / "out" / "durations.json").exists()
+
+
 def test_an_unknown_profile_runs_nothing(clone, tmp_path):
     with pytest.raises(AlstmError, match=r"--profile huge: no such profile; choose from tiny, small"):
         run_course(tmp_path / "out", profile="huge")

@@ -187,7 +187,10 @@ def test_attention_is_shaded_where_the_events_are():
         assert axes.get_ylabel() == f"weight\n({verb})" and [text.get_text() for text in axes.texts] == names
         spans = [patch for patch in axes.patches if patch not in bars.patches and isinstance(patch, Rectangle)]
         assert [(span.get_x(), span.get_x() + span.get_width()) for span in spans] == shaded
-    assert [text.get_va() for text in streams[0].texts] == ["bottom", "top"]  # else the names would overlap
+    assert [text.get_verticalalignment() for text in streams[0].texts] == [
+        "bottom",
+        "top",
+    ]  # else the names would overlap
     assert figure.axes[-1].get_xlim() == (-0.5, 31.5)
     sounds = plots.attention(scene._replace(events=events[2:]), weights, weights, title="t")
     assert sounds.get_figheight() < figure.get_figheight() - 1  # no room is left for digits that are not there

@@ -198,6 +198,10 @@ def test_silence_and_short_clips(own, tmp_path):
     assert done.notes == ["mute: no sound: silence takes its place"]
     video = records(tmp_path / "out")["mute"]
     assert video.num_frames == 4 and video.labels == ()
+    for grey in (10, 20, 30):
+        write_video(own / "clips" / f"mute{grey}.mp4", np.full((4, 128, 128, 3), grey, np.uint8), None)
+    notes = extract_features([own / "clips"], tmp_path / "bare", FeatureOptions(backbone="flashdigits")).notes
+    assert notes == ["no sound: silence takes its place: 4, such as mute"]  # not a line for each
 
 
 def test_two_videos_with_the_same_name(own, tmp_path):

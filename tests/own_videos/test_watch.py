@@ -122,6 +122,10 @@ def test_the_command(alstm, trained, clips, tmp_path):
         report = json.loads((tmp_path / "out" / f"{name}.json").read_text("utf-8"))
         assert len(report["over_time"]) == report["seconds"] == len(report["attention"]["audio"])
     assert "2 videos → " in result.out and "1 failed" in result.out
+    written = (tmp_path / "out" / "predictions.jsonl").read_bytes()
+    result = alstm("predict", videos / "bad.mp4", "--weights", weights, "--save_dir", tmp_path / "out")
+    assert result.code == 1 and "videos → " not in result.out
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == written  # not replaced by nothing
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,9 @@ def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):
     assert result.code == 2 and "Missing option '--backbone': resnet50 for your own clips" in result.err
     assert alstm("features", clips / "clips", "--out", tmp_path / "o", *FLASHDIGITS).code == 0
     assert alstm("features", clips / "clips", "--out", tmp_path / "like", "--like", tmp_path / "o").code == 0
+    for option in ("--backbone", "--audio"):
+        result = alstm("features", clips / "clips", "--out", tmp_path / "x", "--like", tmp_path / "o", option, "none")
+        assert result.code == 2 and "leave out --backbone and --audio" in result.err and not (tmp_path / "x").exists()
 
 
 def test_files_with_the_same_name_are_called_by_their_folders(trained, clips, tmp_path):

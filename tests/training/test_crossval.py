@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support import changed, default_of
@@ -9,7 +11,7 @@ from support import changed, default_of
 from alstm_helpers.commands import training as commands
 from alstm_helpers.config import load_config
 from alstm_helpers.errors import AlstmError, FolderInUse
-from alstm_helpers.evaluation.calibration import calibrate
+from alstm_helpers.evaluation.calibration import Calibrated, Quality, calibrate
 from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.files import claimed, read_sealed
 from alstm_helpers.paths import RunFolder
@@ -158,3 +160,13 @@ def test_features_are_made_anew_by_the_videos_that_train(tiny_config, tmp_path):
         for split in ("train", "val"):
             for video in load_videos(tmp_path / f"fold{number}" / "pkl" / split / "own.pkl"):
                 assert (video.id in learnt) == (split == "train") and (video.audio == number).all()
+
+
+@pytest.mark.parametrize("after, warned", [(0.1, False), (0.2, True), (0.3, True)])
+def test_a_calibration_that_brings_scores_no_nearer_to_the_truth_is_said_to_be_one(capsys, after, warned):
+    before, quality = (Quality(calibration_error=error, log_loss=1.0) for error in (0.2, after))
+    found = Calibrated(slope=1, offset=0, num_videos=8, num_classes=2, before=before, after=quality)
+    commands._say_calibration(found, Path("crossval.json"))
+    said = capsys.readouterr().out
+    assert f"score 0.200, log loss 1.000 → error of the best score {after:.3f}" in said
+    assert ("label more videos before you rely on it" in said) == warned
