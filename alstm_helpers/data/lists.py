@@ -180,11 +180,14 @@ def split_videos(
         group: a regular expression for the part of an id that videos of the same person, camera or day share.
 
     Raises:
-        AlstmError: no shards, a side without videos, or a folder that holds other pickles.
+        AlstmError: no shards, shards in a folder that would be written, a side without videos, or a folder that holds
+            other pickles.
     """
     check_share(val_share)
     pattern = compile_group(group) if group else None
     shards = shards_below(source, SUFFIXES, "name the folder of your pickles or TFRecords")
+    folders = {side: Path(root, "pkl", side) for side in SIDES}
+    _refuse_own(shards.values(), folders.values())
 
     def choose(video: Video) -> str:
         return side_of(video.id, val_share, pattern)
@@ -194,7 +197,6 @@ def split_videos(
         if not split.videos[side]:
             problem = f"no video of {split.videos.total()} would go to {side}"
             raise AlstmError(source, problem, "pass another --val_share, or a --group with more values")
-    folders = {side: Path(root, "pkl", side) for side in SIDES}
     with claimed(*folders.values()):
         for folder in folders.values():
             _refuse_others(folder, shards)
@@ -222,6 +224,18 @@ def _divide(shard: Path, pickles: Mapping[str, Path], choose: Callable[[Video], 
             save_videos(path, videos[side])
         else:
             path.unlink(missing_ok=True)  # of a run with another share
+
+
+def _refuse_own(shards: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Require that no shard, nor what it links to, lies in a folder to be written: it would be written over.
+
+    Raises:
+        AlstmError: one does.
+    """
+    written = {folder.resolve() for folder in folders}
+    for shard in shards:
+        if not written.isdisjoint((shard.parent.resolve(), shard.resolve().parent)):
+            raise AlstmError(shard, "the split would write over it", "name another ROOT")
 
 
 def _refuse_others(folder: Path, names: Iterable[str]) -> None:

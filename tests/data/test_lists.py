@@ -242,6 +242,32 @@ def test_a_split_keeps_out_of_folders_with_other_pickles(own, tmp_path):
     assert sides(tmp_path / "set") == {"train": [], "val": [video.id for video in people(1)]}
 
 
+@pytest.mark.parametrize("side", ["train", "val"])
+@pytest.mark.parametrize("through", ["itself", "a linked folder", "a linked file"])
+def test_a_split_does_not_write_over_its_own_shards(own, tmp_path, side, through):
+    """Through a linked file, either end of which may lie there."""
+    root, shards = tmp_path / "set", sorted(own.iterdir())
+    folder = root / "pkl" / side
+    folder.parent.mkdir(parents=True)
+    if through == "a linked folder":
+        folder.symlink_to(own)
+        source = own
+    elif through == "a linked file":
+        folder.mkdir()
+        source = tmp_path / "links"
+        source.mkdir()
+        for shard in shards:
+            shard.rename(folder / shard.name)
+            (source / shard.name).symlink_to(folder / shard.name)
+    else:
+        own.rename(folder)
+        source = root
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(AlstmError, match=r": the split would write over it; name another ROOT$"):
+        split_videos(source, root)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_leak_is_found_and_named(tmp_path):
     save_videos(tmp_path / "pkl" / "train" / "a.pkl", people(3))
     save_videos(tmp_path / "pkl" / "val" / "b.pkl", people(3, start=3))
