@@ -86,7 +86,15 @@ def filelist_text(shards: Iterable[Path]) -> str:
     Raises:
         AlstmError: a path cannot be a line of UTF-8.
     """
-    return "".join(f"{_line(str(shard.resolve()))}\n" for shard in shards)
+    return "".join(f"{_line(str(own_name(shard)))}\n" for shard in shards)
+
+
+def own_name(shard: Path) -> Path:
+    """Return the absolute path of a shard, of which a link keeps its name.
+
+    The suffix tells how to read it, and the blobs that DVC, git-annex and caches link to have none.
+    """
+    return shard.parent.resolve() / shard.name
 
 
 def _line(path: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alstm_helpers.data.filelists import SUFFIXES, filelist_text, shards_below, write_filelist
+from alstm_helpers.data.filelists import SUFFIXES, filelist_text, own_name, shards_below, write_filelist
 from alstm_helpers.errors import AlstmError, printable
 from alstm_helpers.files import claimed, leftovers
 from alstm_helpers.pickles import load_shard, save_videos
@@ -32,7 +32,7 @@ def find_shards(root: Path, split: str) -> list[Path]:
     for folder, suffix in LAYOUTS.items():
         shards = sorted((root / folder / split).glob(f"[!.]*{suffix}"))  # none that is hidden, as macOS writes
         if shards:
-            return [shard.resolve() for shard in shards]
+            return [own_name(shard) for shard in shards]
     raise AlstmError(
         root / "pkl" / split, "no .pkl here and no .tfrecord in tf/", "make or download data, then convert it"
     )

@@ -13,7 +13,7 @@ from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.lists import Split, check_no_leak, group_of, side_of, split_videos, write_lists
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import claimed
-from alstm_helpers.pickles import load_videos, save_videos
+from alstm_helpers.pickles import load_shard, load_videos, save_videos
 from alstm_helpers.tfrecord import write_videos
 
 NAMES = ["train.list", "val.list", "test.list", "infer.list"]
@@ -72,6 +72,20 @@ def test_tfrecords_are_listed_where_there_are_no_pickles(root):
     assert write_lists(root) == {"train.list": 2, "val.list": 2, "test.list": 2, "infer.list": 2}
     assert all(line.endswith(".pkl") for line in lines(root / "train.list"))
     assert all(line.endswith(".tfrecord") for line in lines(root / "val.list"))
+
+
+def test_links_are_listed_by_their_own_names(tmp_path):
+    """What they lead to, such as DVC's blobs, has no suffix that tells how to read it."""
+    for side in ("train", "val"):
+        blob, link = tmp_path / "blobs" / f"{side}1", tmp_path / "set" / "tf" / side / f"{side}0000.tfrecord"
+        write_videos(blob, [a_video(side, 2, [0])])
+        link.parent.mkdir(parents=True)
+        link.symlink_to(blob)
+    assert write_lists(tmp_path / "set") == dict.fromkeys(NAMES, 1)
+    (shard,) = read_filelist(tmp_path / "set" / "train.list")
+    assert shard == (tmp_path / "set").resolve() / "tf" / "train" / "train0000.tfrecord"
+    assert [video.id for video in load_shard(shard)] == [b"train"]
+    assert check_no_leak(tmp_path / "set") == 2
 
 
 def test_a_rerun_sees_new_shards(root):
