@@ -133,7 +133,8 @@ def folds_of(groups: Sequence[bytes], labels: np.ndarray, folds: int, seed: int)
     rarity = np.where(labels, labels.sum(axis=0), len(labels) + 1)  # (N, C)
     rarest = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])  # (N,)
     even = np.bincount(rarest).max() >= folds  # otherwise scikit-learn refuses to stratify
-    splitter = (StratifiedGroupKFold if even else GroupKFold)(folds, shuffle=True, random_state=seed)
+    state = seed % 2**32  # scikit-learn takes no larger one
+    splitter = (StratifiedGroupKFold if even else GroupKFold)(folds, shuffle=True, random_state=state)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")
         return [judged for _, judged in splitter.split(groups, rarest, groups)]

@@ -49,6 +49,11 @@ def test_the_folds_depend_on_the_seed_alone():
     assert any(not np.array_equal(a, b) for a, b in zip(same[0], folds_of(GROUPS, NO_LABELS, 3, 2), strict=True))
 
 
+def test_a_seed_may_be_larger_than_scikit_learn_takes():
+    large, small = (folds_of(GROUPS, NO_LABELS, 3, seed) for seed in (2**32 + 1, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(large, small, strict=True))
+
+
 @pytest.mark.parametrize("folds", [0, 1, 8])
 def test_impossible_numbers_of_folds(folds):
     with pytest.raises(AlstmError, match=r"--folds: 7 independent videos cannot be divided into .; pass 2 to 7"):
