@@ -115,6 +115,11 @@ def test_weights_stay_within_bounds(counts, expected):
     assert balanced_weights(np.array(counts)) == pytest.approx(expected, rel=1e-3)
 
 
+def test_the_weight_of_a_frequent_class_has_a_lower_bound():
+    """Without it, that of 10,000 among twenty classes of one video each would be 0.048."""
+    assert balanced_weights(np.array([1] * 20 + [10_000])) == pytest.approx([10] * 20 + [0.1])
+
+
 def test_a_weight_counts_for_true_labels_only():
     logits, labels = paddle.to_tensor([[0.3, -0.2]]), paddle.to_tensor([[1.0, 0.0]])
     plain, weighted = (float(summed_loss(logits, labels, w)) for w in (None, paddle.to_tensor([3.0, 7.0])))
