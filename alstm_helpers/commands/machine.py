@@ -63,7 +63,9 @@ def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tupl
     else:
         _show(report.machine, report.figures)
     if part := report.machine.get("stopped_in"):
-        raise AlstmError(f"the part {part}", "stopped before its end", f"measure it with --only {part}")
+        said = AlstmError(f"the part {part}", "stopped before its end", f"measure it with --only {part}")
+        click.echo(str(said), err=True)
+        raise click.Abort  # it ends as every command does after Ctrl-C
 
 
 def _show(machine: Mapping[str, object], figures: Figures) -> None:
