@@ -24,6 +24,7 @@ from alstm_helpers.paths import course_files, work_folder
 
 _LONGEST = 100_000  # characters of a file; one with every key has 3,000
 _MOST = 10_000  # values in a file, those that aliases repeat included
+_LONGEST_NAME = 180  # bytes of a name as UTF-8; a file name has 255, and _latest.pdstate and the like follow it
 _Size = Annotated[int, Field(ge=1, le=2**16)]  # of a layer
 _Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _Amount = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -60,6 +61,14 @@ class ModelSection(Section):
     pooling: Literal["attention", "mean", "last"] = Field("attention", description="how the seconds become one vector")
     num_classes: int = Field(3862, ge=1, le=2**20, description="classes; YouTube-8M 2018 has 3862")
     topk: _Count = Field(20, description="predictions of a video that enter GAP")
+
+    @field_validator("name")
+    @classmethod
+    def _a_name_fits_into_file_names(cls, name: str) -> str:
+        """Refuse a name of so many bytes that no file system takes those of its files."""
+        if len(name.encode()) > _LONGEST_NAME:
+            raise PydanticCustomError("name", "input should have at most {most} bytes", {"most": _LONGEST_NAME})
+        return name
 
     def parameters(self) -> int:
         """Return the number of the network's parameters, without those of its pooling."""

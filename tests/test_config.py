@@ -571,3 +571,12 @@ def test_a_seed_that_paddle_cannot_take_is_refused(tmp_path):
     path.write_text(f"TRAIN:\n  seed: {2**63}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"line 2, TRAIN\.seed: .* does not fit"):
         load_config(path)
+
+
+def test_a_name_is_limited_in_bytes_too(tmp_path):
+    """A file name has 255 of them; a character may need four."""
+    path = tmp_path / "x.yaml"
+    path.write_text("MODEL: {}", encoding="utf-8")
+    assert load_config(path, {"MODEL.name": "好" * 60}).MODEL.name == "好" * 60
+    with pytest.raises(ConfigError, match=r"MODEL\.name: '.*' does not fit: input should have at most 180 bytes; see"):
+        load_config(path, {"MODEL.name": "𠀀" * 46})
