@@ -159,7 +159,7 @@ def _with_classes(own: np.ndarray, given: np.ndarray | None, classes: int, where
     """
     if own.shape[-1] < classes:
         raise AlstmError(where, f"the network has {own.shape[-1]} classes, and {classes} are to be kept", _KEEP)
-    if given is None or given.shape[-1] < classes or given.shape[:-1] != own.shape[:-1]:
+    if given is None or not given.ndim or given.shape[-1] < classes or given.shape[:-1] != own.shape[:-1]:
         found = "no such layer" if given is None else f"shape {list(given.shape)}"
         raise AlstmError(where, f"{found}, which does not have {classes} classes to keep", _KEEP)
     own[..., :classes] = given[..., :classes]

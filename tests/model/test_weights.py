@@ -210,6 +210,13 @@ def test_more_classes_than_the_file_has_cannot_be_kept(saved):
         apply_weights(net, load_arrays(path), str(path), keep_what_fits=True, keep_classes=6)
 
 
+def test_a_number_instead_of_a_bias_has_no_classes_to_keep(saved):
+    path, _ = saved
+    arrays = {**load_arrays(path), "fc_logit.bias": np.array(1, np.float32)}
+    with pytest.raises(AlstmError, match=r"fc_logit\.bias: shape \[\], which does not have 5 classes to keep"):
+        apply_weights(a_net(seed=2, num_classes=8), arrays, "w", keep_what_fits=True, keep_classes=5)
+
+
 def test_more_classes_than_the_network_has_cannot_be_kept(saved):
     path, _ = saved
     net = a_net(seed=2, num_classes=4)
