@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -49,41 +49,55 @@ class Curves:
         earlier: the ``visualdl`` folder of the run that is resumed, often the same folder.
         step: the step of its checkpoint. Points up to this step are carried over; later ones, of a run that was
             killed, will be drawn again.
+        waits: leave the folder as it is until :meth:`begin` is called, and keep in memory what is added until then.
     """
 
-    def __init__(self, folder: Path | None, *, earlier: Path | None = None, step: int = 0) -> None:
+    def __init__(self, folder: Path | None, *, earlier: Path | None = None, step: int = 0, waits: bool = False) -> None:
+        self._folder, self._earlier, self._step = folder, earlier, step
         self._writer: Writer | None = None
-        if folder is None:
+        self._waiting: list[Callable[[Writer], None]] = []
+        if not waits:
+            self.begin()
+
+    def begin(self) -> None:
+        """Replace the event files in the folder, unless it has been done."""
+        if self._folder is None or self._writer:
             return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # of packages below it, where Python compiles them only now
             from visualdl import LogWriter  # slow to import, needed only here
 
-        folder = folder.absolute()  # the writer opens the file repeatedly, whatever the current folder is by then
-        kept = _records_until(earlier, step) if earlier else []
+        folder = self._folder.absolute()  # the writer opens the file repeatedly, whatever the current folder is by then
+        kept = _records_until(self._earlier, self._step) if self._earlier else []
         old = _event_files(folder)
         self._writer = LogWriter(logdir=str(folder), file_name=_name_after(old))
         for record in kept:
             self._add_record(record)
+        for write in self._waiting:
+            write(self._writer)
+        self._waiting.clear()
         self.flush()
         for path in old:  # only now that their records are in the new file
             path.unlink()
 
     def add(self, kind: str, step: int, numbers: Mapping[str, float]) -> None:
         """Add a point to the curve ``<kind>/<name>`` of each number."""
-        if self._writer:
+
+        def write(writer: Writer) -> None:
             for name, value in numbers.items():
-                self._writer.add_scalar(tag=f"{kind}/{name}", step=step, value=value)
+                writer.add_scalar(tag=f"{kind}/{name}", step=step, value=value)
+
+        self._write(write)
 
     def add_text(self, tag: str, text: str, step: int) -> None:
         """Add a text; the page shows it as one paragraph, and with its line breaks when the mouse is on it."""
-        if self._writer:
-            self._writer.add_text(tag=tag, text_string=text, step=step)
+        self._write(lambda writer: writer.add_text(tag=tag, text_string=text, step=step))
 
     def add_attention(self, step: int, rgb: np.ndarray, audio: np.ndarray, lengths: np.ndarray) -> None:
         """Add the attention of a few videos, the same ones each time; see :func:`attention_image`."""
-        if self._writer:
-            self._writer.add_image(tag="valid/attention", step=step, img=attention_image(rgb, audio, lengths))
+        if self._folder is not None:
+            image = attention_image(rgb, audio, lengths)
+            self._write(lambda writer: writer.add_image(tag="valid/attention", step=step, img=image))
 
     def add_scores(self, step: int, positives: np.ndarray, negatives: np.ndarray) -> None:
         """Add precision over recall, all (video, class) pairs pooled; a threshold is the lower edge of a bin.
@@ -93,7 +107,7 @@ class Curves:
             positives, negatives: int (K,), the number of scores of true and of false labels in each of K equal bins of
                 [0, 1].
         """
-        if not self._writer:
+        if self._folder is None:
             return
         from visualdl.component.base_component import pr_curve_raw
 
@@ -113,8 +127,14 @@ class Curves:
 
     def _add_record(self, record: object) -> None:
         """Add a finished record, for which LogWriter has no public method."""
+        self._write(lambda writer: writer._get_file_writer().add_record(record))
+
+    def _write(self, write: Callable[[Writer], None]) -> None:
+        """Write now, or when the file is begun."""
         if self._writer:
-            self._writer._get_file_writer().add_record(record)
+            write(self._writer)
+        elif self._folder is not None:
+            self._waiting.append(write)
 
 
 def _event_files(folder: Path) -> list[Path]:

@@ -169,16 +169,22 @@ class Log:
 
     Args:
         rows: those of earlier runs, as the checkpoint has them; new ones are appended.
-        path: ``train.jsonl``, which is replaced; None writes no file.
+        path: ``train.jsonl``, which is replaced; None writes no file, unless :meth:`begin` names one later.
         curves: for VisualDL.
         report: receives a line of text per row.
     """
 
     def __init__(self, rows: list[LogRow], path: Path | None, curves: Curves, report: LineReport) -> None:
         self.rows, self.curves = rows, curves
-        self._path, self._report = path, report
+        self._path: Path | None = None
+        self._report = report
         if path:
-            write_json_lines(path, rows)
+            self.begin(path)
+
+    def begin(self, path: Path) -> None:
+        """Replace ``train.jsonl`` by the rows so far; those to come are appended to it."""
+        self._path = path
+        write_json_lines(path, self.rows)
 
     def add(self, kind: Kind, where: str, numbers: Numbers) -> None:
         """Add a row.

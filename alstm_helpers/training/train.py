@@ -379,18 +379,18 @@ class _Run:
         self.net, self.optimizer, self.precision, self.state = start.net, start.optimizer, start.precision, start.state
         self.config = plan.config.model_copy(deep=True)  # with the seed and weights of the start: it repeats the run
         self.config.TRAIN.seed, self.config.TRAIN.pretrain_base = self.state.seed, self.state.pretrain_base
-        self._has_taken_over = not plan.writes
-        if not any(path.exists() for path in plan.folder.results):  # else they stay, with what describes them, at first
-            self._take_over()
         self.draws = plan.options.visualdl and is_installed("visualdl")  # the same on all ranks, though one draws
         if plan.options.visualdl and not self.draws:
             report(f"no curves are written: VisualDL is not installed; {install_line('course')} brings it")
         folder = plan.folder.curves if self.draws and plan.writes else None
-        curves = Curves(folder, earlier=start.earlier_curves, step=self.state.step)
+        curves = Curves(folder, earlier=start.earlier_curves, step=self.state.step, waits=True)
         for name, section in self.config.model_dump().items():
             settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph
             curves.add_text(f"config/{name}", settings, self.state.step)
-        self.log = Log(self.state.rows, plan.folder.log if plan.writes else None, curves, report)
+        self.log = Log(self.state.rows, None, curves, report)
+        self._has_taken_over = not plan.writes
+        if not any(path.exists() for path in plan.folder.results):  # else they stay, with what describes them, at first
+            self._take_over()
 
     def _take_over(self) -> None:
         """Before the first result: remove those of an earlier run, unless it is this one, and say what this one is."""
@@ -398,6 +398,8 @@ class _Run:
             for path in () if self.plan.options.resume else self.plan.folder.results:
                 path.unlink(missing_ok=True)
             _describe(self.plan, self.config)
+            self.log.begin(self.plan.folder.log)
+            self.log.curves.begin()
             self._has_taken_over = True
 
     def has_epochs_left(self) -> bool:

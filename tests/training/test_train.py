@@ -537,19 +537,36 @@ def test_a_damaged_validation_shard_does_not_cost_the_epoch(whole, config, tmp_p
 
 
 def test_a_training_that_ends_before_its_first_result_leaves_an_earlier_one_whole(whole, config, tmp_path):
+    from visualdl import LogReader
+
     run = shutil.copytree(whole[0], tmp_path / "run")
     (run / "finished.json").write_text("{}", encoding="utf-8")
-    before = {path: path.read_bytes() for path in run.iterdir() if path.name != "train.jsonl"}
+    (run / "visualdl").mkdir()
+    (run / "visualdl" / "vdlrecords.0000000001.log").write_bytes(b"an earlier run's")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
 
     def stop(items, **settings):
         raise KeyboardInterrupt
 
-    other, options = changed(config, TRAIN__epoch=1), TrainOptions(seed=6, valid_interval=2, visualdl=False)
-    with pytest.raises(KeyboardInterrupt):
-        train(other, run, options, progress=stop)
-    assert {path: path.read_bytes() for path in run.iterdir() if path.name != "train.jsonl"} == before
-    train(other, run, options)
+    other, options = changed(config, TRAIN__epoch=1), TrainOptions(seed=6, log_interval=1, valid_interval=2)
+    for interrupt in (stop, Interrupt(1)):  # before the first step, and after rows of the log
+        with pytest.raises(KeyboardInterrupt):
+            train(other, run, options, progress=interrupt)
+        assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    done = train(other, run, options)
     assert not (run / "finished.json").exists() and load_config(run / "config.yaml").TRAIN.seed == 6
+    (log,) = (run / "visualdl").iterdir()
+    assert read_rows(run) == done.rows and [row["step"] for row in done.rows] == [1, 2, 3, 4, 4]
+    drawn = LogReader(file_path=str(log)).get_data("scalar", "train/loss")
+    assert [point.id for point in drawn] == [1, 2, 3, 4]
+
+
+def test_a_first_batch_that_fails_leaves_the_log_of_an_earlier_run(whole, config, tmp_path):
+    run = shutil.copytree(whole[0], tmp_path / "run")
+    before = (run / "train.jsonl").read_bytes()
+    with pytest.raises(AlstmError, match="out of range"):
+        train(changed(config, MODEL__num_classes=2), run, TrainOptions(seed=6, visualdl=False))
+    assert (run / "train.jsonl").read_bytes() == before
 
 
 def test_two_trainings_cannot_share_a_folder(config, tmp_path):
