@@ -18,7 +18,7 @@ from alstm_helpers.files import checksum, claimed, recorded, write_sealed
 
 PUBLISHED_WEIGHTS = "https://videotag.bj.bcebos.com/PaddleVideo-release2.2/AttentionLSTM_yt8.pdparams"
 VOCABULARY = "https://research.google.com/youtube8m/csv/2/vocabulary.csv"
-_BY_HAND = "download it where there is a network, and pass the path of the file to --weights"
+_BY_HAND = "download it where there is a network, and pass the path of the file instead"
 _RECORD = "fetched.json"  # beside a file in the cache
 _RETRY = Retry()
 
