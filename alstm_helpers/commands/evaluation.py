@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,16 +98,23 @@ def evaluate(
     line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
 
 
-def _collector(groups: list[bytes], folder: Path) -> Observer:
-    """Return what collects a name for each clip of a folder of `alstm features` that related ones share."""
+def _grouping(folder: Path) -> Callable[[bytes], bytes] | None:
+    """Return what names, for the id of a clip, what related ones share; None if `alstm features` made no clips here."""
     from alstm_helpers.data.feature_scale import is_of_own_videos
     from alstm_helpers.data.lists import group_of
     from alstm_helpers.own_videos.feature_folder import grouping_in
 
     if not is_of_own_videos(folder):
-        return lambda batch, scores: None  # YouTube-8M's ids would be a million
+        return None
     pattern = grouping_in(folder)
-    return lambda batch, scores: groups.extend(group_of(name, pattern) for name in batch.ids)
+    return lambda name: group_of(name, pattern)
+
+
+def _collector(groups: list[bytes], folder: Path) -> Observer:
+    """Return what collects the groups of clips, see :func:`_grouping`."""
+    if (group_of := _grouping(folder)) is None:
+        return lambda batch, scores: None  # YouTube-8M's ids would be a million
+    return lambda batch, scores: groups.extend(map(group_of, batch.ids))
 
 
 @click.command()
@@ -291,14 +298,16 @@ def _judged(run: RunFolder, config: Config) -> tuple[Scored, str]:
     from alstm_helpers.model.build import load_model
 
     weights = run.best if run.best.is_file() else run.latest
-    require_same_scale(weights, Path(config.VALID.filelist).parent)
+    where = config.VALID.filelist
+    require_same_scale(weights, Path(where).parent)
     net = load_model(config, str(weights))
-    shards, size = read_filelist(config.VALID.filelist), config.VALID.batch_size
+    shards, size = read_filelist(where), config.VALID.batch_size
     batches = progress_bar(read_batches(shards, size, config.MODEL.num_classes, by_length=True), desc="scoring")
     how = f"They are the training's validation list, scored by {weights.name}."
     if weights == run.best:
         how += " They also chose the best epoch, so the numbers are somewhat too good."
-    return score_all(net, batches, top_k=config.MODEL.topk, where=config.VALID.filelist), how
+    group_of = _grouping(Path(where).parent) or (lambda name: name)
+    return score_all(net, batches, top_k=config.MODEL.topk, group_of=group_of, where=where), how
 
 
 def _thumbnails_of(config: Config) -> FindPictures:

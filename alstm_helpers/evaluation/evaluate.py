@@ -74,8 +74,22 @@ def collect(
     return metrics, loss / metrics.num_videos
 
 
-def score_all(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20, where: str = "the list") -> Scored:
+def score_all(
+    net: AttentionLSTM,
+    batches: Iterable[Batch],
+    *,
+    top_k: int = 20,
+    group_of: Callable[[bytes], bytes] = lambda name: name,
+    where: str = "the list",
+) -> Scored:
     """Return the scores and labels of all videos, which must fit into memory, for ``alstm report``.
+
+    Args:
+        net: the network.
+        batches: the videos to score.
+        top_k: predictions per video that enter GAP.
+        group_of: returns the name that related videos share for the id of one; by default each stands alone.
+        where: the batches come from, for errors.
 
     Raises:
         AlstmError: there is no video, or there are too many.
@@ -91,7 +105,7 @@ def score_all(net: AttentionLSTM, batches: Iterable[Batch], *, top_k: int = 20, 
             raise AlstmError(where, problem, "use `alstm eval`, or a shorter list")
     if not ids:
         raise AlstmError(where, "its shards contain no videos", "convert shards that do")
-    return Scored(ids, np.concatenate(labels), np.concatenate(scores), top_k, ids)
+    return Scored(ids, np.concatenate(labels), np.concatenate(scores), top_k, [group_of(name) for name in ids])
 
 
 def evaluate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from html import unescape
 from html.parser import HTMLParser
@@ -10,14 +11,17 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from browser import window
-from support import changed
+from support import changed, write_list
 
 from alstm_helpers.config import save_config
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
+from alstm_helpers.evaluation import html_report, report
 from alstm_helpers.evaluation.calibration import across_folds, quality
 from alstm_helpers.evaluation.html_report import CLIPS, PageOptions, report_page
-from alstm_helpers.evaluation.intervals import difference, verdict
+from alstm_helpers.evaluation.intervals import bootstrap_intervals, difference, verdict
 from alstm_helpers.evaluation.scored import Scored
+from alstm_helpers.files import write_sealed
 from alstm_helpers.model.build import build_model
 from alstm_helpers.model.weights import save_weights
 from alstm_helpers.own_videos.feature_folder import RawFolder
@@ -275,6 +279,29 @@ def test_the_command_on_a_training(alstm, tiny_config, tmp_path):
     assert alstm("report", run.folder).code == 0
     page = (run.folder / "report.html").read_text("utf-8")
     assert "scored by AttentionLSTM_latest.pdparams." in page and "too good" not in page
+
+
+def test_parts_of_a_recording_are_one_to_report_as_they_are_to_eval(alstm, tiny_config, tmp_path, monkeypatch):
+    data, given = tmp_path / "data", dict[str, list[bytes]]()
+    data.mkdir()
+    write_sealed(data / "features.json", {"group": ".$"})
+    judged = str(write_list(data / "val.list", read_filelist(tiny_config.VALID.filelist)))
+    config = changed(tiny_config, VALID__filelist=judged, TEST__filelist=judged)
+    run = RunFolder(tmp_path / "run", config.MODEL.name)
+    save_config(run.config, config)
+    save_weights(build_model(config), run.best)
+    for module in (html_report, report):
+
+        def spy(*arguments, groups, of=module.__name__, **options):
+            given[of] = list(groups)
+            return bootstrap_intervals(*arguments, groups=groups, **options)
+
+        monkeypatch.setattr(module, "bootstrap_intervals", spy)
+    assert alstm("report", run.folder).code == 0
+    out = tmp_path / "metrics.json"
+    assert alstm("eval", "--config", run.config, "--weights", run.best, "--out", out, "--resamples", 2).code == 0
+    of_report, of_eval = map(Counter, given.values())
+    assert of_report == of_eval and 1 < len(of_eval) < of_eval.total() == 20
 
 
 def test_other_folders_are_refused(alstm, crossed, tmp_path):
