@@ -203,11 +203,9 @@ def features(
         )
     if refit and like:
         raise click.UsageError("--refit and --like: only one can say how the features are scaled.")
-    if like and (backbone or audio):
-        raise click.UsageError("--like says which networks there are: leave out --backbone and --audio.")
     takes = _pictures_as(normalisation, pooling), dict(SOUNDS[audio_like]) if audio_like else {}
-    if like and any(takes):
-        raise click.UsageError("--like says what networks take: leave out --normalisation, --pooling and --audio_like.")
+    if like and (backbone or audio or any(takes)):
+        raise click.UsageError("--like says which networks: leave out --backbone, --audio and what they take.")
     backbone = backbone or "flashdigits"
     options = FeatureOptions(
         labels_folder, like, backbone, audio, val_share, group or None, clip_seconds, refit, *takes

@@ -122,11 +122,8 @@ def read_filelist(path: str | os.PathLike[str]) -> list[Path]:
     Raises:
         AlstmError: the list is missing, empty or not text, is itself a shard, or names a file that is missing.
     """
-    path = require_file(
-        path,
-        "make it with `alstm lists ROOT`, or name another with --filelist or,"
-        " where there is no such flag, with -o TRAIN.filelist=… or -o VALID.filelist=…",
-    )
+    remedy = "make it with `alstm lists ROOT`, or name another with --filelist, or in `train` with -o TRAIN.filelist=…"
+    path = require_file(path, remedy)
     if path.suffix in SUFFIXES:
         remedy = "pass a text file with the paths of the shards, one per line"
         raise AlstmError(path, "it is a shard itself, not a list of shards", remedy)

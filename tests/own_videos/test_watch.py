@@ -167,7 +167,11 @@ def test_a_backbone_must_be_chosen(alstm, clips, tmp_path):
     assert alstm("features", clips / "clips", "--out", tmp_path / "like", "--like", tmp_path / "o").code == 0
     for option in ("--backbone", "--audio"):
         result = alstm("features", clips / "clips", "--out", tmp_path / "x", "--like", tmp_path / "o", option, "none")
-        assert result.code == 2 and "leave out --backbone and --audio" in result.err and not (tmp_path / "x").exists()
+        assert (
+            result.code == 2
+            and "leave out --backbone, --audio and what" in result.err
+            and not (tmp_path / "x").exists()
+        )
 
 
 def test_files_with_the_same_name_are_called_by_their_folders(trained, clips, tmp_path):
