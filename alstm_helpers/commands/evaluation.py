@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,7 @@ def evaluate(
     resamples: int,
 ) -> None:
     """Print Hit@1, PERR, GAP, mAP and loss of trained weights, and save them with more about each class."""
+    _require_metrics_name(out)
     config = configure(given, {"TEST.filelist": filelist, "TEST.batch_size": batch_size})
     from alstm_helpers.data.dataset import read_batches
     from alstm_helpers.data.filelists import read_filelist
@@ -96,6 +98,24 @@ def evaluate(
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
         line(f"95 % of resampled splits: {'  '.join(intervals)}")
     line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
+
+
+def _require_metrics_name(out: str | None) -> None:
+    """Check before any work that metrics can go where --out says.
+
+    Raises:
+        click.UsageError: it is a folder, or has the name of what goes beside it.
+    """
+    _require_no_folder(out)
+    from alstm_helpers.evaluation.report import BESIDE
+
+    if out and Path(out).name.lower() in BESIDE:  # some systems do not tell letters of both sizes apart
+        raise click.UsageError(f"--out: {Path(out).name} is what eval writes beside it; name another file.")
+
+
+def _require_no_folder(out: str | None) -> None:
+    if out and (Path(out).is_dir() or out.endswith(("/", os.sep))):
+        raise click.UsageError(f"--out: {out} is a folder; name a file.")
 
 
 def _grouping(folder: Path) -> Callable[[bytes], bytes] | None:
@@ -265,6 +285,9 @@ def report(given: Given, run_folder: str, out: str | None) -> None:
     RUN is the --save_dir of `alstm crossval`, whose networks have not seen the videos that they judge, or that of
     `alstm train`, whose validation list judges its best weights. Thumbnails are those that `alstm features` kept.
     """
+    _require_no_folder(out)
+    if out and Path(out).suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"--out: {out} does not end with .html; name a file that does.")
     run = RunFolder(Path(run_folder))
     from alstm_helpers.files import atomic_write, claimed, require_file
 

@@ -17,6 +17,14 @@ from alstm_helpers.files import atomic_write, cell, write_json
 from alstm_helpers.metrics import YouTube8MMetrics, best_f1
 from alstm_helpers.progress import ProgressBar, no_progress
 
+# What goes beside the metrics.
+BESIDE = REPORT, CLASSES, PRECISION_RECALL, CLASS_AP = (
+    "report.json",
+    "classes.csv",
+    "precision_recall.png",
+    "classes.png",
+)
+
 
 class FrequencyBand(TypedDict):
     """Mean AP over the ``classes`` classes whose positives are in a range, such as ``10–99``."""
@@ -164,9 +172,9 @@ def write_report(
     path = Path(path)
     classes = class_rows(metrics, options.names)
     report = Report({**metrics.result(), "loss": loss}, _details(metrics, classes, options, progress))
-    _write_classes(path.with_name("classes.csv"), classes)
+    _write_classes(path.with_name(CLASSES), classes)
     _write_figures(path.parent, metrics, classes)
-    write_json(path.with_name("report.json"), report.details)
+    write_json(path.with_name(REPORT), report.details)
     write_json(path, report.metrics)
     return report
 
@@ -207,5 +215,5 @@ def _write_figures(folder: Path, metrics: YouTube8MMetrics, classes: Sequence[Cl
     from alstm_helpers.figures import plots
 
     positives = int(metrics.positives().sum())
-    plots.save_png(plots.precision_recall(*metrics.pool(), positives), folder / "precision_recall.png")
-    plots.save_png(plots.class_ap(*_columns(classes)), folder / "classes.png")
+    plots.save_png(plots.precision_recall(*metrics.pool(), positives), folder / PRECISION_RECALL)
+    plots.save_png(plots.class_ap(*_columns(classes)), folder / CLASS_AP)

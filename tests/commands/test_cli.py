@@ -22,6 +22,7 @@ from support import ids_of, write_list, write_shards
 from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
 from alstm_helpers.data.filelists import read_filelist
+from alstm_helpers.evaluation.report import BESIDE
 from alstm_helpers.files import checksum, write_sealed
 from alstm_helpers.machine.bench import Report
 from alstm_helpers.machine.doctor import Check
@@ -623,6 +624,19 @@ def test_ctrl_c(alstm, flags, monkeypatch):
 
 
 # --- what the commands do ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("out", [".", "..", "folder", "new/", *BESIDE, "folder/Report.json"])
+def test_eval_refuses_a_name_that_it_cannot_write_before_any_work(alstm, trained, elsewhere, out):
+    (elsewhere / "folder").mkdir()
+    result = alstm("eval", *trained, "--out", out, "--resamples=0")
+    assert result.code == 2 and re.search(r"--out: \S+ is .+; name (a|another) file\.$", result.err.strip())
+    assert [path.name for path in elsewhere.rglob("*")] == ["folder"]
+
+
+def test_eval_writes_beside_the_metrics_what_it_refuses_as_their_name(alstm, trained, elsewhere):
+    assert alstm("eval", *trained, "--out=m.json", "--resamples=0").code == 0
+    assert {path.name for path in elsewhere.iterdir()} == {"m.json", *BESIDE}
 
 
 def test_eval_writes_metrics(alstm, trained, elsewhere):

@@ -304,6 +304,14 @@ def test_parts_of_a_recording_are_one_to_report_as_they_are_to_eval(alstm, tiny_
     assert of_report == of_eval and 1 < len(of_eval) < of_eval.total() == 20
 
 
+@pytest.mark.parametrize("out", [".", "", "new.html/", "scores.pkl", "page", ".html", "x.html.json"])
+def test_a_name_that_is_not_of_a_page_is_refused_before_any_work(alstm, crossed, out):
+    before = {path: path.read_bytes() for path in crossed.iterdir()}
+    result = alstm("report", crossed, "--out", f"{crossed}/{out}")
+    assert result.code == 2 and re.search(r"--out: .+; name a file( that does)?\.$", result.err.strip())
+    assert {path: path.read_bytes() for path in crossed.iterdir()} == before
+
+
 def test_other_folders_are_refused(alstm, crossed, tmp_path):
     done = alstm("report", tmp_path / "none")
     assert done.code == 1 and done.err.endswith("name the --save_dir of `alstm crossval` or `alstm train`\n")
