@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.onnx_file import read_onnx
 from alstm_helpers.runtime import usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, dequantize
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 INPUTS = ("rgb", "audio", "lengths")
 OUTPUTS = ("scores", "rgb_attention", "audio_attention")
@@ -85,6 +88,7 @@ def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(read_onnx(path), options, providers=["CPUExecutionProvider"])
+    _require_ours(path, session)
     floats = {item.name for item in session.get_inputs() if item.type == "tensor(float)"}  # alstm export --onnx_frames
 
     def run(arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -93,6 +97,18 @@ def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
         return found
 
     return run, _classes_of(json.loads(session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "{}")))
+
+
+def _require_ours(path: Path, session: onnxruntime.InferenceSession) -> None:
+    """Check that an ONNX file has the inputs and outputs of the network.
+
+    Raises:
+        AlstmError: it has others, and would fail at each request.
+    """
+    inputs, outputs = ({item.name for item in items} for items in (session.get_inputs(), session.get_outputs()))
+    if inputs != set(INPUTS) or not outputs >= set(OUTPUTS):
+        problem = f"it is another network: it does not take {', '.join(INPUTS)} and return {', '.join(OUTPUTS)}"
+        raise AlstmError(path, problem, "name a file that `alstm export` made")
 
 
 def _described(*files: Path) -> dict[str, object]:

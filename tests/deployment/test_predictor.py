@@ -136,6 +136,24 @@ def test_a_damaged_onnx_file(tmp_path, content):
         Predictor(tmp_path)
 
 
+@pytest.mark.parametrize("part", ["input", "output", "one more input"])
+def test_another_network_is_refused_when_it_is_loaded(folder, tmp_path, part):
+    model = onnx.load(folder / "model.onnx")
+    graph = model.graph
+    if part == "one more input":
+        graph.input.append(onnx.helper.make_tensor_value_info("mask", onnx.TensorProto.FLOAT, [1]))
+    else:
+        old = (graph.input if part == "input" else graph.output)[0].name
+        for names in [field for node in graph.node for field in (node.input, node.output)]:
+            names[:] = ["other" if name == old else name for name in names]
+        next(item for item in (*graph.input, *graph.output) if item.name == old).name = "other"
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(
+        AlstmError, match=r"model\.onnx: it is another network: .+; name a file that `alstm export` made$"
+    ):
+        Predictor(tmp_path)
+
+
 def test_weights_in_other_files_are_refused(folder, tmp_path):
     """They could be any file of the machine, whose bytes would become scores."""
     onnx.save(onnx.load(folder / "model.onnx"), tmp_path / "model.onnx", save_as_external_data=True, size_threshold=0)
