@@ -18,7 +18,8 @@ HOST = "127.0.0.1"
 def listens(port: int) -> bool:
     """Tell whether a program accepts connections on a port."""
     with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
+        # A probe may be given that very port as its own, and then connects to itself.
+        return probe.connect_ex((HOST, port)) == 0 and probe.getsockname() != (HOST, port)
 
 
 def require_free(port: int) -> None:
