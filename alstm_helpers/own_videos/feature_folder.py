@@ -34,6 +34,7 @@ from alstm_helpers.tfrecord import STREAM_DIMS, write_videos
 
 CLIPS_PER_SHARD = 500
 _PICTURES = "thumbnails"
+_DELETE = "delete it, and run again"
 _GROUP = "group"  # in features.json
 _NAMED = 3  # clips with the same oddity that are named; of more, one is
 SAMPLE_SECONDS = 20_000  # that a projection is fitted on, at most
@@ -65,19 +66,33 @@ class RawFolder:
         return {stream: found[stream] for stream in STREAM_DIMS}
 
     def thumbnails(self, video_id: str) -> list[Thumbnail]:
-        """Return pictures of a clip, none if an earlier version read it; errors as for :meth:`load`."""
-        return [Thumbnail(*each) for each in self._load(video_id).get(_PICTURES, [])]
+        """Return pictures of a clip, none if an earlier version read it.
+
+        Raises:
+            AlstmError: the file is missing or damaged.
+        """
+        match self._load(video_id).get(_PICTURES, []):
+            case list(found) if all(map(_is_thumbnail, found)):
+                return [Thumbnail(*each) for each in found]
+        raise AlstmError(self.file_of(video_id), "its thumbnails are not seconds with pictures", _DELETE)
 
     def _load(self, video_id: str) -> dict[str, Any]:
-        path, remedy = self.file_of(video_id), "delete it, and run again"
-        found = load_plain(path, remedy)
+        path = self.file_of(video_id)
+        found = load_plain(path, _DELETE)
         if not isinstance(found, dict) or found.keys() - {_PICTURES} != STREAM_DIMS.keys():
-            raise AlstmError(path, f"it does not hold {' and '.join(STREAM_DIMS)}", remedy)
+            raise AlstmError(path, f"it does not hold {' and '.join(STREAM_DIMS)}", _DELETE)
         return found
 
     def sample(self, stream: str, ids: Sequence[str]) -> np.ndarray:
         """Return seconds of clips to fit a projection on, see :func:`sampled`; one clip is in memory at a time."""
         return sampled(stream, map(self.load, ids), len(ids))
+
+
+def _is_thumbnail(found: object) -> bool:
+    match found:
+        case (int(), bytes()):
+            return True
+    return False
 
 
 def sampled(stream: str, clips: Iterable[Mapping[str, np.ndarray]], count: int) -> np.ndarray:

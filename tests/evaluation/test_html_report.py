@@ -28,6 +28,7 @@ from alstm_helpers.own_videos.feature_folder import RawFolder
 from alstm_helpers.own_videos.thumbnails import Thumbnail
 from alstm_helpers.paths import RunFolder
 from alstm_helpers.runtime import paddle
+from alstm_helpers.safe_pickle import save_plain
 from alstm_helpers.tfrecord import STREAM_DIMS
 
 
@@ -264,6 +265,21 @@ def test_the_command_on_a_cross_validation(alstm, crossed):
     other = alstm("report", crossed, "--out", crossed / "more" / "x.html")
     other_page = (crossed / "more" / "x.html").read_text("utf-8")
     assert other.code == 0 and 'alt="v03, second 7"' in other_page and "There are no thumbnails" in other_page
+
+
+@pytest.mark.parametrize(
+    "kept", [5, [7], [(1,)], [(b"", 1)], [(1, b"", 2)], [(0, b"\xff\xd8\xff"), ("1", b"")], {"0": b""}]
+)
+def test_the_page_does_without_thumbnails_that_are_odd(alstm, crossed, kept):
+    raw = RawFolder(crossed.parents[1] / "data" / "raw")
+    numbers = dict.fromkeys(STREAM_DIMS, np.zeros((1, 2), np.float32))
+    save_plain(raw.file_of("v03"), {**numbers, "thumbnails": kept})
+    with pytest.raises(
+        AlstmError, match=r"\.pkl: its thumbnails are not seconds with pictures; delete it, and run again$"
+    ):
+        raw.thumbnails("v03")
+    assert alstm("report", crossed).code == 0
+    assert "There are no thumbnails" in (crossed / "report.html").read_text("utf-8")
 
 
 def test_the_command_on_a_training(alstm, tiny_config, tmp_path):
