@@ -252,17 +252,22 @@ def test_other_paths_and_methods_answer_in_json(client):
 
 
 def test_a_payload_that_is_too_large_is_refused_before_it_is_whole(folder):
-    sent = []
+    """Asked without TestClient, which reads a payload to its end before it sends it."""
+    app, taken, sent = create_app(Predictor(folder), max_bytes=5000), [], []
 
-    def parts():
-        for _ in range(100):
-            sent.append(1)
-            yield b"x" * 1000
+    async def receive():
+        taken.append(b"x" * 1000)
+        return {"type": "http.request", "body": taken[-1], "more_body": len(taken) < 100}
 
-    client = a_client(Predictor(folder), max_bytes=5000)
-    answer = client.post("/predict", content=parts())
-    assert answer.status_code == 413 and "more than 5,000 bytes" in answer.json()["error"]
-    assert client.post("/predict", content=b"x" * 5000).status_code == 400
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1")]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 413 and b"more than 5,000 bytes" in sent[1]["body"]
+    assert len(taken) == 6
+    assert a_client(Predictor(folder), max_bytes=5000).post("/predict", content=b"x" * 5000).status_code == 400
 
 
 def test_the_longest_video_fits_in_both_forms():
