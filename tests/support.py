@@ -218,7 +218,7 @@ def pretend_gaps(monkeypatch: pytest.MonkeyPatch, values: Iterable[float]) -> No
     """Make the validations of a training return these GAPs, one after the other."""
     given = iter(values)
 
-    def fake(net: object, batches: object, *, top_k: int, ranks: object) -> dict[str, float]:
+    def fake(net: object, batches: object, *, top_k: int, ranks: object, where: str) -> dict[str, float]:
         return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
 
     monkeypatch.setattr("alstm_helpers.training.train.evaluate", fake)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
 from alstm_helpers.errors import ConfigError
 from alstm_helpers.runtime import Tensor, paddle
+
+_STOP = re.compile(r"^\s*(KeyboardInterrupt|SystemExit:\s*(?P<status>\d+))\b", re.MULTILINE)
 
 
 class Optimizer(Protocol):
@@ -64,8 +67,17 @@ class Precision:
         return contextlib.nullcontext() if self.amp == "off" else paddle.amp.auto_cast(dtype=self.amp, level="O1")
 
     def backward(self, loss: Tensor) -> None:
-        """Compute the gradients of the loss (a scalar), scaled up if needed."""
-        (self._scaler.scale(loss) if self._scaler else loss).backward()
+        """Compute the gradients of the loss (a scalar), scaled up if needed.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: Ctrl-C or another signal came meanwhile.
+        """
+        try:
+            (self._scaler.scale(loss) if self._scaler else loss).backward()
+        except OSError as error:  # Paddle wraps whatever comes out of a backward pass in Python, as the streams' is
+            if not (stop := _STOP.search(str(error))):
+                raise
+            raise (SystemExit(int(stop["status"])) if stop["status"] else KeyboardInterrupt) from None
 
     def step(self, optimizer: Optimizer) -> None:
         """Update the weights, with unscaled gradients."""

@@ -287,14 +287,14 @@ class _Start:
 
     Args:
         net, optimizer, precision, state: from scratch, or as a checkpoint has them; they change from step to step.
-        earlier_curves: the VisualDL folder of the run that is resumed.
+        earlier: the folder of the run that is resumed.
     """
 
     net: AttentionLSTM
     optimizer: Optimizer
     precision: Precision
     state: TrainingState
-    earlier_curves: Path | None = None
+    earlier: RunFolder | None = None
 
 
 def _from_scratch(plan: _Plan, precision: Precision, report: LineReport) -> _Start:
@@ -330,11 +330,10 @@ def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLik
     precision.restore(checkpoint.scaler)
     earlier = RunFolder(path.parent, plan.folder.name)
     if plan.writes:
-        _copy_best(earlier, plan.folder)
-        _require_best(plan.folder, state)
+        _require_best(earlier, state)
     inside = f" and {state.batch} of {plan.steps_per_epoch} steps" if state.batch else ""
     report(f"resumed after epoch {state.epoch} of {section.epoch}{inside}")
-    return _Start(net, optimizer, precision, state, earlier.curves)
+    return _Start(net, optimizer, precision, state, earlier)
 
 
 def _build(config: Config, seed: int) -> tuple[AttentionLSTM, Optimizer]:
@@ -346,7 +345,7 @@ def _build(config: Config, seed: int) -> tuple[AttentionLSTM, Optimizer]:
 
 def _copy_best(source: RunFolder, target: RunFolder) -> None:
     """Copy the best weights of a run that is resumed in another folder: they may remain the best."""
-    if source.best.exists() and source.folder.resolve() != target.folder.resolve():
+    if source.best.exists():
         with atomic_write(target.best) as file:
             file.write(source.best.read_bytes())
 
@@ -383,20 +382,25 @@ class _Run:
         if plan.options.visualdl and not self.draws:
             report(f"no curves are written: VisualDL is not installed; {install_line('course')} brings it")
         folder = plan.folder.curves if self.draws and plan.writes else None
-        curves = Curves(folder, earlier=start.earlier_curves, step=self.state.step, waits=True)
+        earlier = start.earlier.curves if start.earlier else None
+        curves = Curves(folder, earlier=earlier, step=self.state.step, waits=True)
         for name, section in self.config.model_dump().items():
             settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph
             curves.add_text(f"config/{name}", settings, self.state.step)
         self.log = Log(self.state.rows, None, curves, report)
-        self._has_taken_over = not plan.writes
+        self._earlier, self._has_taken_over = start.earlier, not plan.writes
         if not any(path.exists() for path in plan.folder.results):  # else they stay, with what describes them, at first
             self._take_over()
 
     def _take_over(self) -> None:
         """Before the first result: remove those of an earlier run, unless it is this one, and say what this one is."""
         if not self._has_taken_over:
-            for path in () if self.plan.options.resume else self.plan.folder.results:
-                path.unlink(missing_ok=True)
+            folder, earlier = self.plan.folder, self._earlier
+            if earlier is None or earlier.folder.resolve() != folder.folder.resolve():
+                for path in folder.results:
+                    path.unlink(missing_ok=True)
+                if earlier:
+                    _copy_best(earlier, folder)
             _describe(self.plan, self.config)
             self.log.begin(self.plan.folder.log)
             self.log.curves.begin()

@@ -11,6 +11,7 @@ import pytest
 from support import changed
 
 from alstm_helpers.errors import ConfigError
+from alstm_helpers.runtime import paddle
 from alstm_helpers.safe_pickle import load_plain, save_plain
 from alstm_helpers.training import precision
 from alstm_helpers.training.precision import Precision
@@ -127,3 +128,23 @@ def test_a_training_uses_it_and_a_resume_restores_its_scale(gpu, tiny_config, tm
         assert len(gpu) == 4 * epoch
     expected = load_plain(tmp_path / "off" / "AttentionLSTM_latest.pdstate", "")["weights"]
     assert all(np.array_equal(state["weights"][name], array) for name, array in expected.items())
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(143), ValueError("a bug")])
+def test_a_signal_during_the_backward_pass_is_one(stop):
+    """Paddle makes an OSError of two thousand characters of whatever the backward pass raises in Python."""
+
+    class Stopped(paddle.autograd.PyLayer):  # type: ignore[misc]
+        @staticmethod
+        def forward(context, x):
+            return 2 * x
+
+        @staticmethod
+        def backward(context, gradient):
+            raise stop
+
+    x = paddle.ones([1])
+    x.stop_gradient = False
+    with pytest.raises(OSError if isinstance(stop, ValueError) else type(stop)) as found:
+        precision.Precision("off").backward(Stopped.apply(x).sum())
+    assert isinstance(stop, ValueError) or found.value.args == stop.args

@@ -688,6 +688,17 @@ def test_a_resume_into_another_folder_has_its_best_there(config, tmp_path, monke
     assert same(best(tmp_path / "new"), best(tmp_path / "old"))
 
 
+def test_a_resume_into_another_folder_removes_the_results_there(whole, config, tmp_path):
+    run = shutil.copytree(whole[0], tmp_path / "run")
+    (run / "finished.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        options = TrainOptions(seed=6, save_interval=1, visualdl=False)
+        train(config, tmp_path / "old", options, progress=Interrupt(1))
+    with pytest.raises(KeyboardInterrupt):
+        train(config, run, TrainOptions(resume=tmp_path / "old", visualdl=False), progress=Interrupt(1, 0))
+    assert not (run / "finished.json").exists() and not (run / "AttentionLSTM_best.pdparams").exists()
+
+
 @pytest.mark.parametrize(
     "settings, problem",
     [
