@@ -63,8 +63,7 @@ def bench(as_json: bool, tensorflow: str | None, pytorch: str | None, only: tupl
     else:
         _show(report.machine, report.figures)
     if part := report.machine.get("stopped_in"):
-        said = AlstmError(f"the part {part}", "stopped before its end", f"measure it with --only {part}")
-        click.echo(str(said), err=True)
+        line(f"the part {part}: stopped before its end; measure it with --only {part}", err=True)
         raise click.Abort  # it ends as every command does after Ctrl-C
 
 
