@@ -329,7 +329,7 @@ def _judged(run: RunFolder, config: Config) -> tuple[Scored, str]:
     how = f"They are the training's validation list, scored by {weights.name}."
     if weights == run.best:
         how += " They also chose the best epoch, so the numbers are somewhat too good."
-    group_of = _grouping(Path(where).parent) or (lambda name: name)
+    group_of = _grouping(Path(where).parent)
     return score_all(net, batches, top_k=config.MODEL.topk, group_of=group_of, where=where), how
 
 

@@ -106,8 +106,9 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
         spread = f"{judged['gap_mean']:.4f} ± {judged['gap_std']:.4f} over the folds"
         pooled = "  ".join(f"{metric.title} {judged['pooled'][metric.key]:.4f}" for metric in METRICS)
         line(f"{name}: GAP {spread}; of all videos {pooled}")
-    _say_calibration(done["calibration"], Path(save_dir, "crossval.json"))
-    line(f"{verdict(done['difference'])} → {Path(save_dir, 'crossval.json')}")
+    path = Path(save_dir, "crossval.json")
+    _say_calibration(done["calibration"], path)
+    line(f"{verdict(done['difference'])} → {path}")
 
 
 def _say_calibration(found: Calibrated, path: Path) -> None:

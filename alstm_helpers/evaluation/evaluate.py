@@ -79,7 +79,7 @@ def score_all(
     batches: Iterable[Batch],
     *,
     top_k: int = 20,
-    group_of: Callable[[bytes], bytes] = lambda name: name,
+    group_of: Callable[[bytes], bytes] | None = None,
     where: str = "the list",
 ) -> Scored:
     """Return the scores and labels of all videos, which must fit into memory, for ``alstm report``.
@@ -88,7 +88,7 @@ def score_all(
         net: the network.
         batches: the videos to score.
         top_k: predictions per video that enter GAP.
-        group_of: returns the name that related videos share for the id of one; by default each stands alone.
+        group_of: returns the name that related videos share for the id of one; None if each stands alone.
         where: the batches come from, for errors.
 
     Raises:
@@ -105,7 +105,8 @@ def score_all(
             raise AlstmError(where, problem, "use `alstm eval`, or a shorter list")
     if not ids:
         raise AlstmError(where, "its shards contain no videos", "convert shards that do")
-    return Scored(ids, np.concatenate(labels), np.concatenate(scores), top_k, [group_of(name) for name in ids])
+    groups = list(map(group_of, ids)) if group_of else ids
+    return Scored(ids, np.concatenate(labels), np.concatenate(scores), top_k, groups)
 
 
 def evaluate(

@@ -154,7 +154,9 @@ def test_files_of_one_name_from_two_places_are_two(server, cache, content):
 def test_offline(cache, server, content):
     server.shutdown()
     server.server_close()
-    with pytest.raises(AlstmError, match=r"net\.pdparams: no answer \(\w+\); download it .* of the file instead$"):
+    with pytest.raises(
+        AlstmError, match=r"net\.pdparams: no answer \(\w+\); download it where there is a network, .* instead$"
+    ):
         fetch(server)
     assert not list(cache.rglob(NAME))
 
