@@ -18,10 +18,10 @@ from alstm_helpers.extras import explained
 
 def main() -> None:
     """Run the command: exit status 0 when it is done, 1 when it failed, 2 for wrong usage, 130 or 143 when stopped."""
-    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP; nohup has it ignored
+    for name, handler in (("SIGTERM", _stop), ("SIGHUP", _hang_up)):  # Windows has no SIGHUP; nohup has it ignored
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _stop)
+            signal.signal(number, handler)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console or a pipe that knows neither ✓ nor the names of classes
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr
     debug = "--debug" in sys.argv
@@ -48,6 +48,11 @@ def main() -> None:
 def _stop(number: int, frame: FrameType | None) -> None:
     """End in order, as after Ctrl-C: locks are given back, half-written files removed, workers ended."""
     sys.exit(128 + number)
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    """The terminal has gone: end as after SIGTERM, which ``alstm serve`` handles in its own way."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _sentence(error: Exception) -> str:

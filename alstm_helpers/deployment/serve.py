@@ -311,7 +311,10 @@ class _Connection(H11Protocol):
 def make_server(predictor: Predictor, *, top_k: int = 20, videos: Videos | None = None) -> uvicorn.Server:
     """Return a server; its ``run`` takes the sockets, see :func:`run_server`."""
     app = create_app(predictor, top_k=top_k, videos=videos)
-    config = uvicorn.Config(app, http=_Connection, log_level="error", timeout_graceful_shutdown=STOPPING)
+    # The app has no work of its own to begin or end; with one, a second Ctrl-C would print a traceback.
+    config = uvicorn.Config(
+        app, http=_Connection, lifespan="off", log_level="error", timeout_graceful_shutdown=STOPPING
+    )
     return uvicorn.Server(config)
 
 
