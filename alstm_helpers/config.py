@@ -103,7 +103,9 @@ class TrainSection(Section):
         "none", description="balanced: a true label of a rare class counts more in the loss, one of a common class less"
     )
     patience: _Count | None = Field(
-        None, description="stop after this many validations without a better GAP; null: never"
+        None,
+        description="stop after this many validations without a better GAP, or an equal one at a smaller loss;"
+        " null: never",
     )
     batch_size: _Count = Field(1024, description="videos per step, over all GPUs together")
     accumulate: _Count = Field(1, description="parts of a batch whose gradients are added up, to save memory")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import socket
@@ -214,11 +215,14 @@ class Interrupt:
             yield item
 
 
-def pretend_gaps(monkeypatch: pytest.MonkeyPatch, values: Iterable[float]) -> None:
-    """Make the validations of a training return these GAPs, one after the other."""
-    given = iter(values)
+def pretend_gaps(
+    monkeypatch: pytest.MonkeyPatch, values: Iterable[float], losses: Iterable[float] = itertools.repeat(1.0)
+) -> None:
+    """Make the validations of a training return these GAPs and losses, one pair after the other."""
+    given = zip(values, losses, strict=False)
 
     def fake(net: object, batches: object, *, top_k: int, ranks: object, where: str) -> dict[str, float]:
-        return {"hit_at_1": 0.0, "perr": 0.0, "gap": next(given), "map": 0.0, "num_videos": 20, "loss": 1.0}
+        gap, loss = next(given)
+        return {"hit_at_1": 0.0, "perr": 0.0, "gap": gap, "map": 0.0, "num_videos": 20, "loss": loss}
 
     monkeypatch.setattr("alstm_helpers.training.train.evaluate", fake)

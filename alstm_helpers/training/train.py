@@ -411,16 +411,22 @@ class _Run:
         return self.state.epoch < self.config.TRAIN.epoch
 
     def is_out_of_patience(self) -> bool:
-        """Return whether the last ``patience`` validations brought no better GAP, and report it.
-
-        The log is counted, so a resume continues to count.
-        """
-        gaps = numbers_of(self.state.rows, "valid", "gap")
-        since_best = len(gaps) - 1 - gaps.index(max(gaps)) if gaps else 0
+        """Return whether the last ``patience`` validations brought no better weights, and report it."""
+        since_best = self._since_best()
         if self.config.TRAIN.patience is None or since_best < self.config.TRAIN.patience:
             return False
         self.report(f"stopped after epoch {self.state.epoch}: no better GAP in {since_best} validations")
         return True
+
+    def _since_best(self) -> int:
+        """Return the number of validations after the best one: with the highest GAP, and of equal ones the least loss.
+
+        A few clips soon have a GAP of 1.0, epoch after epoch, while the network still learns to tell them apart.
+        The log is counted, so a resume continues to count.
+        """
+        gaps, losses = (numbers_of(self.state.rows, "valid", key) for key in ("gap", "loss"))
+        order = [(gap, -loss) for gap, loss in zip(gaps, losses, strict=True)]
+        return len(order) - 1 - order.index(max(order)) if order else 0
 
     def train_epoch(self) -> None:
         """Take the steps of an epoch, or those left of it."""
@@ -500,7 +506,7 @@ class _Run:
             epoch, epochs = self.state.epoch, self.config.TRAIN.epoch
             numbers = {"epoch": float(epoch), "step": self.state.step, **result}
             self.log.add("valid", f"epoch {epoch}/{epochs}", numbers)
-            if result["gap"] > self.state.best_gap:
+            if not self._since_best():
                 self.state.best_gap = result["gap"]
                 self._save_best()
 

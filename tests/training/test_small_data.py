@@ -52,6 +52,34 @@ def test_it_stops_when_nothing_gets_better(config, tmp_path, monkeypatch, patien
         assert not stopped
 
 
+@pytest.mark.parametrize(
+    "losses, expected",
+    [
+        ([4.0, 3.0, 2.0, 1.0], 4),  # the network still gets better, though the GAP cannot
+        ([4.0, 3.0, 3.0, 1.0], 3),
+        ([1.0, 2.0, 0.5, 0.1], 2),
+    ],
+)
+def test_of_equal_gaps_the_least_loss_is_the_best(config, tmp_path, monkeypatch, losses, expected):
+    pretend_gaps(monkeypatch, [1.0] * 4, losses)
+    own = changed(config, TRAIN__patience=1, TRAIN__schedule="step")  # which does not depend on the length
+    done = train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False))
+    assert epochs(done) == expected and done.best_gap == 1.0
+    pretend_gaps(monkeypatch, [1.0] * 4, losses)
+    length = losses.index(min(losses[:expected])) + 1  # a training that ends with the best epoch
+    train(changed(own, TRAIN__epoch=length), tmp_path / "best", TrainOptions(seed=5, log_interval=0, visualdl=False))
+    assert same(best(tmp_path), latest(tmp_path / "best"))
+
+
+def test_a_smaller_loss_does_not_outweigh_a_gap(config, tmp_path, monkeypatch):
+    pretend_gaps(monkeypatch, [0.9, 0.8, 0.8, 0.8], [4.0, 3.0, 2.0, 1.0])
+    own = changed(config, TRAIN__schedule="step")
+    done = train(own, tmp_path, TrainOptions(seed=5, log_interval=0, visualdl=False))
+    pretend_gaps(monkeypatch, [0.9])
+    train(changed(own, TRAIN__epoch=1), tmp_path / "best", TrainOptions(seed=5, log_interval=0, visualdl=False))
+    assert done.best_gap == 0.9 and same(best(tmp_path), latest(tmp_path / "best"))
+
+
 def test_a_training_that_stopped_is_finished(config, tmp_path, monkeypatch):
     """A resume does not continue it."""
     pretend_gaps(monkeypatch, [0.5, 0.4])
