@@ -13,7 +13,7 @@ checksums.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,7 +88,7 @@ def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
     size = max(1, math.ceil(len(batch.ids) / count))  # a rank's share can be empty
     for first in range(0, len(batch.ids), size):
         rows = slice(first, first + size)
-        longest = int(batch.lengths[rows].max())
+        longest = int(batch.lengths[rows].max(initial=1))  # as in collate
         rgb, audio = batch.rgb[rows, :longest], batch.audio[rows, :longest]
         yield Batch(batch.ids[rows], rgb, audio, batch.lengths[rows], batch.labels[rows])
 
@@ -115,9 +115,8 @@ def read_batches(
         AlstmError: a shard cannot be read, or a label is not below ``num_classes``.
     """
     group = _group_by_length if by_length else _in_order
-    for pool in _pools(shards, batch_size, partial(_load, num_classes=num_classes), shards_at_once=1):
-        for videos in group(pool, batch_size):
-            yield collate(videos[ranks.rank :: ranks.count], num_classes)
+    for videos in _grouped(shards, batch_size, partial(_load, num_classes=num_classes), group, shards_at_once=1):
+        yield collate(videos[ranks.rank :: ranks.count], num_classes)
 
 
 def shuffled_batches(
@@ -140,18 +139,19 @@ def shuffled_batches(
     """
     rng = np.random.default_rng([order.seed, order.epoch])
     shards = _shuffled(rng, shards)
-    number = 0
 
     def load(shard: Path) -> list[Video]:
         videos = _load(shard, num_classes)
         require_count(shard, len(videos), (told or {}).get(shard))
         return videos
 
-    for pool in _pools(shards, batch_size, load, shards_at_once=order.shuffle_shards, mix=partial(_shuffled, rng)):
-        for videos in _shuffled(rng, list(_group_by_length(pool, batch_size))):
-            if number >= order.start:
-                yield collate(videos[ranks.rank :: ranks.count], num_classes)
-            number += 1
+    def group(pool: list[Video], batch_size: int) -> list[Sequence[Video]]:
+        return _shuffled(rng, list(_group_by_length(pool, batch_size)))
+
+    mix, shards_at_once = partial(_shuffled, rng), order.shuffle_shards
+    for number, videos in enumerate(_grouped(shards, batch_size, load, group, shards_at_once=shards_at_once, mix=mix)):
+        if number >= order.start:
+            yield collate(videos[ranks.rank :: ranks.count], num_classes)
 
 
 def _shuffled(rng: np.random.Generator, items: Sequence[Item]) -> list[Item]:
@@ -159,15 +159,19 @@ def _shuffled(rng: np.random.Generator, items: Sequence[Item]) -> list[Item]:
     return [items[index] for index in rng.permutation(len(items))]
 
 
-def _pools(
+def _grouped(
     shards: Sequence[Path],
     batch_size: int,
     load: Callable[[Path], list[Video]],
+    group: Callable[[list[Video], int], Iterable[Sequence[Video]]],
     *,
     shards_at_once: int,
     mix: Callable[[list[Video]], list[Video]] = list,
-) -> Iterator[list[Video]]:
-    """Yield the videos of a few shards at a time, in whole batches; leftover videos wait for the next pool."""
+) -> Iterator[Sequence[Video]]:
+    """Yield the videos of a few shards at a time, grouped into batches; leftover videos wait for the next pool.
+
+    The groups are yielded here, and not by the caller, so that no pool is kept while the next one is read.
+    """
     pool: list[Video] = []
     for first in range(0, len(shards), shards_at_once):
         for shard in shards[first : first + shards_at_once]:
@@ -175,7 +179,7 @@ def _pools(
         pool = mix(pool)
         last = first + shards_at_once >= len(shards)
         usable = len(pool) if last else len(pool) // batch_size * batch_size
-        yield pool[:usable]
+        yield from group(pool[:usable], batch_size)
         pool = pool[usable:]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -201,6 +202,25 @@ def test_only_as_many_shards_as_asked_for_are_read_ahead(four_shards, monkeypatc
     assert sorted(read) == sorted(four_shards)
 
 
+@pytest.mark.parametrize("in_training", [True, False])
+def test_a_pool_is_given_back_before_the_next_one_is_read(four_shards, monkeypatch, in_training):
+    """But for the batch in work and the videos that wait for the next pool, together fewer than a shard has."""
+    pools: list[list[weakref.ref[np.ndarray]]] = []
+
+    def load(shard, num_classes):
+        alive = sum(array() is not None for pool in pools for array in pool)
+        assert alive < 5
+        videos = [video._replace(rgb=video.rgb.copy()) for video in load_shard(shard)]
+        pools.append([weakref.ref(video.rgb) for video in videos])
+        return videos
+
+    monkeypatch.setattr(dataset, "_load", load)
+    batches = (
+        shuffled_batches(four_shards, 2, 10, Shuffle(0, 0, 1)) if in_training else read_batches(four_shards, 2, 10)
+    )
+    assert sum(len(batch.ids) for batch in batches) == sum(len(pool) for pool in pools) and len(pools) == 4
+
+
 def test_videos_of_similar_length_share_a_batch(tmp_path):
     lengths = [1, 30] * 16
     videos = [a_video(f"v{index:02d}", length) for index, length in enumerate(lengths)]
@@ -334,6 +354,12 @@ def test_videos_are_counted_from_the_manifest_where_it_fits(tmp_path, monkeypatc
 
 def test_an_empty_batch_has_no_parts():
     assert list(parts_of(collate([], CLASSES), 2)) == []
+
+
+def test_a_part_of_videos_without_frames_is_one_second_wide():
+    batch = collate([a_video("empty", 0, [1]), a_video("long", 4, [2])], CLASSES)
+    parts = list(parts_of(batch, 2))
+    assert [part.rgb.shape[:2] for part in parts] == [part.audio.shape[:2] for part in parts] == [(1, 1), (1, 4)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 9])
