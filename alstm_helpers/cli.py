@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -18,10 +19,7 @@ from alstm_helpers.extras import explained
 
 def main() -> None:
     """Run the command: exit status 0 when it is done, 1 when it failed, 2 for wrong usage, 130 or 143 when stopped."""
-    for name, handler in (("SIGTERM", _stop), ("SIGHUP", _hang_up)):  # Windows has no SIGHUP; nohup has it ignored
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, handler)
+    stops = _listen()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console or a pipe that knows neither ✓ nor the names of classes
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr
     debug = "--debug" in sys.argv
@@ -36,23 +34,46 @@ def main() -> None:
         error.show()
         sys.exit(2)
     except click.Abort:  # Ctrl-C; click has ended the line that it stands in
-        click.echo("stopped by Ctrl-C", err=True)
-        sys.exit(130)
+        _end(signal.SIGINT)
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if stops:  # while a module in C is imported, what a signal raises comes out as an ImportError, or as worse
+            _end(stops[-1])
         click.echo(f"error: {one_line(' '.join(_sentence(error).split()))}", err=True)
         sys.exit(1)
 
 
-def _stop(number: int, frame: FrameType | None) -> None:
-    """End in order, as after Ctrl-C: locks are given back, half-written files removed, workers ended."""
+def _listen() -> list[int]:
+    """End in order at signals: locks are given back, half-written files removed, workers ended.
+
+    Returns:
+        a list, to which each signal that comes is appended.
+    """
+    stops: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        """The terminal has gone: end as after SIGTERM, which ``alstm serve`` handles in its own way."""
+        signal.raise_signal(signal.SIGTERM)
+
+    for name, handler in (("SIGINT", stop), ("SIGTERM", stop), ("SIGHUP", hang_up)):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)  # nohup has it ignored
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, handler)
+    return stops
+
+
+def _end(number: int) -> NoReturn:
+    """Exit with the status of a process that a signal has stopped."""
+    if number == signal.SIGINT:
+        click.echo("stopped by Ctrl-C", err=True)
     sys.exit(128 + number)
-
-
-def _hang_up(number: int, frame: FrameType | None) -> None:
-    """The terminal has gone: end as after SIGTERM, which ``alstm serve`` handles in its own way."""
-    signal.raise_signal(signal.SIGTERM)
 
 
 def _sentence(error: Exception) -> str:

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -103,14 +104,27 @@ def _import_paddle() -> Any:
     if "paddle" not in sys.modules:
         keep_freed_memory()
     captured = io.StringIO()
-    with warnings.catch_warnings(), contextlib.redirect_stderr(captured):
+    with _signals_held(), warnings.catch_warnings(), contextlib.redirect_stderr(captured):
         warnings.filterwarnings("ignore", message="No ccache found")
         module = importlib.import_module("paddle")
-    _disable_signal_handlers(module)
+        _disable_signal_handlers(module)
     for line in captured.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:  # the two lines that object to using all cores
             print(line, file=sys.stderr)
     return module
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals wait: Paddle, half imported, turns Ctrl-C into an ImportError, and SIGTERM into a fatal error."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _disable_signal_handlers(paddle: Any) -> None:

@@ -242,3 +242,27 @@ def test_paddle_leaves_the_handler_of_sigterm_in_place():
     code += "from alstm_helpers.runtime import paddle\nos.kill(os.getpid(), signal.SIGTERM)\nprint('still here')"
     done = run_python(code)
     assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+
+
+@pytest.mark.posix
+def test_a_signal_waits_until_paddle_is_imported():
+    """Half imported, Paddle would report SIGTERM as a fatal error of its own, with two screens of a C++ stack."""
+    code = """
+import os, signal, sys
+
+def stop(*_):
+    print("stopped", hasattr(sys.modules["paddle"], "vision"))
+    sys.exit(143)
+
+class Meddler:
+    def find_spec(self, name, path, target=None):
+        if name == "paddle.nn":  # its handlers are in place
+            os.kill(os.getpid(), signal.SIGTERM)
+
+signal.signal(signal.SIGTERM, stop)
+sys.meta_path.insert(0, Meddler())
+from alstm_helpers.runtime import paddle
+print("still here")
+"""
+    done = run_python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "stopped True\n", "")

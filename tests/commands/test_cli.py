@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 import yaml
 from joblib.externals.loky import get_reusable_executor
-from support import ids_of, write_list, write_shards
+from support import ids_of, run_python, write_list, write_shards
 
 from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
@@ -621,6 +621,30 @@ def test_ctrl_c(alstm, flags, monkeypatch):
     monkeypatch.setattr("alstm_helpers.training.train.train", stopped)
     result = alstm("train", *flags)
     assert result.code == 130 and result.err.strip() == "stopped by Ctrl-C"
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("name, status, said", [("SIGINT", 130, "stopped by Ctrl-C\n"), ("SIGTERM", 143, "")])
+def test_a_signal_stays_one_whatever_a_library_makes_of_it(tmp_path, name, status, said):
+    """Modules in C that are being imported make an ImportError of what the handler raises, pydantic a SchemaError."""
+    code = """
+import signal, sys
+from alstm_helpers import cli
+from alstm_helpers.data import lists
+
+def write_lists(root):
+    try:
+        signal.raise_signal(signal.Signals[name])
+    except BaseException:
+        raise ImportError("initialization failed") from None
+
+lists.write_lists, name = write_lists, sys.argv.pop()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background may have inherited as ignored
+sys.argv[:] = ["alstm", "lists", *sys.argv[1:]]
+cli.main()
+"""
+    done = run_python(code, str(tmp_path), name)
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
 
 
 # --- what the commands do ---------------------------------------------------------------------------------------
