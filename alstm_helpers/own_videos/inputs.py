@@ -103,6 +103,7 @@ InputT = TypeVar("InputT", PictureInput, SoundInput)
 EARLIER = PictureInput.model_validate({"output": 0, **IMAGENET})  # before it was kept
 EARLIER_SOUND = SoundInput(takes="logmel", output=0)
 HUGGING_FACE = "preprocessor_config.json"
+_NOT_THREE = {"missing", "too_short", "too_long", "tuple_type"}  # pydantic's names of what is wrong with a tuple
 _RESAMPLING: dict[object, Filter] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "area", 5: "area"}
 
 
@@ -140,6 +141,8 @@ def parse_input(values: object, kind: type[InputT], where: Path) -> InputT:
         key = "".join(map(str, first["loc"][:1]))
         remedy = f"it says what a network for {kind.kind} takes; its keys are {', '.join(kind.model_fields)}"
         problem = "not an object" if first["type"] == "model_type" else f"{key}: {first['msg'].lower()}"
+        if first["type"] in _NOT_THREE:  # no key is required, but each of the numbers
+            problem = f"{key}: it must be three numbers, for red, green and blue"
         raise AlstmError(where, problem, remedy) from None
 
 
