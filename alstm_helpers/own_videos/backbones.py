@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -88,7 +88,7 @@ def picture_backbone(name: str, takes: PictureInput | None = None) -> Backbone[F
     if name.startswith(ONNX):
         return onnx_pictures(_path_of(name), takes or picture_input(name))
     if name not in _PICTURES:
-        raise AlstmError(f"--backbone {name}", "unknown backbone", f"choose {', '.join(_PICTURES)} or onnx:PATH")
+        raise _unknown("--backbone", name, _PICTURES)
     return _PICTURES[name]()
 
 
@@ -98,8 +98,17 @@ def sound_backbone(name: str, takes: SoundInput | None = None) -> Backbone[int]:
     if name.startswith(ONNX):
         return onnx_sound(_path_of(name), takes or sound_input(name))
     if name not in _SOUNDS:
-        raise AlstmError(f"--audio {name}", "unknown backbone", f"choose {', '.join(_SOUNDS)} or onnx:PATH")
+        raise _unknown("--audio", name, _SOUNDS)
     return _SOUNDS[name]()
+
+
+def _unknown(flag: str, name: str, known: Iterable[str]) -> AlstmError:
+    """Return the error for a name that is none, or a path without ``onnx:``."""
+    if name.lower().endswith(".onnx"):
+        return AlstmError(
+            f"{flag} {name}", "a network in an ONNX file is named with onnx:", f"pass {flag} {ONNX}{name}"
+        )
+    return AlstmError(f"{flag} {name}", "unknown backbone", f"choose {', '.join(known)} or onnx:PATH")
 
 
 def _path_of(name: str) -> Path:
@@ -151,7 +160,7 @@ def is_backbone(stream: str, name: object) -> bool:
 
 def is_onnx(name: str, given: Fields, flags: str) -> bool:
     """Tell whether a backbone is a network in an ONNX file; refuse flags that would do nothing for another."""
-    if given and not name.startswith(ONNX):
+    if given and name in (*_PICTURES, *_SOUNDS):  # an unknown one is refused as such
         raise AlstmError(name, "what it takes is known", f"leave out {flags}, for onnx:PATH only")
     return name.startswith(ONNX)
 

@@ -420,6 +420,17 @@ def test_unknown_names():
         sound_backbone("vgg")
 
 
+@pytest.mark.parametrize("more", [[], ["--normalisation", "imagenet"]])
+def test_a_path_without_its_prefix(alstm, onnx_file, tmp_path, more):
+    path = onnx_file(tmp_path / "lite0.onnx", ["N", 3, 32, 32], [2, 3]).removeprefix("onnx:")
+    (tmp_path / "clip.mp4").touch()
+    found = alstm("features", tmp_path, "--backbone", path, "--out", tmp_path / "f", *more)
+    remedy = f"a network in an ONNX file is named with onnx:; pass --backbone onnx:{path}"
+    assert (found.code, found.err) == (1, f"error: --backbone {path}: {remedy}\n")
+    with pytest.raises(AlstmError, match=r"--audio a\.ONNX: .*; pass --audio onnx:a\.ONNX"):
+        sound_backbone("a.ONNX")
+
+
 # --- paddle.vision ------------------------------------------------------------------------------------------------
 
 
