@@ -238,6 +238,10 @@ def test_a_missing_file(alstm, flags, elsewhere, arguments, start):
     assert not list(elsewhere.iterdir())
 
 
+def test_missing_weights_are_named_before_a_missing_configuration(alstm, elsewhere):
+    assert_one_line_error(alstm("predict", "clip.mp4", "--weights", "none.pdparams"), "none.pdparams: no such file")
+
+
 @pytest.mark.parametrize("command", ["eval", "predict"])
 def test_an_empty_list(alstm, trained, elsewhere, command):
     write_list(elsewhere / "empty.list", [])
