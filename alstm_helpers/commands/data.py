@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from alstm_helpers.commands.options import fail_after, group_flag, line, val_share_flag, workers_flag
+from alstm_helpers.commands.options import fail_after, group_flag, line, of_videos, val_share_flag, workers_flag
 from alstm_helpers.progress import progress_bar
 
 
@@ -72,7 +72,7 @@ def split(source: str, root: str, val_share: float, group: str | None) -> None:
     from alstm_helpers.data.lists import split_videos
 
     done = split_videos(source, root, val_share=val_share, group=group)
-    line(f"train {done.videos['train']} videos, val {done.videos['val']}")
+    line(f"train {of_videos(done.videos['train'])}, val {done.videos['val']}")
     for side, missing in done.one_sided().items():
         if missing:
             line(f"classes without a video in {side}: {', '.join(map(str, missing))}")
@@ -86,6 +86,7 @@ def lists(root: str, check: bool) -> None:
     from alstm_helpers.data.lists import check_no_leak, write_lists
 
     if check:
-        line(f"{check_no_leak(root)} videos, none in both training and validation")
+        line(f"{of_videos(check_no_leak(root))}, none in both training and validation")
     for name, count in write_lists(root).items():
-        line(f"{Path(root, name)}: {count} shards")
+        shards = "1 shard" if count == 1 else f"{count} shards"
+        line(f"{Path(root, name)}: {shards}")

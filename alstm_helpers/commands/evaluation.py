@@ -24,6 +24,7 @@ from alstm_helpers.commands.options import (
     log_batches_flag,
     logged,
     logged_batches,
+    of_videos,
     save_dir_flag,
     topk_flag,
     weights_flag,
@@ -97,7 +98,7 @@ def evaluate(
     if resamples:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
         line(f"95 % of resampled splits: {'  '.join(intervals)}")
-    line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {found['num_videos']} videos → {path}")
+    line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {of_videos(int(found['num_videos']))} → {path}")
 
 
 def _require_metrics_name(out: str | None) -> None:
@@ -206,7 +207,7 @@ def predict(
         batches = progress_bar(read_batches(shards, size, config.MODEL.num_classes), desc="predicting")
         rows = run(net, batches, top_k=infer_topk, class_names=names, thresholds=limits, calibration=scale)
         done = write_predictions(logged(rows, log_interval * size, _about), save_dir)
-    line(f"{len(done)} videos → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
+    line(f"{of_videos(len(done))} → {Path(save_dir, 'predictions.jsonl')} and predictions.csv")
     _ask_for_labels(done)
 
 
@@ -268,7 +269,7 @@ def _watch(
     done = watch_files(net, find_extractor(config, features, report=line), videos, save_dir, options, report=_show)
     if done.watched:
         where = Path(save_dir, "predictions.jsonl")
-        line(f"{len(done.watched)} videos → {where} and predictions.csv, {len(done.failed)} failed")
+        line(f"{of_videos(len(done.watched))} → {where} and predictions.csv, {len(done.failed)} failed")
     _ask_for_labels(done.rows)
     fail_after(done.failed)
 
@@ -310,7 +311,7 @@ def report(given: Given, run_folder: str, out: str | None) -> None:
         page = report_page(scored, options, progress=progress_bar)
         with atomic_write(path, "w") as file:
             file.write(page)
-    line(f"{len(scored.ids)} videos → {path}")
+    line(f"{of_videos(len(scored.ids))} → {path}")
 
 
 def _judged(run: RunFolder, config: Config) -> tuple[Scored, str]:

@@ -202,7 +202,17 @@ def logged_batches(batches: Iterable[Batch], interval: int) -> Iterator[Batch]:
         yield batch
         videos += len(batch.ids)
         if interval and number % interval == 0:
-            line(f"batch {number}  {videos} videos")
+            line(f"batch {number}  {of_videos(videos)}")
+
+
+def of_videos(count: int) -> str:
+    """Return a number of videos as part of a line."""
+    return "1 video" if count == 1 else f"{count} videos"
+
+
+def of_clips(count: int) -> str:
+    """Return a number of clips as part of a line."""
+    return "1 clip" if count == 1 else f"{count} clips"
 
 
 def best_five(labels: Sequence[Label]) -> str:

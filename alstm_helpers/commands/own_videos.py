@@ -13,6 +13,7 @@ from alstm_helpers.commands.options import (
     fail_after,
     group_flag,
     line,
+    of_clips,
     quoted,
     workers_flag,
 )
@@ -61,7 +62,7 @@ def labels_import(
     for note in done.notes:
         line(note)
     new = ", ".join(done.new_classes) or "none"
-    line(f"{len(done.annotations)} clips → {Path(out, 'annotations.csv')}; new classes: {new}")
+    line(f"{of_clips(len(done.annotations))} → {Path(out, 'annotations.csv')}; new classes: {new}")
 
 
 @labels.command("suggest")
@@ -97,7 +98,7 @@ def labels_suggest(
     for each in done.suggestions[:SHOWN]:
         line(f"look at {each}")
     path = Path(out, SUGGESTIONS)
-    line(f"{len(done.suggestions)} clips → {path}: guesses from names alone; look them over before you import them")
+    line(f"{of_clips(len(done.suggestions))} → {path}: guesses from names alone; look them over before you import them")
     fail_after(done.failed)
 
 

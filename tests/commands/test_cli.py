@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 import yaml
 from joblib.externals.loky import get_reusable_executor
-from support import ids_of, run_python, write_list, write_shards
+from support import a_video, ids_of, run_python, write_list, write_shards
 
 from alstm_helpers import __version__
 from alstm_helpers.course.exercises import check
@@ -684,6 +684,22 @@ def test_eval_writes_metrics(alstm, trained, elsewhere):
     assert alstm("eval", *trained).code == 0
     default = json.loads(Path("data/evaluate_results/metrics.json").read_text(encoding="utf-8"))
     assert default == pytest.approx(metrics, abs=1e-4)
+
+
+def test_one_video_is_not_called_videos(alstm, trained, elsewhere):
+    one, two = [a_video("one", 3, [1])], [a_video("two", 3, [1])]
+    write_list(elsewhere / "one.list", write_shards(elsewhere, [one]))
+    result = alstm("eval", *trained, "--filelist=one.list")
+    assert "batch 1  1 video\n" in result.out and "  over 1 video → " in result.last
+    assert alstm("predict", *trained, "--filelist=one.list").last.startswith("1 video → ")
+    write_list(elsewhere / "two.list", write_shards(elsewhere, [one, two]))
+    assert alstm("predict", *trained, "--filelist=two.list").last.startswith("2 videos → ")
+    for side, videos in (("train", one), ("val", two)):
+        (elsewhere / "pkl" / side).mkdir(parents=True)
+        save_videos(elsewhere / "pkl" / side / "a.pkl", videos)
+    assert alstm("lists", ".").out.startswith("train.list: 1 shard\n")
+    (elsewhere / "labels.csv").write_text("video,labels\na.mp4,cat\n", encoding="utf-8")
+    assert alstm("labels", "import", "labels.csv", "--out", "labels").last.startswith("1 clip → ")
 
 
 def test_eval_takes_the_default_weights(alstm, flags, folder, elsewhere):
