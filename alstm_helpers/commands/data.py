@@ -83,10 +83,14 @@ def split(source: str, root: str, val_share: float, group: str | None) -> None:
 @click.option("--check", is_flag=True, help="Also read every shard: no video may be in both training and validation.")
 def lists(root: str, check: bool) -> None:
     """Write train.list, val.list, test.list and infer.list below ROOT."""
-    from alstm_helpers.data.lists import check_no_leak, write_lists
+    from alstm_helpers.data.lists import check_no_leak, unconverted, write_lists
 
     if check:
         line(f"{of_videos(check_no_leak(root))}, none in both training and validation")
     for name, count in write_lists(root).items():
         shards = "1 shard" if count == 1 else f"{count} shards"
         line(f"{Path(root, name)}: {shards}")
+    missing, total = unconverted(root)
+    if missing:
+        where = f"TFRecords in {Path(root, 'tf')} without a pickle in {Path(root, 'pkl')}"
+        line(f"{where}: {missing} of {total}; the lists leave them out; finish `alstm convert`, then run this again")

@@ -29,13 +29,31 @@ def find_shards(root: Path, split: str) -> list[Path]:
     Raises:
         AlstmError: there are neither.
     """
-    for folder, suffix in LAYOUTS.items():
-        shards = sorted((root / folder / split).glob(f"[!.]*{suffix}"))  # none that is hidden, as macOS writes
-        if shards:
+    for folder in LAYOUTS:
+        if shards := _shards_in(root, folder, split):
             return [own_name(shard) for shard in shards]
     raise AlstmError(
         root / "pkl" / split, "no .pkl here and no .tfrecord in tf/", "make or download data, then convert it"
     )
+
+
+def _shards_in(root: Path, layout: str, split: str) -> list[Path]:
+    """Return the shards of one split in one of ``LAYOUTS``, sorted; none that is hidden, as macOS writes."""
+    return sorted((root / layout / split).glob(f"[!.]*{LAYOUTS[layout]}"))
+
+
+def unconverted(root: str | os.PathLike[str]) -> tuple[int, int]:
+    """Count the TFRecords that the lists leave out, since a conversion that ended early made pickles of others only.
+
+    Returns:
+        how many have no pickle of their name, and how many there are, in the splits that were begun.
+    """
+    missing = total = 0
+    for split in SIDES:
+        pickles, records = ({shard.stem for shard in _shards_in(Path(root), layout, split)} for layout in LAYOUTS)
+        if pickles & records:  # else the pickles are of other data
+            missing, total = missing + len(records - pickles), total + len(records)
+    return missing, total
 
 
 def write_lists(root: str | os.PathLike[str]) -> dict[str, int]:

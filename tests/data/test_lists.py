@@ -74,6 +74,15 @@ def test_tfrecords_are_listed_where_there_are_no_pickles(root):
     assert all(line.endswith(".tfrecord") for line in lines(root / "val.list"))
 
 
+def test_shards_that_are_not_converted_yet_are_told(alstm, root):
+    """Of training one of three; of validation, none has been begun."""
+    make(root, *(f"tf/train/train000{number}.tfrecord" for number in range(3)), "tf/val/validate0009.tfrecord")
+    told = "1 of 3; the lists leave them out; finish `alstm convert`, then run this again"
+    assert alstm("lists", root).last == f"TFRecords in {root / 'tf'} without a pickle in {root / 'pkl'}: {told}"
+    make(root, "pkl/train/train0002.pkl")
+    assert alstm("lists", root).last == f"{root / 'infer.list'}: 1 shard"
+
+
 def test_links_are_listed_by_their_own_names(tmp_path):
     """What they lead to, such as DVC's blobs, has no suffix that tells how to read it."""
     for side in ("train", "val"):
