@@ -53,7 +53,7 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         raise AlstmError(
             path,
             "these are weights of the old static-graph model, whose LSTM has peepholes and which cannot be converted",
-            f"use PaddleVideo's file instead: --weights published, which is {PUBLISHED_WEIGHTS}",
+            f"pass published instead of its path: that is PaddleVideo's file, {PUBLISHED_WEIGHTS}",
         )
     return arrays
 
