@@ -36,7 +36,10 @@ class Ranks:
         if self.count == 1:
             return rows
         lengths = self._gather_equal(np.array([len(rows)], dtype=np.int64))
-        padded = np.zeros((int(max(length[0] for length in lengths)), *rows.shape[1:]), dtype=rows.dtype)
+        longest = max(int(length[0]) for length in lengths)
+        if not longest:  # Gloo divides by the number of values
+            return rows
+        padded = np.zeros((longest, *rows.shape[1:]), dtype=rows.dtype)
         padded[: len(rows)] = rows
         parts = self._gather_equal(padded)
         return np.concatenate([part[: int(length[0])] for part, length in zip(parts, lengths, strict=True)])

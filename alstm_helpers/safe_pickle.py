@@ -25,7 +25,7 @@ from alstm_helpers.files import atomic_write, require_file
 # Protocol 4 is the newest that every supported Python and Paddle's own loader read; protocol 2 written
 # by Python 3 inflates arrays 1.5 times and loads 20 times slower.
 PROTOCOL = 4
-_MAPPED = 1 << 16  # bytes; smaller files are read
+_MAPPED = 1 << 19  # bytes; smaller files, such as those of one video, of which a batch needs a thousand, are read
 _LARGE = 1 << 12  # bytes; larger values stay in the file and are not copied
 
 

@@ -171,6 +171,17 @@ def test_ranks_with_unequal_shares_gather_what_they_have(monkeypatch):
     assert Ranks(0, 2).gather(mine).tolist() == [[0, 1], [2, 3], [4, 5], [7, 8]]
 
 
+def test_rows_that_no_rank_has_are_not_exchanged(monkeypatch):
+    """Gloo divides by the number of values, and ends both processes."""
+
+    def all_gather(found, tensor):
+        assert tensor.size
+        found += [tensor, tensor]
+
+    monkeypatch.setattr(paddle.distributed, "all_gather", all_gather)
+    assert Ranks(0, 2).gather(np.zeros((0, 3), np.float32)).shape == (0, 3)
+
+
 def test_gradients_are_added_up_in_place(monkeypatch):
     """By a stand-in for a second rank with the same gradients; a frozen parameter has none, on either."""
     net = paddle.nn.Linear(2, 1)

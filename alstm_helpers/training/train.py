@@ -252,7 +252,7 @@ class _Plan:
     def is_saved(self, batch: int) -> bool:
         """Return whether a checkpoint is saved at a step inside an epoch, counted from 1."""
         interval = self.options.save_interval
-        return bool(interval) and batch % interval == 0 and batch < self.steps_per_epoch
+        return bool(interval) and batch % interval == 0 and batch != self.steps_per_epoch
 
 
 def _make_plan(config: Config, folder: RunFolder, options: TrainOptions, ranks: Ranks) -> _Plan:
@@ -439,7 +439,7 @@ class _Run:
             plan.train_shards, section.batch_size, num_classes, order, ranks=plan.ranks, told=plan.told
         )
         meter = Meter(self.config, plan.steps_per_epoch, plan.ranks.count)
-        title, left = f"epoch {state.epoch + 1}/{section.epoch}", plan.steps_per_epoch - state.batch
+        title, left = f"epoch {state.epoch + 1}/{section.epoch}", max(0, plan.steps_per_epoch - state.batch)
         start = time.perf_counter()
         for batch in self.progress(meter.timed(batches), total=left, desc=title):
             step = self._step(batch)

@@ -6,6 +6,7 @@ import math
 import random
 import tracemalloc
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -314,13 +315,27 @@ def test_skipped_batches_are_not_collated(four_shards, monkeypatch):
 
 def test_frames_of_a_pickle_are_not_copied_before_they_are_used(tmp_path):
     """A pool of pickles costs no memory of its own: their arrays are views of the mapped files."""
-    shards = write_shards(tmp_path, [[a_video(f"v{index}", 300)] for index in range(30)])
+    shards = write_shards(tmp_path, [numbered(10, num_frames=300, prefix=prefix) for prefix in "abc"])
     size = sum(shard.stat().st_size for shard in shards)
     tracemalloc.start()
     pool = [video for shard in shards for video in load_shard(shard)]
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(pool) == 30 and held < size / 50
+
+
+@pytest.mark.posix
+def test_a_batch_of_files_of_one_video_needs_few_open_files(tmp_path):
+    """As PaddleVideo's splitter writes them: by default a process may have 1,024 files open."""
+    resource = pytest.importorskip("resource")
+    shards = write_shards(tmp_path, [[a_video(f"v{index:03d}", 300, [1])] for index in range(200)])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 100, before[1]))
+    try:
+        (batch,) = read_batches(shards, 200, CLASSES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert len(batch.ids) == 200
 
 
 def test_frames_are_read_and_checked_with_their_batch(tmp_path):

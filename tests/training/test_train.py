@@ -844,6 +844,16 @@ def test_num_samples_sets_the_schedule(config, tmp_path):
     assert [row["learning_rate"] for row in done.rows] == pytest.approx([0.005, 0.005, 0.0005, 0.0005])
 
 
+def test_steps_that_num_samples_does_not_expect_are_saved_too(config, tmp_path):
+    own = changed(config, TRAIN__num_samples=32)
+    train(own, tmp_path / "whole", TrainOptions(seed=5, visualdl=False))
+    with pytest.raises(KeyboardInterrupt):
+        train(own, tmp_path, TrainOptions(seed=5, save_interval=1, visualdl=False), progress=Interrupt(2, 3))
+    assert load_plain(tmp_path / "AttentionLSTM_latest.pdstate", "")["progress"]["batch"] == 3
+    train(own, tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
+    assert same(latest(tmp_path), latest(tmp_path / "whole"))
+
+
 def test_model_name_is_the_prefix_of_the_files(config, tmp_path):
     config = changed(config, MODEL__name="Other", TRAIN__epoch=1)
     train(config, tmp_path, TrainOptions(seed=5, valid_interval=0, visualdl=False))
