@@ -94,7 +94,9 @@ class TrainSection(Section):
     weight_decay: float = Field(0.0008, ge=0, description="L2, added to the gradient of all but the last biases")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the whole gradient; null: no clipping")
     num_samples: _Count | None = Field(None, description="training videos, for the schedule; null: counted")
-    pretrain_base: str | None = Field(None, description="weights to start from, as with --pretrain")
+    pretrain_base: str | None = Field(
+        None, description="file of weights to start from; --pretrain also takes an address"
+    )
     keep_classes: _Amount = Field(
         0, description="with pretrained weights of fewer classes: how many of the first classes are the same"
     )

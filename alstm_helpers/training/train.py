@@ -391,12 +391,18 @@ class _Run:
         self._earlier, self._has_taken_over = start.earlier, not plan.writes
         if not any(path.exists() for path in plan.folder.results):  # else they stay, with what describes them, at first
             self._take_over()
+        elif not self._continues():
+            report(f"{plan.folder.folder} has an earlier training, which this one replaces at its first result")
+
+    def _continues(self) -> bool:
+        """Return whether this training goes on in the folder of the one that it resumes."""
+        return self._earlier is not None and self._earlier.folder.resolve() == self.plan.folder.folder.resolve()
 
     def _take_over(self) -> None:
         """Before the first result: remove those of an earlier run, unless it is this one, and say what this one is."""
         if not self._has_taken_over:
             folder, earlier = self.plan.folder, self._earlier
-            if earlier is None or earlier.folder.resolve() != folder.folder.resolve():
+            if not self._continues():
                 for path in folder.results:
                     path.unlink(missing_ok=True)
                 if earlier:

@@ -553,7 +553,9 @@ def test_a_training_that_ends_before_its_first_result_leaves_an_earlier_one_whol
         with pytest.raises(KeyboardInterrupt):
             train(other, run, options, progress=interrupt)
         assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    done = train(other, run, options)
+    lines: list[str] = []
+    done = train(other, run, options, report=lines.append)
+    assert lines[0] == f"{run} has an earlier training, which this one replaces at its first result"
     assert not (run / "finished.json").exists() and load_config(run / "config.yaml").TRAIN.seed == 6
     (log,) = (run / "visualdl").iterdir()
     assert read_rows(run) == done.rows and [row["step"] for row in done.rows] == [1, 2, 3, 4, 4]
