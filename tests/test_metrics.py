@@ -278,12 +278,25 @@ def test_equal_scores_are_one_threshold_as_in_scikit_learn():
 
 
 def test_float64_scores_keep_their_order():
-    """Two scores that are equal in float32, the false one above the true one."""
+    """Two scores that would be equal, and one threshold, in float32: the true one is above the false one."""
     metrics = YouTube8MMetrics(2, 2)
-    metrics.update(np.array([[0.5, 0.5 + 1e-12]]), [[0]])
-    assert metrics.gap() == 0.5
+    metrics.update(np.array([[0.5, 0.5 + 1e-12]]), [[1]])
+    assert metrics.gap() == 1
     metrics.update(np.array([[0.25, 0.1]], np.float32), [[0]])  # and a batch of the other type
-    assert metrics.gap() == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert metrics.gap() == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_gathered_float64_scores_keep_their_order():
+    """The other process has stored float32, and has no video."""
+    metrics = YouTube8MMetrics(2, 2)
+    metrics.update(np.array([[0.5, 0.5 + 1e-12]]), [[1]])
+    other = iter([np.array([4])])  # bytes of a score there
+    metrics.gather(lambda rows: np.concatenate([next(other, rows[:0]), rows]))
+    assert metrics.gap() == 1
+
+
+def test_without_positives_average_precision_is_zero():
+    assert average_precision(np.array([0.9]), np.array([True]), num_positives=0) == 0.0
 
 
 def test_classes_beyond_16_bits():
@@ -309,11 +322,18 @@ def test_merged_parts_give_the_identical_result(cut, levels):
     second.merge(first)
     assert second.result() == measure(scores, labels, num_classes=30, top_k=4)
     assert first.num_videos == cut  # and is not changed
+    third = YouTube8MMetrics(30, 4)
+    for start in range(0, 41, 2):  # in many batches, not all of which it has joined
+        first.update(scores[start : start + 2], labels[start : start + 2])
+    third.merge(first)
+    assert third.num_videos == cut + 41 == third.result()["num_videos"] == len(third.pool()[0])
 
 
 def test_metrics_with_different_settings_do_not_merge():
     with pytest.raises(AlstmError, match=r"30 classes and the best 5, not 30 and 4"):
         YouTube8MMetrics(30, 4).merge(YouTube8MMetrics(30, 5))
+    with pytest.raises(AlstmError, match=r"31 classes and the best 4, not 30 and 4"):
+        YouTube8MMetrics(30, 4).merge(YouTube8MMetrics(31, 4))
 
 
 @pytest.mark.parametrize("dtypes", [(np.float32, np.float32), (np.float32, np.float64)])
@@ -384,6 +404,11 @@ def test_best_f1_by_trying_every_threshold(seed):
     threshold, best = best_f1(scores, hits, positives)
     assert best == pytest.approx(max(map(f1, scores)), abs=1e-12)
     assert f1(threshold) == pytest.approx(best, abs=1e-12)
+
+
+def test_of_thresholds_that_are_as_good_the_lowest_is_taken():
+    """It finds more of what is true: here one right of one, or both labels among four."""
+    assert best_f1(np.array([0.9, 0.8, 0.7, 0.2]), np.array([True, False, False, True]), 2) == (0.2, 2 / 3)
 
 
 def test_best_f1_without_a_hit():
