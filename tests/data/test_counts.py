@@ -11,7 +11,7 @@ import pytest
 from support import a_video, sums_fit
 
 from alstm_helpers.data.convert import ConvertOptions, convert
-from alstm_helpers.data.counts import record_counts, told_counts
+from alstm_helpers.data.counts import has_counts, record_counts, told_counts
 from alstm_helpers.data.dataset import Shuffle, count_videos, shuffled_batches
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.tfrecord import write_videos
@@ -87,10 +87,12 @@ def test_a_row_without_a_number_tells_nothing(data, suffix, row):
 def test_a_manifest_that_lies_is_named_by_the_epoch(data, suffix):
     shards = shards_of(data, suffix)
     found = told_counts(shards)
-    found[shards[1]] = found[shards[1]]._replace(videos=5)
-    assert count_videos(shards, found) == 8
-    with pytest.raises(AlstmError, match=rf"train0001\.{suffix}: it holds 4 videos, but .*\.jsonl says 5, .*; remove"):
-        list(shuffled_batches(shards, 2, 6, Shuffle(0, 0, 1), told=found))
+    for videos in (5, 3):
+        found[shards[1]] = found[shards[1]]._replace(videos=videos)
+        assert count_videos(shards, found) == 3 + videos
+        said = rf"train0001\.{suffix}: it holds 4 videos, but .*\.jsonl says {videos}, .*; remove"
+        with pytest.raises(AlstmError, match=said):
+            list(shuffled_batches(shards, 2, 6, Shuffle(0, 0, 1), told=found))
 
 
 def test_a_shard_that_is_written_again_with_as_many_bytes_is_told_again(data):
@@ -113,3 +115,17 @@ def test_a_damaged_shard_is_recorded_without_a_number_and_a_removed_one_not_at_a
     record_counts(tf, shards[:1])
     (row,) = (data / "tf" / "train.shards.jsonl").read_text("utf-8").splitlines()
     assert json.loads(row) == {"shard": "train0000.tfrecord", "bytes": 19} and told(shards) == {}
+
+
+def test_counts_are_there_when_they_are_of_these_shards_and_whole(data):
+    tf, shards = data / "tf" / "train", shards_of(data, "tfrecord")
+    assert has_counts(tf, shards)
+    assert not has_counts(tf, shards[:1]) and not has_counts(tf, [*shards, tf / "train0002.tfrecord"])
+    (data / "tf" / "train.shards.jsonl.crc32c").unlink()
+    assert not has_counts(tf, shards)
+
+
+def test_a_folder_without_shards_is_recorded_as_one(tmp_path):
+    """Nothing is written for it, and nothing fails."""
+    record_counts(tmp_path / "train", [])
+    assert [*tmp_path.iterdir()] == [] and not told_counts([])
