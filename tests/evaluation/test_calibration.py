@@ -86,7 +86,21 @@ def test_scores_worse_than_chance_become_the_share_that_is_true():
     scored = overconfident(400)
     scale = fit(1 - scored.scores, scored.labels)
     assert scale.slope == LEAST_SLOPE
-    assert scale(1 - scored.scores).mean() == pytest.approx(scored.labels.mean(), abs=0.01)
+    assert scale(1 - scored.scores).mean() == pytest.approx(scored.labels.mean(), abs=0.001)
+
+
+def test_scores_that_are_far_too_sure_are_brought_down_as_far():
+    """Twelve times the logits that they should have: that is no reason to ignore them."""
+    logits = np.random.default_rng(0).normal(0, 0.5, (3000, 4))
+    labels = np.random.default_rng(1).random(logits.shape) < sigmoid(logits)
+    assert fit(sigmoid(12 * logits), labels).slope == pytest.approx(1 / 12, rel=0.1)
+
+
+def test_scores_that_are_all_alike_become_the_share_that_is_true():
+    """A network that has learnt nothing: slope and offset cannot be told apart."""
+    labels = np.arange(400).reshape(100, 4) % 5 == 0
+    scores = np.full(labels.shape, 0.7, np.float32)
+    assert fit(scores, labels)(scores) == pytest.approx(0.2, abs=0.01)
 
 
 def test_scores_of_zero_and_one_are_no_obstacle():
@@ -103,6 +117,25 @@ def test_each_fold_is_calibrated_by_the_others():
     before, after = across_folds(scored), across_folds(other)
     assert np.array_equal(before[mine], after[mine])
     assert (before[~mine] != after[~mine]).all()
+
+
+def test_what_it_is_worth_is_said_of_videos_that_did_not_teach_it():
+    """On those that did it looks better. A class that none of the videos has is one of the model all the same."""
+    scored = overconfident(30)
+    scored.labels[:, 3] = False
+    done = calibrate(scored)
+    assert done["after"] == quality(across_folds(scored), scored.labels) and done["num_classes"] == 4
+    taught = quality(fit(scored.scores, scored.labels)(scored.scores), scored.labels)
+    assert done["after"]["log_loss"] > taught["log_loss"]
+
+
+def test_scores_are_judged_in_ten_ranges_of_equal_width():
+    """Two near the ends of each, and a score of 1, which belongs to the last."""
+    scores = np.array([[place / 10 + inside] for place in range(10) for inside in (0.01, 0.09)] + [[1.0]])
+    found = reliability(scores, scores > 0.5)
+    assert [part.videos for part in found] == [2] * 9 + [3]
+    assert [part.score for part in found] == pytest.approx([place / 10 + 0.05 for place in range(9)] + [2.9 / 3])
+    assert [part.right for part in found] == [0] * 5 + [1] * 5
 
 
 def test_quality_by_hand():
@@ -129,8 +162,12 @@ def test_by_default_nothing_changes():
         ({}, "it holds no calibration"),
         ({"calibration": {"slope": 0.5, "offset": 0.0}}, "it holds no calibration"),
         ({"calibration": {"slope": -0.5, "offset": 0.0, "num_classes": 4}}, "it holds no calibration"),
+        ({"calibration": {"slope": 0.0, "offset": 0.0, "num_classes": 4}}, "it holds no calibration"),
+        ({"calibration": {"slope": float("inf"), "offset": 0.0, "num_classes": 4}}, "it holds no calibration"),
         ({"calibration": {"slope": 0.5, "offset": float("nan"), "num_classes": 4}}, "it holds no calibration"),
+        ({"calibration": {"slope": 0.5, "offset": float("-inf"), "num_classes": 4}}, "it holds no calibration"),
         ({"calibration": {"slope": 0.5, "offset": 0.0, "num_classes": 7}}, "it is about 7 classes, the model has 4"),
+        ({"calibration": {"slope": 0.5, "offset": 0.0, "num_classes": 3}}, "it is about 3 classes, the model has 4"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, content, said):
