@@ -17,7 +17,7 @@ from alstm_helpers.config import save_config
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation import html_report, report
-from alstm_helpers.evaluation.calibration import across_folds, quality
+from alstm_helpers.evaluation.calibration import across_folds, quality, reliability
 from alstm_helpers.evaluation.html_report import CLIPS, PageOptions, report_page
 from alstm_helpers.evaluation.intervals import bootstrap_intervals, difference, verdict
 from alstm_helpers.evaluation.scored import Scored
@@ -128,6 +128,25 @@ def test_confusion_by_hand():
         ["class 2", "0", "1", "0"],
     ]
 
+    part = section_of(page, "What it confuses")
+    assert re.findall("<span>(.*?)</span>", part) == ["class 0", "class 1", "class 2"]
+    assert re.findall(r"--share: (.*?)\">(.)<", part) == [("0.33", "1"), ("0.67", "2"), ("1.00", "2"), ("1.00", "1")]
+
+
+def test_a_class_that_is_only_predicted_is_among_those_confused():
+    scored = Scored([b"a"], np.array([[True, False]]), np.array([[0.1, 0.9]], np.float32), 2, [b"a"])
+    rows = rows_of(section_of(report_page(scored, PageOptions("t", "")), "What it confuses"))
+    assert rows == [["class 0", "0", "1"], ["class 1", "0", "0"]]
+
+
+@pytest.mark.parametrize("classes, cells", [(30, 31), (31, 3)])
+def test_up_to_thirty_classes_are_a_matrix_and_of_more_twenty_pairs_are_shown(classes, cells):
+    labels = np.eye(classes, dtype=bool)
+    ids = [b"%02d" % row for row in range(classes)]
+    scored = Scored(ids, labels, np.roll(labels, 1, axis=1).astype(np.float32), 2, ids)
+    rows = rows_of(section_of(report_page(scored, PageOptions("t", "")), "What it confuses"))
+    assert {len(row) for row in rows} == {cells} and len(rows) == (30 if cells == 31 else 20)
+
 
 def test_of_many_classes_the_most_confused_pairs_are_shown():
     labels = np.eye(40, dtype=bool)[np.arange(80) % 40]
@@ -136,6 +155,38 @@ def test_of_many_classes_the_most_confused_pairs_are_shown():
     ids = [b"%d" % row for row in range(80)]
     page = report_page(Scored(ids, labels, scores, 20, ids), PageOptions("t", ""))
     assert rows_of(section_of(page, "What it confuses")) == [["class 3", "class 5", "2"], ["class 7", "class 8", "1"]]
+
+
+def test_intervals_are_those_of_either_method_over_groups():
+    scored = replace(some(), groups=[b"%d" % (row // 8) for row in range(40)])
+    said = section_of(report_page(scored, OPTIONS), "What it reaches")
+    rows = {name: cells for name, *cells in rows_of(said)}
+    for number, metrics in enumerate((scored.metrics, scored.baseline_metrics)):
+        low, high = bootstrap_intervals(metrics, 200, groups=scored.groups)["gap"]
+        assert rows["GAP"][number] == f"{metrics.gap():.3f} ({low:.3f} to {high:.3f})"
+    assert verdict(difference(scored.metrics, scored.baseline_metrics, scored.groups, 0))[1:] in unescape(said)
+
+
+def test_of_many_classes_that_occur_the_lowest_are_shown(monkeypatch):
+    """The first class has no video; that of an empty name has a number."""
+    monkeypatch.setattr(html_report, "MOST_ROWS", 3)
+    given = some()
+    labels, scores = (np.pad(values, ((0, 0), (1, 0))) for values in (given.labels, given.scores))
+    scored = replace(given, labels=labels, scores=scores, baseline=None)
+    page = report_page(scored, replace(OPTIONS, names={2: ""}))
+    lowest = sorted(range(1, 5), key=lambda index: scored.metrics.class_ap()[index])
+    part = section_of(page, "Classes")
+    assert [row[0] for row in rows_of(part)] == [f"class {index}" for index in lowest[:3]]
+    assert "The other 1 classes are higher." in part and "40 videos with labels of 4 classes" in page
+    assert "The other" not in PAGE
+
+
+def test_the_dot_and_the_line_of_a_class_are_where_its_numbers_say():
+    part = section_of(PAGE, "Classes")
+    drawn = re.findall(r'class="range" x1="(.*?)" x2="(.*?)".*?cx="(.*?)"', part)
+    for (_, _, ap, interval, *_), places in zip(rows_of(part), drawn, strict=True):
+        numbers = [100 * float(number) for number in (*interval.split(" to "), ap)]
+        assert [float(place) for place in places] == pytest.approx(numbers, abs=0.11)
 
 
 def test_each_class_has_its_ap_its_interval_and_the_baseline_s():
@@ -166,7 +217,8 @@ def test_the_clips_are_those_surely_wrong_and_those_uncertain():
     for title, rows in (("Surely wrong", wrong), ("Most uncertain", unsure)):
         cards = cards_of(section_of(PAGE, title))
         names = re.findall("<h3>(.*)</h3>", "\n".join(cards))
-        assert names == [f"v{row:02d}" for row in rows[:CLIPS]]
+        assert names == [f"v{row:02d}" for row in rows[:CLIPS]] and len(names) <= 12
+        assert all(len(re.findall(r" [01]\.\d{3}", re.findall("predicted: (.*?)</p>", card)[0])) == 3 for card in cards)
         row = rows[0]
         true, predicted = (NAMES.get(index, f"class {index}") for index in (row % 4, int(best[row])))
         shown = unescape(cards[0])
@@ -189,6 +241,16 @@ def test_thumbnails_are_spread_over_the_clip():
     assert len(pictures) == 4 * sum(name != "v00" for name in seen) and "There are no thumbnails" not in page
 
 
+def test_clips_that_are_as_sure_are_in_the_order_of_their_ids():
+    ids = [b"b", b"a", b"c"]
+    scored = Scored(ids, np.eye(2, dtype=bool)[[1, 1, 1]], np.full((3, 2), 0.5, np.float32), 2, ids)
+    page = report_page(scored, replace(OPTIONS, thumbnails=lambda name: [Picture(0), Picture(9)]))
+    for title in ("Surely wrong", "Most uncertain"):
+        cards = cards_of(section_of(page, title))
+        assert re.findall("<h3>(.*)</h3>", "\n".join(cards)) == ["a", "b", "c"]
+        assert all(card.count("<img") == 2 for card in cards)  # as many as there are
+
+
 def test_calibration_before_and_after():
     scored = some()
     parts = (scored.scores, across_folds(scored))
@@ -197,6 +259,21 @@ def test_calibration_before_and_after():
         assert row[1:] == [f"{found['calibration_error']:.3f}", f"{found['log_loss']:.3f}"]
     assert all(f'<polyline class="{kind}"' in PAGE for kind in ("before", "after"))
     assert PAGE.count("<polyline") == 2
+
+
+def test_the_curve_has_a_dot_for_each_range_as_large_as_its_share_of_the_videos():
+    """Its area; below left is (0, 0). What is seen is said in words, too."""
+    scored, part = some(), section_of(PAGE, "Calibration")
+    for kind, scores in (("before", scored.scores), ("after", across_folds(scored))):
+        bins = reliability(scores, scored.labels)
+        dots = re.findall(rf'<circle class="{kind}" cx="(.*?)" cy="(.*?)" r="(.*?)"/>', part)
+        for each, dot in zip(bins, dots, strict=True):
+            right = (40 + 240 * each.score, 250 - 240 * each.right, 1.5 + 9 * (each.videos / 40) ** 0.5)
+            assert [float(number) for number in dot] == pytest.approx(right, abs=0.06)
+        words = "; ".join(f"score {each.score:.2f}, right {each.right:.2f}, {each.videos} videos" for each in bins)
+        assert f"{kind.capitalize()} calibration: {words}." in part
+        assert f'<polyline class="{kind}" points="{" ".join(f"{x},{y}" for x, y, _ in dots)}"/>' in part
+    assert re.search(r'y="284" [^>]*>score of the best label<.*>share that is right<', part)
 
 
 def test_the_page_is_whole_and_reaches_for_nothing():
