@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from alstm_helpers.evaluation import baseline
@@ -49,9 +51,10 @@ def test_one_label_each_is_one_regression():
     assert found.dtype == np.float32 and found.sum(1) == pytest.approx(1, abs=1e-5)
 
 
-def test_several_labels_are_a_regression_for_each_class():
+@pytest.mark.parametrize("value", [True, False])
+def test_several_labels_or_none_are_a_regression_for_each_class(value):
     several = LABELS.copy()
-    several[::4, 0] = True
+    several[::4, 0] = value
     found = baseline_scores(INPUTS, several, LEARN, JUDGED, never)
     for index in range(3):
         model, scaler = by_scikit_learn(FEW, several[:, index])
@@ -66,6 +69,25 @@ def test_the_penalty_is_chosen_by_videos_that_did_not_teach():
     clear = (3 * LABELS + 0.1 * RNG.normal(size=(60, 3))).astype(np.float32)
     assert baseline._strength(clear, LABELS, LEARN, thirds) == STRENGTHS[-1]
     assert baseline._strength(clear, LABELS, LEARN, never) == FEW
+    assert baseline._strength(clear, LABELS, LEARN, lambda rows, parts: thirds(rows, 2)) == STRENGTHS[-1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_penalty_is_that_of_the_least_cross_entropy_over_all_parts(seed):
+    """By scikit-learn's own, of classes that are as hard to tell as the seed says, for videos with several labels."""
+    rng, parts = np.random.default_rng(seed), np.array_split(LEARN, 3)
+    labels = LABELS.copy()
+    labels[::4, 0] = True
+    inputs = (labels @ rng.normal(size=(3, 8)) + (0.3 + 2 * seed) * rng.normal(size=(60, 8))).astype(np.float32)
+    losses = dict.fromkeys(STRENGTHS, 0.0)
+    for part in parts:
+        scaler = StandardScaler().fit(inputs[np.setdiff1d(LEARN, part)])
+        learn, judged = (scaler.transform(inputs[rows]) for rows in (np.setdiff1d(LEARN, part), part))
+        for strength, index in itertools.product(STRENGTHS, range(3)):
+            model = LogisticRegression(C=strength, max_iter=1000)
+            model.fit(learn, labels[np.setdiff1d(LEARN, part), index])
+            losses[strength] += log_loss(labels[part, index], model.predict_proba(judged)[:, 1], normalize=False)
+    assert baseline._strength(inputs, labels, LEARN, thirds) == min(losses, key=losses.__getitem__)
 
 
 def test_what_is_judged_does_not_teach():
