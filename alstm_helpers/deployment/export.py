@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
-from alstm_helpers.data.feature_scale import Scale, learnt_scale
+from alstm_helpers.data.feature_scale import ABOUT, Scale, learnt_scale
 from alstm_helpers.deployment.predictor import ENGINES, OUTPUTS, Prediction, Predictor, find_model, sum_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import checksum, claimed, staging, write_sealed
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-5
 INT8 = "model.int8.onnx"
+_PACK = "label.json"  # tells that `alstm export --video` wrote here: nothing else writes it
+_PACKED = (ABOUT, "projection.pkl", "backbone.onnx", "sound.onnx", "label.py", "label.npz", _PACK)
 
 MeasureGap: TypeAlias = Callable[[Predictor], float]
 
@@ -231,10 +234,22 @@ def _install(work: Path, folder: Path, description: Description) -> None:
     for path in work.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())
+    _unpack(folder)
     for path in sorted(work.iterdir()):
         path.replace(folder / path.name)
     for name in {*ENGINES, INT8} - set(description["files"]):  # left by an export of another network
         (folder / name).unlink(missing_ok=True)
+
+
+def _unpack(folder: Path) -> None:
+    """Remove what labels videos with the model that is replaced: `alstm serve` would take its features for the new one.
+
+    A features.json without label.json, or beside clips that `alstm features` read, is the user's.
+    """
+    if (folder / _PACK).is_file() and not (folder / "manifest.jsonl").exists():
+        shutil.rmtree(folder / "labelling", ignore_errors=True)
+        for name in _PACKED:
+            (folder / name).unlink(missing_ok=True)
 
 
 def unequal_batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,12 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 from support import SHORT, a_net
 
+from alstm_helpers.data.feature_scale import is_of_own_videos
 from alstm_helpers.data.flashdigits import render
 from alstm_helpers.deployment.export import export
 from alstm_helpers.errors import AlstmError
@@ -121,6 +123,33 @@ def test_the_packed_folder_serves_videos(packed, extractor):
     found = Extractor.load(folder).complete()
     assert found.sha256 == extractor.sha256 and found.backbone == f"onnx:{folder / 'backbone.onnx'}"
     assert found.pictures is not None and found.pictures.colours == "bgr" and found.audio == "logmel"
+
+
+def test_an_export_without_it_removes_what_was_packed_with_the_model_before(packed, tmp_path, monkeypatch):
+    """Else `alstm serve` would label videos with the features of that one."""
+    folder, net = shutil.copytree(packed[0], tmp_path / "model"), packed[1]
+    python(folder / "label.py", "--help")  # leaves compiled modules
+    (folder / "sound.onnx").touch()
+    (folder / "notes.txt").touch()
+    seen, replace = [], Path.replace
+
+    def watched(path, target):
+        seen.extend([is_of_own_videos(folder)] if Path(target).parent == folder else [])
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    done = export(net, folder)
+    assert {path.name for path in folder.iterdir()} == {"export.json", "notes.txt", *done["files"]}
+    assert seen and not any(seen)  # an export that is killed has no model of the one and features of the other
+
+
+@pytest.mark.parametrize("beside", ["nothing", "features"])
+def test_an_export_leaves_a_features_json_of_the_users(packed, tmp_path, beside):
+    names = ("features.json",) if beside == "nothing" else ("features.json", "label.json", "manifest.jsonl")
+    for name in names:
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    export(packed[1], tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= set(names)
 
 
 def test_a_model_that_was_not_packed_is_refused(packed, tmp_path):
