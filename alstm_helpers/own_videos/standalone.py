@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import zlib
 from argparse import ArgumentParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, remedy_of
+from alstm_helpers.files import read_sealed
 from alstm_helpers.levels import dequantize
 from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
 from alstm_helpers.own_videos.onnx_backbones import check_numbers, log_mel_summary, look, onnx_pictures, onnx_sound
@@ -42,13 +45,14 @@ class Labeller:
         folder: with ``label.json`` and the files that it names.
 
     Raises:
-        AlstmError: the model in it is another than the one that it was packed with, or a file cannot be read.
+        AlstmError: the model in it is another than the one that it was packed with, or a file is damaged.
+        OSError: a file is missing.
     """
 
     def __init__(self, folder: Path) -> None:
         import onnxruntime
 
-        about = json.loads((folder / ABOUT).read_bytes())
+        about = read_sealed(folder / ABOUT, _AGAIN)
         model = (folder / MODEL).read_bytes()
         if hashlib.sha256(model).hexdigest() != about["model"]:
             raise AlstmError(folder / MODEL, f"another model than the one that {ABOUT} is for", _AGAIN)
@@ -58,8 +62,7 @@ class Labeller:
         self._pictures = onnx_pictures(folder / about["rgb"]["file"], _takes(about["rgb"]))
         sound = about["audio"]
         self._sound = onnx_sound(folder / sound["file"], _takes(sound)) if sound["file"] else log_mel_summary()
-        with np.load(folder / ARRAYS) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
+        found = _arrays(folder / ARRAYS)
         self._projections = {stream: _projection(stream, found, about[stream]["changes"]) for stream in self._dims}
 
     def __call__(self, path: Path) -> dict[str, object]:
@@ -84,6 +87,14 @@ class Labeller:
         return {"video": path.name, "labels": labels, "notes": [*frames.notes, *heard.notes]}
 
 
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as arrays:
+            return {key: arrays[key] for key in arrays.files}
+    except (EOFError, ValueError, BadZipFile, zlib.error) as error:
+        raise AlstmError(path, f"not readable ({error})", _AGAIN) from None
+
+
 def _projection(stream: str, arrays: dict[str, np.ndarray], changes: bool) -> Projection:
     mean, scale = (arrays[f"{stream}.{name}"] for name in ("mean", "scale"))
     return Projection(mean, arrays.get(f"{stream}.matrix"), scale, arrays.get(f"{stream}.chosen"), changes)
@@ -98,19 +109,26 @@ def main(arguments: list[str]) -> int:
     parser = ArgumentParser(description=__doc__.partition(":")[0] + ".")
     parser.add_argument("clips", nargs="+", metavar="CLIP.mp4", type=Path, help="a line of JSON is printed for each")
     paths, status = parser.parse_args(arguments).clips, 0
+    folder = Path(__file__).resolve().parent
     try:
-        labeller = Labeller(Path(__file__).resolve().parent)
-    except AlstmError as error:
-        return _complain(error)
+        labeller = Labeller(folder)
+    except (AlstmError, OSError) as error:
+        return _complain(error, folder, _AGAIN)
     for path in paths:
         try:
-            print(json.dumps(labeller(path)))
-        except AlstmError as error:
-            status = _complain(error)
+            found = labeller(path)
+        except (AlstmError, OSError) as error:
+            status = _complain(error, path)
+        else:
+            print(json.dumps(found))
     return status
 
 
-def _complain(error: AlstmError) -> int:
+def _complain(error: AlstmError | OSError, where: Path, remedy: str | None = None) -> int:
+    """Print one sentence; what the system says, such as of a name that is too long, lacks a place and a remedy."""
+    if isinstance(error, OSError):
+        problem = error.strerror or type(error).__name__
+        error = AlstmError(error.filename or where, problem, remedy or remedy_of(error))
     print(f"error: {error}", file=sys.stderr)
     return 1
 

@@ -110,6 +110,30 @@ def test_the_folder_alone_labels_as_the_package_does(packed, extractor, videos):
     assert abs(scores[0][3] - scores[2][3]) > 1e-6  # a turned clip is another one
 
 
+def test_each_bad_file_is_one_sentence_and_the_others_are_labelled(packed, videos, tmp_path):
+    (tmp_path / "cut.mp4").write_bytes((videos / "silent.mp4").read_bytes()[:500])
+    (tmp_path / "empty.mp4").touch()
+    bad = [tmp_path / name for name in ("none.mp4", "cut.mp4", "empty.mp4", "x" * 300)]
+    done = python("-c", ALONE, packed[0] / "label.py", *bad, tmp_path, videos / "silent.mp4")
+    told = done.stderr.splitlines()
+    starts = [f"error: {path}: " for path in (*bad, tmp_path)]
+    assert [line[: len(start)] for line, start in zip(told, starts, strict=True)] == starts
+    assert all("; " in line for line in told) and told[4].endswith(": not a file; check the path")
+    assert done.returncode == 1 and json.loads(done.stdout)["video"] == "silent.mp4"
+
+
+@pytest.mark.parametrize("name", ["label.json", "label.npz", "model.onnx", "backbone.onnx"])
+@pytest.mark.parametrize("how", ["missing", "cut"])
+def test_a_file_of_the_folder_that_is_missing_or_cut_is_named(packed, tmp_path, name, how):
+    path = shutil.copytree(packed[0], tmp_path / "copy") / name
+    path.write_bytes(path.read_bytes()[:300])
+    if how == "missing":
+        path.unlink()
+    done = python(path.parent / "label.py", "any.mp4")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"error: {path}: ") and "export" in done.stderr
+
+
 def test_how_it_is_used_is_said(packed):
     """Before the model is read."""
     label = packed[0] / "label.py"
