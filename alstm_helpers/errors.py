@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+OTHER_WEIGHTS = "use other weights than those of a training that diverged"  # what to do about NaN
 _JOINERS = "\u200c\u200d"  # the only invisible characters that spelling needs
 
 

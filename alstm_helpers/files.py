@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, overload
 
 from alstm_helpers.digests import sealed, unsealed
-from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, FolderInUse
 
 _TEMPORARY = ".alstm.tmp"  # the end of the names of half-written files and folders; no other program's end so
 _CLAIM = f".claim{_TEMPORARY}"  # locked while a run writes to the folder
@@ -215,9 +215,17 @@ def _remove(leftover: Path) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
-    """Write ``value`` as indented UTF-8 JSON, atomically."""
+    """Write ``value`` as indented UTF-8 JSON, atomically.
+
+    Raises:
+        AlstmError: a number in it is NaN or infinity, which JSON does not know, though Python would write them.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise AlstmError(path, "a number that belongs in it is NaN or infinity", OTHER_WEIGHTS) from None
     with atomic_write(path, "w") as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.write(text + "\n")
 
 
 def write_sealed(path: str | os.PathLike[str], value: Mapping[str, object]) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from alstm_helpers.errors import AlstmError, printable
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, printable
 
 CLASSES_AT_ONCE = 512  # classes whose predictions mAP sorts together; bounds its memory
 
@@ -73,6 +73,21 @@ def count_above(scores: np.ndarray, hits: np.ndarray) -> tuple[np.ndarray, np.nd
     false.sort()
     true_above, false_above = (len(ranked) - np.searchsorted(ranked, true) for ranked in (true, false))
     return true, true_above, false_above
+
+
+def require_finite(scores: np.ndarray, ids: Sequence[bytes | str]) -> None:
+    """Refuse scores, or the logits that they come from: of an infinite one, the sigmoid makes a 1, which tells nothing.
+
+    Args:
+        scores: float (B, C).
+        ids: of the videos.
+
+    Raises:
+        AlstmError: one is not finite.
+    """
+    bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
+    if bad.size:
+        raise AlstmError(f"scores of video {printable(ids[bad[0]])}", "not finite", OTHER_WEIGHTS)
 
 
 class YouTube8MMetrics:
@@ -131,13 +146,7 @@ class YouTube8MMetrics:
         if scores.shape != truth.shape or truth.shape[1] != self.num_classes:
             problem = f"shape {scores.shape}, labels {truth.shape}, for {self.num_classes} classes"
             raise AlstmError("scores", problem, "pass (B, num_classes) for both")
-        bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
-        if bad.size:
-            raise AlstmError(
-                f"scores of video {names[bad[0]]}",
-                "not finite",
-                "use other weights than those of a training that diverged",
-            )
+        require_finite(scores, names)
         if not len(scores):
             return
         num_labels = truth.sum(axis=1)

@@ -173,6 +173,15 @@ def test_json_lines(tmp_path):
     assert [json.loads(line) for line in lines[:-1]] == rows and lines[-1] == ""
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_json_does_not_know_leave_the_old_file(old, number):
+    with pytest.raises(
+        AlstmError, match="a number that belongs in it is NaN or infinity; use other weights than those"
+    ):
+        write_json(old, {"a": [number]})
+    assert unchanged(old)
+
+
 def test_what_json_cannot_hold_leaves_the_old_file(old):
     with pytest.raises(TypeError):
         write_json(old, {"a": object()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Iterable, Sequence
@@ -252,7 +253,9 @@ class Lab:
         results = [Expected(name, *map(float, numbers)) for name, *numbers in rows]
         path = self.out_dir / "expected" / f"{self.notebook}.json"
         with locked(path):
-            write_json(path, [{**row._asdict(), "ok": row.ok} for row in results])
+            yours = [row.yours if math.isfinite(row.yours) else None for row in results]  # JSON has no NaN
+            rows_with = zip(results, yours, strict=True)
+            write_json(path, [{**row._asdict(), "yours": number, "ok": row.ok} for row, number in rows_with])
         # Some references are the numbers of one seed: draws differ by more than a tolerance that would notice a fault.
         return Table(
             ["", "yours", "reference" if self.seed == 0 else "reference, with SEED = 0", "tolerance", ""],

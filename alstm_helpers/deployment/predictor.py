@@ -17,7 +17,7 @@ import numpy as np
 
 from alstm_helpers.data.dataset import Batch, collate
 from alstm_helpers.digests import crc32c
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError
 from alstm_helpers.extras import explained
 from alstm_helpers.files import read_sealed, require_file
 from alstm_helpers.metrics import YouTube8MMetrics
@@ -194,13 +194,16 @@ class Predictor:
             lengths: integers (B,), the seconds of each video; later frames are ignored.
 
         Raises:
-            AlstmError: an array has the wrong shape or type, or the batch is empty.
+            AlstmError: an array has the wrong shape or type, the batch is empty, or what comes out is not finite.
         """
         rgb, audio, lengths = np.asarray(rgb), np.asarray(audio), np.asarray(lengths)
         _require_batch(rgb, audio, lengths)
         arrays = {"rgb": rgb, "audio": audio, "lengths": lengths.astype(np.int64)}
         with self._lock:  # Paddle's engine takes one batch at a time, and each takes all threads
-            return Prediction(*self._run({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+            found = Prediction(*self._run({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+        if not all(np.isfinite(array).all() for array in found):  # its name alone: who asks a server knows no path
+            raise AlstmError(self.path.name, "its scores are not finite", OTHER_WEIGHTS)
+        return found
 
     def predict(self, videos: Sequence[Video], *, batch_size: int = 16) -> list[Prediction]:
         """Score videos, batched with others of similar length; return predictions in the order given.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias
 
 import numpy as np
 
 from alstm_helpers.data.dataset import Batch
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError
 from alstm_helpers.evaluation.scored import Scored
-from alstm_helpers.metrics import YouTube8MMetrics
+from alstm_helpers.metrics import YouTube8MMetrics, require_finite
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import evaluating, to_tensors
 from alstm_helpers.model.loss import summed_loss
@@ -27,12 +28,16 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Generator[Sco
 
     The network scores in evaluation mode (no dropout) and returns to its own mode when the iterator ends or
     is closed.
+
+    Raises:
+        AlstmError: a logit is not finite.
     """
     with evaluating(net):
         for batch in batches:
             with paddle.no_grad():
                 rgb, audio, lengths, labels = to_tensors(batch)
                 logits = net(rgb, audio, lengths)  # (B, C)
+                require_finite(logits.numpy(), batch.ids)
                 scores = paddle.nn.functional.sigmoid(logits).numpy()
                 loss = float(summed_loss(logits, labels))
             yield batch, scores, loss  # outside no_grad, which is global: the caller keeps its gradients
@@ -58,7 +63,7 @@ def collect(
         where: the batches come from, for errors.
 
     Raises:
-        AlstmError: there is no video, or a score is not finite.
+        AlstmError: there is no video, or a score or the loss is not finite.
     """
     metrics = YouTube8MMetrics(net.num_classes, top_k)
     loss = 0.0
@@ -71,6 +76,8 @@ def collect(
         loss = float(ranks.gather(np.array([loss])).sum())
     if not metrics.num_videos:
         raise AlstmError(where, "its shards contain no videos", "convert shards that do")
+    if not math.isfinite(loss):  # finite logits can have a sum that is not
+        raise AlstmError(where, f"the loss is {loss}", OTHER_WEIGHTS)
     return metrics, loss / metrics.num_videos
 
 

@@ -19,6 +19,7 @@ from alstm_helpers.data.dataset import collate
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.figures.parts import Explanation, Streams
 from alstm_helpers.files import safe_name, write_json
+from alstm_helpers.metrics import require_finite
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.build import evaluating
 from alstm_helpers.pickles import load_shard
@@ -45,13 +46,14 @@ def explain(
         first: ``index``, ``name``, ``score``, ``rgb`` [T] and ``audio`` [T], the contributions to the label's logit.
 
     Raises:
-        AlstmError: the video has no seconds, or the network has no attention.
+        AlstmError: the video has no seconds, the network has no attention, or a score is not finite.
     """
     _require_attention(net, video)
     batch = collate([video._replace(labels=())], 0)
     inputs = [paddle.to_tensor(array) for array in (batch.rgb, batch.audio, batch.lengths)]
     with evaluating(net):
         logits, weights = net(*inputs, return_attention=True)  # (1, C); (1, T) for each stream
+        require_finite(logits.numpy(), [video.name])
         scores = paddle.nn.functional.sigmoid(logits).numpy().ravel()  # (C,)
         best = best_labels(scores, top_k, class_names)
         parts = [_contributions(logits.flatten()[label["index"]], weights) for label in best]
@@ -136,6 +138,6 @@ def write_report_with_figure(
 
     path = Path(save_dir, safe_name(report["video"]))
     picture = path.with_name(f"{path.name}.png")
-    plots.save_png(figure, picture, tight=tight)
     write_json(path.with_name(f"{path.name}.json"), report)
+    plots.save_png(figure, picture, tight=tight)
     return picture

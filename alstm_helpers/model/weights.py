@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from alstm_helpers.data.published import PUBLISHED_WEIGHTS
-from alstm_helpers.errors import AlstmError, printable
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, printable
 from alstm_helpers.model.network import AttentionLSTM
 from alstm_helpers.paths import WEIGHTS_REMEDY
 from alstm_helpers.runtime import Tensor
@@ -125,7 +125,7 @@ def _finite(array: np.ndarray, where: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
-        raise AlstmError(where, "it holds NaN or infinity", "use other weights than those of a training that diverged")
+        raise AlstmError(where, "it holds NaN or infinity", OTHER_WEIGHTS)
     return array
 
 

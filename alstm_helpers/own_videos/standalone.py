@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from alstm_helpers.errors import AlstmError, remedy_of
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, remedy_of
 from alstm_helpers.files import read_sealed
 from alstm_helpers.levels import dequantize
 from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
@@ -69,7 +69,7 @@ class Labeller:
         """Return the best labels of a video file, and notes on it.
 
         Raises:
-            AlstmError: it cannot be read.
+            AlstmError: it cannot be read, or a score is not finite.
         """
         clip = Clip(path)
         frames = read_frames(clip, self._pictures.unit)
@@ -81,6 +81,8 @@ class Labeller:
         features = {name: self._projections[name](streams[name], dim)[None] for name, dim in self._dims.items()}
         inputs = {name: dequantize(each) if self._floats else each for name, each in features.items()}
         (scores,) = self._session.run(["scores"], {**inputs, "lengths": np.array([len(rgb)])})
+        if not np.isfinite(scores).all():
+            raise AlstmError(MODEL, "its scores are not finite", OTHER_WEIGHTS)
         best = np.argsort(-scores[0], kind="stable")[:TOP_K].tolist()
         names = self._names or [None] * len(scores[0])
         labels = [{"index": each, "name": names[each], "score": float(scores[0][each])} for each in best]

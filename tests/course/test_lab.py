@@ -214,6 +214,14 @@ def test_expected_results_are_shown_and_stored(lab):
     ]
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_result_that_is_not_there_yet_is_stored_as_json_knows_it(lab, number):
+    assert "outside" in repr(lab.expected_results([("GAP", number, 0.8, 0.05)]))
+    text = (lab.out_dir / "expected" / "03_data.json").read_text(encoding="utf-8")
+    (row,) = json.loads(text, parse_constant=pytest.fail)
+    assert row["yours"] is None and row["ok"] is False
+
+
 def test_references_of_another_seed_are_said_to_be(tmp_path):
     lab = Lab("03_data", profile="tiny", seed=7, data_dir=str(tmp_path / "data"), out_dir=str(tmp_path / "out"))
     assert "reference, with SEED = 0" in repr(lab.expected_results([("GAP", 0.71, 0.8, 0.05)]))

@@ -52,6 +52,22 @@ def test_videos_of_any_length_come_back_in_order_with_their_own_seconds(predicto
             np.testing.assert_allclose(one, other[0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("output", [0, 1])
+def test_what_is_not_finite_is_refused(folder, monkeypatch, number, output):
+    """A server would answer without scores, or with what is no JSON."""
+    predictor, run = Predictor(folder), Predictor(folder)._run
+
+    def spoiled(arrays):
+        found = list(run(arrays))
+        found[output][-1, 1] = number
+        return found
+
+    monkeypatch.setattr(predictor, "_run", spoiled)
+    with pytest.raises(AlstmError, match=r"^model\.onnx: its scores are not finite; use other weights than those of a"):
+        predictor.predict([a_video("v", 3)])
+
+
 def test_labels_of_the_videos_are_ignored(predictor):
     plain, labelled = a_video("a", 5), a_video("a", 5, [4000])
     assert np.array_equal(predictor.predict([plain])[0].scores, predictor.predict([labelled])[0].scores)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from alstm_helpers.digests import sealed
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.calibration import (
     LEAST_SLOPE,
@@ -171,7 +174,7 @@ def test_by_default_nothing_changes():
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path, content, said):
-    write_sealed(tmp_path / "crossval.json", content)
+    (tmp_path / "crossval.json").write_text(json.dumps(sealed(content)), encoding="utf-8")
     with pytest.raises(AlstmError, match=rf"crossval\.json: {said}; pass the crossval\.json of"):
         Calibration.load(tmp_path / "crossval.json", 4)
 

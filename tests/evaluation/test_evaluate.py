@@ -10,6 +10,7 @@ from alstm_helpers.data.dataset import Batch, collate, read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import collect, evaluate, score_batches
+from alstm_helpers.evaluation.predict import predict
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model.build import build_model, load_model, to_tensors
 from alstm_helpers.model.loss import summed_loss
@@ -182,12 +183,26 @@ def test_a_list_without_videos_is_refused(net, tmp_path):
         evaluate(net, batches_of(write_shards(tmp_path, [[], []]), 4))
 
 
-def test_scores_that_are_not_finite_are_refused(tiny_config, shards):
+@pytest.mark.parametrize("logit", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_are_refused(tiny_config, shards, logit):
+    """Infinite logits make scores of 0 and 1, from which nothing can be told."""
     net = build_model(tiny_config)
-    net.fc_logit.bias.set_value(np.full(20, np.nan, dtype=np.float32))
-    with pytest.raises(AlstmError, match="scores of video v000: not finite"):
+    net.fc_logit.bias.set_value(np.full(20, logit, dtype=np.float32))
+    with pytest.raises(AlstmError, match="scores of video v000: not finite; use other weights"):
         evaluate(net, batches_of(shards, 20))
+    with pytest.raises(AlstmError, match="scores of video v000: not finite"):
+        list(predict(net, batches_of(shards, 20), top_k=3))
     assert net.training
+
+
+def test_a_loss_that_is_not_finite_is_refused(tiny_config, shards):
+    """The sum of finite ones."""
+    net = build_model(tiny_config)
+    net.fc_logit.bias.set_value(np.full(20, 3e38, dtype=np.float32))
+    with pytest.raises(
+        AlstmError, match=r"test\.list: the loss is inf; use other weights than those of a training that"
+    ):
+        evaluate(net, batches_of(shards, 20), where="test.list")
 
 
 def test_build_model_follows_every_key(tiny_config):

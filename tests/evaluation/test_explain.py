@@ -171,3 +171,19 @@ def test_each_label_is_due_to_its_own_seconds():
     assert labels[1]["rgb"] == pytest.approx([0, 0.6, 0]) and labels[1]["audio"] == pytest.approx([6, 0, 0])
     assert labels[2]["rgb"] == pytest.approx([0, 0, 1.5])
     assert strongest_second(labels[1]) == ("audio", 0)
+
+
+@pytest.mark.parametrize("logit", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_not_explained(tiny_config, video, logit):
+    net = a_net(tiny_config)
+    net.fc_logit.bias.set_value(np.full(20, logit, dtype=np.float32))
+    with pytest.raises(AlstmError, match="scores of video v/1: not finite; use other weights"):
+        explain(net, video)
+
+
+def test_contributions_that_are_not_finite_leave_no_file(net, video, tmp_path):
+    report = explain(net, video, top_k=1)
+    report["labels"][0]["rgb"][3] = np.inf
+    with pytest.raises(AlstmError, match=r"\.json: a number that belongs in it is NaN or infinity; use other weights"):
+        write_report_with_figure(report, Figure(), tmp_path)
+    assert not list(tmp_path.iterdir())

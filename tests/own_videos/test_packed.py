@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper, numpy_helper
 from support import SHORT, a_net
@@ -174,6 +176,20 @@ def test_an_export_leaves_a_features_json_of_the_users(packed, tmp_path, beside)
         (tmp_path / name).write_text("{}", encoding="utf-8")
     export(packed[1], tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= set(names)
+
+
+def test_scores_that_are_not_finite_are_refused(packed, videos, tmp_path):
+    path = shutil.copytree(packed[0], tmp_path / "copy") / "model.onnx"
+    model = onnx.load(path)
+    bias = next(each for each in model.graph.initializer if list(each.dims) == [20])
+    bias.CopyFrom(numpy_helper.from_array(np.full(20, np.nan, np.float32), bias.name))
+    onnx.save(model, path)
+    about = json.loads((path.parent / "label.json").read_bytes())
+    about["model"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (path.parent / "label.json").write_text(json.dumps(about), encoding="utf-8")
+    done = python(path.parent / "label.py", videos / "silent.mp4")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: model.onnx: its scores are not finite; use other weights than those of")
 
 
 def test_a_model_that_was_not_packed_is_refused(packed, tmp_path):
