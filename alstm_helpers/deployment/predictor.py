@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypedDict
+from typing import NamedTuple, TypeAlias, TypedDict
 
 import numpy as np
 
@@ -24,9 +24,6 @@ from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.onnx_file import read_onnx
 from alstm_helpers.runtime import usable_cores
 from alstm_helpers.tfrecord import AUDIO_DIM, RGB_DIM, Video, dequantize
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 INPUTS = ("rgb", "audio", "lengths")
 OUTPUTS = ("scores", "rgb_attention", "audio_attention")
@@ -68,12 +65,14 @@ def _load_paddle(path: Path, threads: int) -> tuple[Engine, Classes]:
     config.set_cpu_math_library_num_threads(threads)
     config.disable_glog_info()
     predictor = paddle.inference.create_predictor(config)
+    outputs = predictor.get_output_names()  # by number: Paddle names them itself
+    _require_ours(path, predictor.get_input_names(), returns_ours=len(outputs) == len(OUTPUTS))
 
     def run(arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
         for name, array in arrays.items():
             predictor.get_input_handle(name).copy_from_cpu(array)
         predictor.run()
-        return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
+        return [predictor.get_output_handle(name).copy_to_cpu() for name in outputs]
 
     return run, _classes_of(description)
 
@@ -88,7 +87,8 @@ def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(read_onnx(path), options, providers=["CPUExecutionProvider"])
-    _require_ours(path, session)
+    outputs = {item.name for item in session.get_outputs()}
+    _require_ours(path, [item.name for item in session.get_inputs()], returns_ours=outputs >= set(OUTPUTS))
     floats = {item.name for item in session.get_inputs() if item.type == "tensor(float)"}  # alstm export --onnx_frames
 
     def run(arrays: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
@@ -99,14 +99,13 @@ def _load_onnx(path: Path, threads: int) -> tuple[Engine, Classes]:
     return run, _classes_of(json.loads(session.get_modelmeta().custom_metadata_map.get(DESCRIPTION, "{}")))
 
 
-def _require_ours(path: Path, session: onnxruntime.InferenceSession) -> None:
-    """Check that an ONNX file has the inputs and outputs of the network.
+def _require_ours(path: Path, inputs: Iterable[str], *, returns_ours: bool) -> None:
+    """Check that a file has the inputs and outputs of the network.
 
     Raises:
         AlstmError: it has others, and would fail at each request.
     """
-    inputs, outputs = ({item.name for item in items} for items in (session.get_inputs(), session.get_outputs()))
-    if inputs != set(INPUTS) or not outputs >= set(OUTPUTS):
+    if set(inputs) != set(INPUTS) or not returns_ours:
         problem = f"it is another network: it does not take {', '.join(INPUTS)} and return {', '.join(OUTPUTS)}"
         raise AlstmError(path, problem, "name a file that `alstm export` made")
 

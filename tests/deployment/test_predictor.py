@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 
@@ -14,7 +15,7 @@ from support import a_net, a_video, run_python, score_all, unequal_videos
 from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.deployment.export import export
-from alstm_helpers.deployment.predictor import _BY_SUFFIX, ENGINES, Predictor, find_model, gap_of
+from alstm_helpers.deployment.predictor import _BY_SUFFIX, ENGINES, INPUTS, Predictor, find_model, gap_of
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.evaluate import evaluate
 from alstm_helpers.runtime import paddle, usable_cores
@@ -167,6 +168,30 @@ def test_another_network_is_refused_when_it_is_loaded(folder, tmp_path, part):
     with pytest.raises(
         AlstmError, match=r"model\.onnx: it is another network: .+; name a file that `alstm export` made$"
     ):
+        Predictor(tmp_path)
+
+
+class Scaled(paddle.nn.Layer):  # type: ignore[misc]
+    """Takes three inputs, returns any number of outputs."""
+
+    def __init__(self, count):
+        super().__init__()
+        self.count, self.scale = count, self.create_parameter([4])
+
+    def forward(self, rgb, audio, lengths):
+        total = sum(each.astype("float32") for each in (rgb, audio, lengths)) * self.scale
+        return [total * number for number in range(2, 2 + self.count)]
+
+
+@pytest.mark.parametrize(
+    ("first", "outputs", "fits"), [("rgb", 3, True), ("pictures", 3, False), ("rgb", 2, False)], ids=str
+)
+def test_another_paddle_model_is_refused_when_it_is_loaded(tmp_path, first, outputs, fits):
+    """Its outputs have no names of their own, so they are counted."""
+    specs = [paddle.static.InputSpec([None, 4], "uint8", name) for name in (first, *INPUTS[1:])]
+    paddle.jit.save(Scaled(outputs), str(tmp_path / "model"), input_spec=specs)
+    problem = rf"{PROGRAM}: it is another network: .+; name a file that `alstm export` made$"
+    with contextlib.nullcontext() if fits else pytest.raises(AlstmError, match=problem):
         Predictor(tmp_path)
 
 
