@@ -169,20 +169,17 @@ class Log:
 
     Args:
         rows: those of earlier runs, as the checkpoint has them; new ones are appended.
-        path: ``train.jsonl``, which is replaced; None writes no file, unless :meth:`begin` names one later.
         curves: for VisualDL.
         report: receives a line of text per row.
     """
 
-    def __init__(self, rows: list[LogRow], path: Path | None, curves: Curves, report: LineReport) -> None:
+    def __init__(self, rows: list[LogRow], curves: Curves, report: LineReport) -> None:
         self.rows, self.curves = rows, curves
         self._path: Path | None = None
         self._report = report
-        if path:
-            self.begin(path)
 
     def begin(self, path: Path) -> None:
-        """Replace ``train.jsonl`` by the rows so far; those to come are appended to it."""
+        """Replace ``train.jsonl`` by the rows so far; those to come are appended to it. Before, nothing is written."""
         self._path = path
         write_json_lines(path, self.rows)
 

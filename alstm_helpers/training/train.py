@@ -387,7 +387,7 @@ class _Run:
         for name, section in self.config.model_dump().items():
             settings = " · ".join(f"{key} = {value}" for key, value in section.items())  # shown as one paragraph
             curves.add_text(f"config/{name}", settings, self.state.step)
-        self.log = Log(self.state.rows, None, curves, report)
+        self.log = Log(self.state.rows, curves, report)
         self._earlier, self._has_taken_over = start.earlier, not plan.writes
         if not any(path.exists() for path in plan.folder.results):  # else they stay, with what describes them, at first
             self._take_over()

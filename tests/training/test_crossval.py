@@ -167,6 +167,27 @@ def test_features_are_made_anew_by_the_videos_that_train(tiny_config, tmp_path):
                 assert (video.id in learnt) == (split == "train") and (video.audio == number).all()
 
 
+@pytest.mark.parametrize("names, parts", [("abcdefg", {3}), ("abc", {0, 2}), ("ab", {0})])
+def test_the_baseline_is_tuned_on_parts_of_the_videos_that_train(tiny_config, tmp_path, monkeypatch, names, parts):
+    """On as many as they have recordings, up to three; on none if those of one recording train."""
+    ids = [f"{name}@{part}".encode() for name in names for part in range(3)]
+    asked = []
+
+    def baseline(inputs, labels, learn, judged, divide):
+        asked.append((learn, divide(learn, 3)))
+        return np.zeros((len(judged), labels.shape[1]), np.float32)
+
+    monkeypatch.setattr(crossval, "_all_videos", lambda config: videos_of(ids))
+    monkeypatch.setattr(crossval, "_judge", lambda config, save_dir, options: np.zeros((1, 20), np.float32))
+    monkeypatch.setattr(crossval, "baseline_scores", baseline)
+    cross_validate(tiny_config, tmp_path, CrossValidation(folds=2))
+    assert {len(divided) for _, divided in asked} == parts
+    for learn, divided in asked:
+        recordings = [{ids[row][:1] for row in part} for part in divided]
+        assert sum(map(len, recordings)) == len(set().union(*recordings))
+        assert not divided or sorted(np.concatenate(divided).tolist()) == learn.tolist()
+
+
 @pytest.mark.parametrize("after, warned", [(0.1, False), (0.2, True), (0.3, True)])
 def test_a_calibration_that_brings_scores_no_nearer_to_the_truth_is_said_to_be_one(capsys, after, warned):
     before, quality = (Quality(calibration_error=error, log_loss=1.0) for error in (0.2, after))

@@ -84,7 +84,8 @@ def test_a_row_goes_to_the_checkpoint_the_file_the_curves_and_the_line(tmp_path)
     path = tmp_path / "train.jsonl"
     path.write_text("of a run that got further\n", encoding="utf-8")
     rows = [earlier]
-    written = Log(rows, path, drawn, lines.append)
+    written = Log(rows, drawn, lines.append)
+    written.begin(path)
     written.add("train", "epoch 1/2  step 12/24", TRAIN_ROW)
     written.add("valid", "epoch 1/2", VALID_ROW)
     assert rows == [earlier, {"kind": "train", **TRAIN_ROW}, {"kind": "valid", **VALID_ROW}]
@@ -101,9 +102,9 @@ def test_a_row_goes_to_the_checkpoint_the_file_the_curves_and_the_line(tmp_path)
     ]
 
 
-def test_without_a_path_no_file_is_written(tmp_path, monkeypatch):
+def test_before_it_begins_no_file_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Log([], None, Drawn(), lambda line: None).add("valid", "epoch 1/2", VALID_ROW)
+    Log([], Drawn(), lambda line: None).add("valid", "epoch 1/2", VALID_ROW)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -114,7 +115,7 @@ def test_a_new_column_is_one_entry(tiny_config, monkeypatch):
     batch = a_batch(1)
     meter.add(Step(1, batch, paddle.zeros([1, 20]), 1.0, 0.5))
     rows: list[LogRow] = []
-    Log(rows, None, drawn, lines.append).add("train", "here", meter.row())
+    Log(rows, drawn, lines.append).add("train", "here", meter.row())
     assert rows[0]["videos"] == drawn.points[0][2]["videos"] == 1 and lines[0].endswith("  1 videos")
 
 
