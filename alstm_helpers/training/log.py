@@ -35,8 +35,9 @@ def numbers_of(rows: Iterable[LogRow], kind: Kind, key: str) -> list[float]:
 class Step(NamedTuple):
     """One update of the weights.
 
-    ``number`` counts from 1 over the whole training; ``batch`` is the share of this rank, B videos; ``logits`` are
-    float32 (B, C), None if B is 0; ``loss`` is summed over classes and videos.
+    ``number`` counts from 1 over the whole training, and the schedule is ``ahead`` of it, see
+    :class:`alstm_helpers.training.checkpoint.TrainingState`. ``batch`` is the share of this rank, B videos; ``logits``
+    are float32 (B, C), None if B is 0; ``loss`` is summed over classes and videos.
     """
 
     number: int
@@ -44,6 +45,7 @@ class Step(NamedTuple):
     logits: Tensor | None
     loss: float
     learning_rate: float
+    ahead: int = 0
 
 
 class Lap:
@@ -59,13 +61,14 @@ class Lap:
         self.steps_per_epoch, self.ranks = steps_per_epoch, ranks
         self.all_steps = config.TRAIN.epoch * steps_per_epoch
         self.metrics = YouTube8MMetrics(config.MODEL.num_classes, config.MODEL.topk)
-        self.step, self.learning_rate = 0, 0.0  # of the last step
+        self.step, self.position, self.learning_rate = 0, 0, 0.0  # of the last step
         self.num_steps, self.loss, self.waited, self.seconds = 0, 0.0, 0.0, 0.0  # sums
         self._start = time.perf_counter()
 
     def add(self, step: Step) -> None:
         """Add a step that has just been taken."""
         self.step, self.learning_rate = step.number, step.learning_rate
+        self.position = step.number + step.ahead
         self.num_steps += 1
         if step.logits is not None:
             self.loss += step.loss
@@ -113,7 +116,7 @@ def _speed_text(row: Numbers) -> str:
 
 # Times are in seconds; costs are seconds per step.
 COLUMNS = (
-    Column("epoch", lambda lap: lap.step / lap.steps_per_epoch, drawn=False),
+    Column("epoch", lambda lap: lap.position / lap.steps_per_epoch, drawn=False),
     Column("step", lambda lap: lap.step, drawn=False),
     Column("loss", lambda lap: lap.loss / lap.videos, lambda row: f"loss {row['loss']:.4f}"),
     *map(_column_of, LOGGED),
@@ -123,7 +126,7 @@ COLUMNS = (
     Column("videos_per_second", lambda lap: lap.videos * lap.ranks / lap.seconds, _speed_text),
     Column(
         "seconds_left",
-        lambda lap: lap.seconds_per_step * max(0, lap.all_steps - lap.step),  # num_samples may be too small
+        lambda lap: lap.seconds_per_step * max(0, lap.all_steps - lap.position),  # num_samples may be too small
         lambda row: f"left {timedelta(seconds=round(row['seconds_left']))}",
         drawn=False,
     ),

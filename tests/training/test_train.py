@@ -385,6 +385,24 @@ def test_inside_an_epoch_the_batches_must_be_the_same(config, tmp_path, key, val
         train(changed(config, **{f"TRAIN__{key}": value}), tmp_path, TrainOptions(resume=tmp_path, visualdl=False))
 
 
+@pytest.mark.parametrize("other, steps", [({"TRAIN__batch_size": 32}, 2), ({"TRAIN__batch_size": 8}, 8), ("half", 2)])
+def test_between_epochs_other_batches_leave_the_schedule_where_it_was(config, tmp_path, other, steps):
+    """It counts epochs: here the rate falls before the third. Here one has 4 steps, then more or fewer."""
+    config = changed(config, TRAIN__schedule="step", TRAIN__decay_epochs=(2,), TRAIN__warmup_iters=0, TRAIN__epoch=1)
+    quiet = TrainOptions(seed=5, log_interval=1, valid_interval=0, visualdl=False)
+    train(config, tmp_path, quiet)
+    if other == "half":
+        half = write_list(tmp_path / "half.list", read_filelist(config.TRAIN.filelist)[:1])
+        other = {"TRAIN__filelist": str(half)}
+    own = changed(config, TRAIN__epoch=2, **other)
+    train(own, tmp_path, replace(quiet, seed=None, resume=tmp_path))  # and once more, now with the same batches
+    done = train(changed(own, TRAIN__epoch=3), tmp_path, replace(quiet, seed=None, resume=tmp_path))
+    assert [row["step"] for row in done.rows] == list(range(1, 5 + 2 * steps))
+    assert [row["learning_rate"] for row in done.rows] == pytest.approx([0.005] * (4 + steps) + [0.0005] * steps)
+    assert [row["epoch"] for row in done.rows][3:] == pytest.approx([1 + part / steps for part in range(2 * steps + 1)])
+    assert done.rows[-1]["seconds_left"] == 0
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_inside_an_epoch_the_shards_must_be_the_same(config, tmp_path, inside):
     """Between epochs, other shards are allowed."""
