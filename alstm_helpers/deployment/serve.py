@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import socket
 import threading
 import zipfile
@@ -37,7 +38,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from alstm_helpers.data.class_names import Label, best_labels
 from alstm_helpers.deployment.predictor import Predictor
-from alstm_helpers.deployment.videos import Videos, add_page, add_videos
+from alstm_helpers.deployment.videos import START_WITH, Videos, add_page, add_videos
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.figures.parts import Streams
 from alstm_helpers.loopback import HOST
@@ -50,6 +51,7 @@ RATE = 100_000  # bytes arrive per second
 STOPPING = 5  # seconds in which a server that is stopped still answers what it has received
 _MEMBERS = 8  # files in an archive
 _HEADER = 2**12  # bytes of an array's header; NumPy writes 128
+_VIDEO = re.compile(rb"....ftyp|\x1aE\xdf\xa3|GIF8|RIFF....AVI ", re.DOTALL)  # begins MP4, WebM, GIF, AVI
 _CONTAINERS = 4 * MAX_FRAMES  # lists, objects and quotation marks in JSON; a video has two lists per second
 
 
@@ -119,7 +121,7 @@ def create_app(
         if slots.locked():
             raise HTTPException(503, f"{AT_ONCE} requests at once are too many; send it again in a moment")
         async with slots:
-            body = await _read(request, max_bytes)
+            body = await _read(request, max_bytes, takes_videos=videos is not None)
             return await run_in_threadpool(responder.answer, body, request.headers.get("content-type", ""))
 
     @app.exception_handler(AlstmError)
@@ -167,11 +169,19 @@ def _host_in(url: str) -> str | None:
         return None
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
-    """Return the body of a request; stop with status 413 once it has more than ``max_bytes``."""
-    body = bytearray()
+async def _read(request: Request, max_bytes: int, *, takes_videos: bool) -> bytes:
+    """Return the body of a request; stop with status 413 once it has more than ``max_bytes``.
+
+    Raises:
+        AlstmError: it is a video file, which belongs elsewhere.
+    """
+    body, is_video = bytearray(), request.headers.get("content-type", "").strip().lower().startswith("video/")
     async for part in request.stream():
         body += part
+        if is_video or _VIDEO.match(body):
+            if takes_videos:
+                raise AlstmError("the payload", "it is a video file, and /predict takes features", "send it to /video")
+            raise AlstmError("the payload", "it is a video file, and this server labels features only", START_WITH)
         if len(body) > max_bytes:
             raise HTTPException(
                 413, f"the payload has more than {max_bytes:,} bytes; send a video of at most {MAX_FRAMES} s"

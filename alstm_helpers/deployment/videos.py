@@ -31,6 +31,7 @@ from alstm_helpers.errors import AlstmError, remedy_of
 from alstm_helpers.language import ENGLISH, chosen, say
 
 Found: TypeAlias = Mapping[str, object]  # what an answer holds
+START_WITH = "start it with --features DIR, the folder that `alstm features` made for the model"
 _FOLDER = Path(__file__).with_name("page")
 _PAGE = {
     "/": ("page.html", "text/html"),
@@ -98,8 +99,7 @@ def add_videos(app: FastAPI, videos: Videos | None) -> None:
     @app.post("/video", response_model=None)
     async def video(request: Request) -> Found:
         if videos is None:
-            remedy = "start it with --features DIR, the folder that `alstm features` made for the model"
-            raise HTTPException(404, f"this server labels features only; for videos {remedy}")
+            raise HTTPException(404, f"this server labels features only; for videos {START_WITH}")
         if busy.locked():
             raise HTTPException(503, "another video is being worked on; send this one again in a moment")
         async with busy:

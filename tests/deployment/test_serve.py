@@ -181,7 +181,7 @@ def test_no_pickle_is_read_even_past_the_check_of_the_header(monkeypatch):
 
 
 def test_a_client_that_goes_in_the_middle_is_no_internal_error(client, monkeypatch):
-    async def broken_off(request, max_bytes):
+    async def broken_off(*_, **__):
         raise ClientDisconnect
 
     monkeypatch.setattr(serve, "_read", broken_off)
@@ -242,6 +242,34 @@ def test_a_bad_payload_is_one_sentence(client, name):
     answer = client.post("/predict", content=body, headers=headers)
     assert answer.status_code == 400 and list(answer.json()) == ["error"]
     assert expected in answer.json()["error"] and "\n" not in answer.json()["error"]
+
+
+VIDEOS = {
+    "said": (b"x", {"content-type": "Video/mp4; codecs=avc1"}),
+    "MP4": (b"\0\0\0\x20ftypisom", {}),
+    "WebM": (b"\x1aE\xdf\xa3\x9f", {}),
+    "GIF": (b"GIF89a", {"content-type": "application/json"}),
+    "AVI": (b"RIFF\x0a\0\0\0AVI LIST", {}),
+    "larger than features": (b"\0\0\0\x20ftypisom" + bytes(MAX_BYTES), {}),
+}
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_a_video_file_is_told_where_it_belongs(client, name):
+    body, headers = VIDEOS[name]
+    answer = client.post("/predict", content=body, headers=headers)
+    problem = "the payload: it is a video file, and this server labels features only; start it with --features DIR, "
+    assert answer.status_code == 400 and answer.json()["error"].startswith(problem)
+
+    async def label(path):
+        return {"bytes": path.stat().st_size}
+
+    model = cast(Predictor, SimpleNamespace(class_names=None))
+    both = a_client(model, videos=Videos(label, 2 * MAX_BYTES))
+    answer = both.post("/predict", content=body, headers=headers)
+    told = {"error": "the payload: it is a video file, and /predict takes features; send it to /video"}
+    assert answer.status_code == 400 and answer.json() == told
+    assert both.post("/video", content=body, headers=headers).json() == {"bytes": len(body)}
 
 
 def test_other_paths_and_methods_answer_in_json(client):
