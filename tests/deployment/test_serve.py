@@ -466,7 +466,8 @@ HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
 def a_server(folder, patience=30.0, at_once=32):
     """The command with other limits; yields the process and its port."""
     port = free_port()
-    code = "import sys; from alstm_helpers import cli; from alstm_helpers.deployment import serve; "
+    code = "import signal, sys; from alstm_helpers import cli; from alstm_helpers.deployment import serve; "
+    code += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # a job in the background has it ignored
     code += f"serve.PATIENCE, serve.AT_ONCE = {patience}, {at_once}; "
     code += f"sys.argv = ['alstm', 'serve', {str(folder)!r}, '--port={port}']; cli.main()"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
