@@ -35,7 +35,7 @@ class TrainingState:
     seed: int
     epoch: int = 0  # the next epoch
     step: int = 0  # the next step
-    ahead: int = 0  # steps by which the schedule is ahead of it, since the batches of earlier epochs were others
+    steps_ahead: int = 0  # by which the schedule is ahead of it, since the batches of earlier epochs were others
     batch: int = 0  # the next batch of that epoch
     batch_size: int = 0  # the batches that ``batch`` counts
     shuffle_shards: int = 0  # the pools that they were mixed in

@@ -325,7 +325,7 @@ def _from_checkpoint(plan: _Plan, precision: Precision, resume: str | os.PathLik
     state = checkpoint.state
     state.must_fit(section, plan.train_shards)
     if (state.batch_size, state.filelist) != (section.batch_size, fingerprint(plan.train_shards)):
-        state.ahead = state.epoch * plan.steps_per_epoch - state.step  # the schedule counts epochs of a new length
+        state.steps_ahead = state.epoch * plan.steps_per_epoch - state.step  # it counts epochs of a new length
     net, optimizer = _build(plan.config, state.seed)
     apply_weights(net, checkpoint.weights, str(path))
     restore_optimizer(net, optimizer, checkpoint.optimizer, path)
@@ -469,7 +469,7 @@ class _Run:
         state, ranks, section = self.state, self.plan.ranks, self.config.TRAIN
         # Reseeding at each step makes dropout a function of (seed, step, rank), which a resume can restore.
         seed_everything((state.seed + state.step * 1_000_003 + ranks.rank * 7_919) % 2**31)
-        learning_rate = learning_rate_at(state.step + state.ahead, self.plan.steps_per_epoch, section)
+        learning_rate = learning_rate_at(state.step + state.steps_ahead, self.plan.steps_per_epoch, section)
         self.optimizer.set_lr(learning_rate)
         if not batch.ids:  # the last batch of an epoch may have fewer videos than there are ranks
             self.precision.backward(sum(parameter.sum() * 0.0 for parameter in self.net.parameters()))
@@ -480,7 +480,7 @@ class _Run:
         self.optimizer.clear_grad()
         state.step, state.batch = state.step + 1, state.batch + 1
         logits = paddle.concat([logits for logits, _ in parts]) if parts else None  # (B, C)
-        return Step(state.step, batch, logits, sum(loss for _, loss in parts), learning_rate, state.ahead)
+        return Step(state.step, batch, logits, sum(loss for _, loss in parts), learning_rate, state.steps_ahead)
 
     def _gradients(self, part: Batch) -> tuple[Tensor, float]:
         """Add the gradients of b videos; return their logits (b, C) and summed loss."""
