@@ -19,6 +19,7 @@ from alstm_helpers.commands.options import (
     config_flags,
     configure,
     fail_after,
+    fetched,
     filelist_flag,
     line,
     log_batches_flag,
@@ -31,7 +32,7 @@ from alstm_helpers.commands.options import (
     weights_of,
 )
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.paths import WEIGHTS_REMEDY, RunFolder
+from alstm_helpers.paths import RunFolder
 from alstm_helpers.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -243,10 +244,9 @@ def _with_config_of(given: Given, weights: str | None) -> Given:
         use_gpu = set_device(None) != "cpu" if given.use_gpu is None else given.use_gpu  # its recipe asks for GPUs
         return replace(given, config_path="configs/attention_lstm.yaml", use_gpu=use_gpu)
     from alstm_helpers.data.published import is_address
-    from alstm_helpers.files import require_file
 
     if weights and not is_address(weights):
-        require_file(weights, WEIGHTS_REMEDY)  # else nothing lies beside it, and --config would be asked for
+        fetched(weights)  # a path that is missing is told as that, and not as a missing --config
     path = RunFolder.of_weights(weights).config if weights else None
     if path is None or not path.is_file():
         raise click.UsageError(

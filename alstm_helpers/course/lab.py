@@ -58,6 +58,10 @@ class Expected(NamedTuple):
         """Whether the learner's number is within the tolerance."""
         return abs(self.yours - self.reference) <= self.tolerance
 
+    def stored(self) -> dict[str, object]:
+        """Return the row as JSON has it, which knows no NaN."""
+        return {**self._asdict(), "yours": self.yours if math.isfinite(self.yours) else None, "ok": self.ok}
+
 
 class Table:
     """Rows that are shown as HTML in JupyterLab and as aligned text elsewhere.
@@ -253,9 +257,7 @@ class Lab:
         results = [Expected(name, *map(float, numbers)) for name, *numbers in rows]
         path = self.out_dir / "expected" / f"{self.notebook}.json"
         with locked(path):
-            yours = [row.yours if math.isfinite(row.yours) else None for row in results]  # JSON has no NaN
-            rows_with = zip(results, yours, strict=True)
-            write_json(path, [{**row._asdict(), "yours": number, "ok": row.ok} for row, number in rows_with])
+            write_json(path, [row.stored() for row in results])
         # Some references are the numbers of one seed: draws differ by more than a tolerance that would notice a fault.
         return Table(
             ["", "yours", "reference" if self.seed == 0 else "reference, with SEED = 0", "tolerance", ""],

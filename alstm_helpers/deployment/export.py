@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 INT8 = "model.int8.onnx"
 _PACK = "label.json"  # tells that `alstm export --video` wrote here: nothing else writes it
+# The names that alstm_helpers.own_videos.packed gives its files; this layer may not import it.
 _PACKED = (ABOUT, "projection.pkl", "backbone.onnx", "sound.onnx", "label.py", "label.npz", _PACK)
 
 MeasureGap: TypeAlias = Callable[[Predictor], float]
