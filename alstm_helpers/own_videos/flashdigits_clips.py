@@ -42,6 +42,13 @@ class Encoding:
     options: Mapping[str, str] | None = None
 
 
+# On pictures this small x264's threads wait for each other: three times the seconds, and larger files. The same for the
+# coder that AAC has by default: features of the sound are as near to the generator's with the fast one, in a third of
+# the time, and at a rate of bits that it takes as a hint it writes half as much.
+SMALL_H264 = {"crf": "10", "preset": "veryfast", "threads": "1"}
+FAST_AAC = {"aac_coder": "fast"}
+
+
 def own_clip(seed: int, number: int) -> tuple[Scene, dict[str, int]]:
     """Render a clip that is in no split of FlashDigits, with up to two new things of two seconds each.
 
@@ -128,7 +135,7 @@ class _Pictures:
     """
 
     def __init__(self, container: OutputContainer, encoding: Encoding, height: int, width: int) -> None:
-        options = dict(encoding.options or {"crf": "10", "preset": "veryfast"})
+        options = dict(encoding.options or SMALL_H264)
         self._container, self._fps = container, encoding.fps
         self._stream = cast("VideoStream", container.add_stream(encoding.codec, rate=encoding.fps, options=options))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
@@ -162,8 +169,10 @@ class _Voice:
         import av
 
         self._container, self._rate = container, rate
-        self._stream = cast("AudioStream", container.add_stream(encoding.audio_codec, rate=rate, layout="mono"))
-        self._stream.bit_rate = 128_000
+        options = FAST_AAC if encoding.audio_codec == "aac" else {}
+        stream = container.add_stream(encoding.audio_codec, rate=rate, layout="mono", options=options)
+        self._stream = cast("AudioStream", stream)
+        self._stream.bit_rate = 64_000
         self._resampler = av.AudioResampler(format=self._stream.format.name, layout="mono", rate=rate)
 
     def write(self, samples: np.ndarray) -> None:

@@ -29,7 +29,7 @@ KILLS = 20
 # The imports come first, filelock's too, so that the moment of the kill is counted from where the work begins.
 CONVERT = "from alstm_helpers.data.convert import ConvertOptions, convert; import filelock; print('go', flush=True); "
 CONVERT += "convert({!r}, {!r}, ConvertOptions(workers={}))"
-MAKE = "from sklearn.datasets import load_digits; from alstm_helpers.data.flashdigits import Settings, make_data; "
+MAKE = "from alstm_helpers.data.flashdigits import Settings, make_data; "
 MAKE += "import filelock; print('go', flush=True); make_data({!r}, Settings(train=48, val=12, shards=4), workers={})"
 DOWNLOAD = "from alstm_helpers.data.download import DownloadOptions, download; "
 DOWNLOAD += "import filelock; print('go', flush=True); "

@@ -579,7 +579,8 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.
 def test_memory_does_not_grow_with_the_file(tmp_path):
     """Reading the end of an hour-long file takes no more memory than reading its beginning."""
     sound = np.tile(tones([440], 8000), (3600, 1))
-    write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, Encoding(fps=1))
+    encoding = Encoding(fps=1, audio_codec="alac")  # written ten times as fast as AAC, and read in the same way
+    write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, encoding)
     found = []
     for start, stop in ((0, 60), (3500, 3600)):
         command = [sys.executable, "-c", MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
