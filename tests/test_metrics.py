@@ -11,6 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from support import PEAK_MEMORY
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.metrics import ScoreCounts, YouTube8MMetrics, average_precision, best_f1
@@ -372,7 +373,7 @@ def test_a_subset_counts_each_video_as_often_as_it_is_named():
 def test_memory_of_a_whole_split_stays_below_half_a_gigabyte():
     """1,112,356 videos of 3,862 classes, in a process of its own."""
     code = """
-import numpy as np, resource, sys
+import numpy as np
 from alstm_helpers.metrics import YouTube8MMetrics
 rng = np.random.default_rng(0)
 scores = rng.random((4096, 3862), dtype=np.float32)
@@ -380,14 +381,13 @@ labels = np.sort(rng.integers(0, 3862, (4096, 3)), axis=1)
 metrics = YouTube8MMetrics()
 metrics.update(scores, labels.tolist())
 some = metrics.subset(np.arange(4096))  # merging it again saves half a minute of scoring
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-before = peak()
+before = peak_memory()
 while metrics.num_videos < 1_112_356:
     metrics.merge(some)
 metrics.result()
-print(peak() - before)
+print(peak_memory() - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", PEAK_MEMORY + code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 0.5e9
 
 

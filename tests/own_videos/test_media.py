@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from support import PEAK_MEMORY
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.decoding import Decoder
@@ -565,13 +566,13 @@ def test_the_cover_of_a_song_is_not_a_video(tmp_path):
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
 clip = Clip(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
 count = sum(1 for _ in read_frames(clip, 64))
 read_sound(clip, count, 16000)
-print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 2**20))
+print(count, peak_memory() // 2**20)
 """
 
 
@@ -583,7 +584,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, encoding)
     found = []
     for start, stop in ((0, 60), (3500, 3600)):
-        command = [sys.executable, "-c", MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
+        command = [sys.executable, "-c", PEAK_MEMORY + MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
         found.append([int(text) for text in subprocess.check_output(command, text=True).split()])
     (first, before), (last, after) = found
     assert (first, last) == (60, 100)
