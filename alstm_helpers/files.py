@@ -75,8 +75,25 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = os.fspath(path)  # "No space left on device" does not say where; others name what is gone
+            error.filename = os.fspath(path)  # others name what is gone
         raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file that is written in an error of the system: "No space left on device" does not say where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def append(path: Path, text: str) -> None:
+    """Append to a file in UTF-8, which is closed at once: it can be followed."""
+    with naming(path), path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(text)
 
 
 @contextlib.contextmanager

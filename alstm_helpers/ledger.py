@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from alstm_helpers.digests import crc32c
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import claimed, replace_with_sums
+from alstm_helpers.files import append, claimed, replace_with_sums
 
 LedgerRow: TypeAlias = dict[str, Any]  # as json.loads gives it
 
@@ -85,8 +85,7 @@ class Ledger:
         line = _line(row)
         self.rows[row[self.key]] = row
         for path, text in ((self._sums_path, _sums_of(line)), (self.path, line)):
-            with path.open("a", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            append(path, text)
         self._text, self._sums = self._text + line, self._sums + _sums_of(line)
 
     def add_all(

@@ -92,6 +92,19 @@ def default_of(command: click.Command, flag: str) -> object:
     return found
 
 
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """A system on which no file can have more bytes, as on a disk that is full."""
+    import resource  # not on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def ids_of(shards: Sequence[Path]) -> list[bytes]:
     return [video.id for shard in shards for video in load_shard(shard)]
 

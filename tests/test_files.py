@@ -15,9 +15,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from support import no_file_above
 
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.files import (
+    append,
     atomic_write,
     claimed,
     leftovers,
@@ -113,6 +115,18 @@ def test_a_full_disk_leaves_the_old_file_and_is_named(old, monkeypatch, place):
                 full_disk()
     assert caught.value.filename == str(old)
     assert unchanged(old)
+
+
+@pytest.mark.posix
+def test_a_file_that_cannot_grow_is_named(tmp_path):
+    log = tmp_path / "log.jsonl"
+    with no_file_above(8):
+        append(log, "one\ntwo\n")
+        with pytest.raises(OSError, match="File too large") as caught:
+            append(log, "three\n")
+    assert caught.value.filename == str(log)
+    append(log, "三\n")
+    assert log.read_bytes() == "one\ntwo\n三\n".encode()
 
 
 def test_a_folder_in_the_place_of_the_file_is_named(tmp_path):

@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.files import checksum
+from alstm_helpers.files import checksum, naming
 from alstm_helpers.ledger import LedgerRow
 
 AGAIN = "run the same command again; it resumes where it stopped"
@@ -167,7 +167,7 @@ class Files:
         Raises:
             AlstmError: the file becomes larger than ``largest``; then it is removed.
         """
-        with part.open(mode) as file:
+        with naming(part), part.open(mode) as file:
             for chunk in body_of(answer, self.retry.timeout):
                 if file.tell() + len(chunk) > self.largest:
                     part.unlink()

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 
 from alstm_helpers.config import Config
 from alstm_helpers.data.dataset import Batch
-from alstm_helpers.files import write_json_lines
+from alstm_helpers.files import append, write_json_lines
 from alstm_helpers.metrics import LOGGED, Metric, YouTube8MMetrics, metrics_text
 from alstm_helpers.runtime import Tensor, paddle
 from alstm_helpers.training.curves import Curves
@@ -198,7 +198,6 @@ class Log:
         self.rows.append(row)
         self.curves.add(kind, int(numbers["step"]), {key: numbers[key] for key in numbers if key not in NOT_DRAWN})
         if self._path:
-            with self._path.open("a", encoding="utf-8") as file:  # closed at once: the log can be followed
-                file.write(json.dumps(row) + "\n")
+            append(self._path, json.dumps(row) + "\n")
         shown = [column.text(numbers) for column in COLUMNS if column.text and column.key in numbers]
         self._report("  ".join([f"[{kind.upper()}] {where}", *shown]))

@@ -53,6 +53,7 @@ from alstm_helpers.training.log import Kind, LineReport, Log, LogRow, Meter, Ste
 from alstm_helpers.training.precision import Optimizer, Precision
 
 SHOWN_VIDEOS = 8  # whose attention VisualDL shows
+_SMALLER_STEPS = "lower TRAIN.learning_rate, or set TRAIN.clip_norm=25"
 
 
 def learning_rate_at(step: int, steps_per_epoch: int, section: TrainSection) -> float:
@@ -459,9 +460,11 @@ class _Run:
             now = time.perf_counter()
             state.train_seconds, start = state.train_seconds + now - start, now
             if plan.is_saved(state.batch):
+                _check_weights(self.net, state.epoch)
                 self.save()
                 meter.restart()
                 start = time.perf_counter()
+        _check_weights(self.net, state.epoch)
         state.epoch, state.batch = state.epoch + 1, 0
 
     def _step(self, batch: Batch) -> Step:
@@ -610,5 +613,16 @@ def _check_loss(step: Step, epoch: int) -> None:
         raise AlstmError(
             f"epoch {epoch + 1}, the batch that starts with video {printable(step.batch.ids[0])}",
             f"the loss is {step.loss}",
-            "lower TRAIN.learning_rate, or set TRAIN.clip_norm=25",
+            _SMALLER_STEPS,
         )
+
+
+def _check_weights(net: AttentionLSTM, epoch: int) -> None:
+    """Require finite weights: those of the last step have no loss yet, and a ReLU hides NaN from it.
+
+    Raises:
+        AlstmError: one is infinite or not a number.
+    """
+    for name, parameter in net.named_parameters():
+        if not bool(paddle.isfinite(parameter).all()):
+            raise AlstmError(f"epoch {epoch + 1}, {name}", "the weights are no longer finite", _SMALLER_STEPS)

@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 import requests
 from fileserver import CONTENT
-from support import a_video, default_of
+from support import a_video, default_of, no_file_above
 
 from alstm_helpers.commands import data as commands
 from alstm_helpers.data.counts import told_counts
@@ -266,6 +266,15 @@ def test_a_plan_that_is_none(server, tmp_path, text, problem):
         assert tracemalloc.get_traced_memory()[1] < 20 * 10**6
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.posix
+def test_a_disk_that_is_full_is_named_with_the_file_and_a_rerun_goes_on(server, tmp_path):
+    with no_file_above(1000), pytest.raises(OSError, match="File too large") as caught:
+        fetch(server, tmp_path)
+    assert Path(caught.value.filename).parent == tmp_path
+    fetch(server, tmp_path)
+    assert_whole(tmp_path)
 
 
 def test_one_worker_per_core(server, tmp_path):

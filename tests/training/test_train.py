@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import itertools
 import json
 import math
 import pickle
@@ -945,6 +946,32 @@ def test_a_loss_that_is_not_finite_stops_the_training(config, tmp_path, log_inte
         AlstmError, match=r"epoch 1, the batch that starts with video t\w+: the loss is .*learning_rate"
     ):
         train(config, tmp_path, TrainOptions(seed=5, log_interval=log_interval, visualdl=False))
+    assert not list(tmp_path.glob("*.pd*"))
+
+
+@pytest.mark.parametrize("spoiled", [2, 4])  # the step before a checkpoint, and the last one of the epoch
+def test_weights_that_are_not_finite_are_not_saved(config, tmp_path, monkeypatch, spoiled):
+    """No loss tells of it: the next step has not been taken, and a ReLU may hide NaN from it."""
+    steps = itertools.count(1)
+
+    def step(precision, optimizer):
+        if next(steps) == spoiled:
+            weight = optimizer._parameter_list[-1]
+            weight.set_value(paddle.full_like(weight, np.nan))
+
+    monkeypatch.setattr(training.Precision, "step", step)
+    options = TrainOptions(seed=5, valid_interval=0, save_interval=2, visualdl=False)
+    with pytest.raises(AlstmError, match=r"epoch 1, \S+: the weights are no longer finite; lower TRAIN.learning_rate"):
+        train(config, tmp_path, options)
+    kept = list(tmp_path.glob("*.pdparams"))  # of step 2, if that one was right
+    assert len(kept) == (spoiled == 4)
+    assert all(np.isfinite(array).all() for path in kept for array in load_arrays(path).values())
+
+
+def test_a_learning_rate_that_spoils_the_only_step_is_refused(config, tmp_path):
+    config = changed(config, TRAIN__learning_rate=1e38, TRAIN__warmup_iters=0, TRAIN__batch_size=1000)
+    with pytest.raises(AlstmError, match="the weights are no longer finite"):
+        train(config, tmp_path, TrainOptions(seed=5, visualdl=False))
     assert not list(tmp_path.glob("*.pd*"))
 
 
