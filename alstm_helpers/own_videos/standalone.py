@@ -29,6 +29,7 @@ from alstm_helpers.own_videos.projection import Projection
 TOP_K = 20
 ABOUT, ARRAYS, MODEL = "label.json", "label.npz", "model.onnx"
 _AGAIN = "export the model again, with --video"
+_TOLD = (AlstmError, OSError, ImportError)
 
 
 class _Takes(SimpleNamespace):
@@ -114,20 +115,22 @@ def main(arguments: list[str]) -> int:
     folder = Path(__file__).resolve().parent
     try:
         labeller = Labeller(folder)
-    except (AlstmError, OSError) as error:
+    except _TOLD as error:
         return _complain(error, folder, _AGAIN)
     for path in paths:
         try:
             found = labeller(path)
-        except (AlstmError, OSError) as error:
+        except _TOLD as error:
             status = _complain(error, path)
         else:
             print(json.dumps(found))
     return status
 
 
-def _complain(error: AlstmError | OSError, where: Path, remedy: str | None = None) -> int:
+def _complain(error: AlstmError | OSError | ImportError, where: Path, remedy: str | None = None) -> int:
     """Print one sentence; what the system says, such as of a name that is too long, lacks a place and a remedy."""
+    if isinstance(error, ImportError):
+        error = AlstmError(error.name or "a package", str(error), "pip install numpy onnxruntime av")
     if isinstance(error, OSError):
         problem = error.strerror or type(error).__name__
         error = AlstmError(error.filename or where, problem, remedy or remedy_of(error))

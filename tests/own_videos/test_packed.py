@@ -136,6 +136,14 @@ def test_a_file_of_the_folder_that_is_missing_or_cut_is_named(packed, tmp_path, 
     assert done.stderr.startswith(f"error: {path}: ") and "export" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "av"])
+def test_a_package_that_is_not_installed_is_named(packed, videos, name):
+    code = ALONE.replace('in ("', f'in ("{name}", "').replace("(name)", "(f'No module named {name!r}', name=name)")
+    done = python("-c", code, packed[0] / "label.py", videos / "silent.mp4")
+    told = f"error: {name}: No module named '{name}'; pip install numpy onnxruntime av\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+
+
 def test_how_it_is_used_is_said(packed):
     """Before the model is read."""
     label = packed[0] / "label.py"
