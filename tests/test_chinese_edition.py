@@ -27,6 +27,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TERMS = yaml.safe_load((ROOT / "docs" / "glossary.yml").read_text(encoding="utf-8"))
 
 
+@pytest.mark.no_cover
 def test_nothing_is_missing_changed_orphaned_or_wrong():
     assert [*i18n.problems(), *i18n.conflicts()] == []
 

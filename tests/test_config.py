@@ -518,6 +518,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", BOMBS)
 def test_small_files_with_much_in_them_are_one_short_sentence(refusal, name):
     message = refusal(BOMBS[name])
@@ -525,6 +526,7 @@ def test_small_files_with_much_in_them_are_one_short_sentence(refusal, name):
     assert "nested" not in name or "it has more than 10,000 values" in message
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", BOMBS)
 def test_overrides_with_much_in_them_are_one_short_sentence(load, name):
     with pytest.raises(ConfigError) as caught:

@@ -290,6 +290,7 @@ except AlstmError as error:
     assert done.returncode == 0 and done.stdout.startswith("refused: ") and done.stdout.count("\n") == 1, done.stderr
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "body",
     [

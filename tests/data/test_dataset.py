@@ -272,6 +272,7 @@ def test_the_windows_that_are_grouped_by_length_are_of_about_equal_size(tmp_path
     assert found == [[9, 10], [11, 12], [13, 14], [15, 16], [17, 18], [1, 2], [3, 4], [5, 6], [7, 8]]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("count", [63, 64, 65])
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
 def test_ranks_share_every_batch_whatever_their_number(tmp_path, count, ranks):

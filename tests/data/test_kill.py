@@ -24,7 +24,7 @@ from alstm_helpers.data.download import DownloadOptions, download
 from alstm_helpers.data.flashdigits import Settings, make_data
 from alstm_helpers.tfrecord import write_videos
 
-pytestmark = pytest.mark.posix
+pytestmark = [pytest.mark.posix, pytest.mark.no_cover]
 KILLS = 20
 # The imports come first, filelock's too, so that the moment of the kill is counted from where the work begins.
 CONVERT = "from alstm_helpers.data.convert import ConvertOptions, convert; import filelock; print('go', flush=True); "

@@ -349,6 +349,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_a_hostile_body_unpacks_into_is_bounded(name):
     body, kind = HOSTILE[name]()
@@ -382,6 +383,7 @@ def mutated(body, rng):
     return bytes(body)
 
 
+@pytest.mark.no_cover
 def test_fuzzed_bodies_are_answered_or_refused(client):
     """Never a status of 500, and never a sentence that does not end."""
     rng = np.random.default_rng(0)

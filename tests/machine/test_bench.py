@@ -37,6 +37,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(on_request, "SHORTEST", 0)
 
 
+@pytest.mark.no_cover
 def test_the_padded_baseline_is_the_same_network():
     """With this network's weights, PaddleVideo's step computes the same logits, though padded to 512 frames."""
     spec = importlib.util.spec_from_file_location("paddlevideo_step", TOOLS / "paddlevideo_step.py")

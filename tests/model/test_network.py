@@ -427,6 +427,7 @@ def test_all_of_paddlevideo_s_parameters_load(published):
     assert all(bool((found[name] == tensor).all()) for name, tensor in tensors.items())
 
 
+@pytest.mark.no_cover
 @paddle.no_grad()
 def test_full_size_equals_numpy_and_paddlevideo_s_definition(published):
     net, _ = published

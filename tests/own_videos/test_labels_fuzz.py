@@ -157,6 +157,7 @@ def any_bytes(rng: random.Random) -> tuple[str, bytes]:
     return suffix, bytes(changed if rng.random() < 0.8 else changed[: rng.randrange(len(changed))])
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("kind", [any_document, any_table, any_bytes])
 def test_any_file_is_read_or_refused(tmp_path, monkeypatch, kind):
     """What is imported can be read again as it was; what is not leaves nothing behind."""
