@@ -50,6 +50,7 @@ from alstm_helpers.tfrecord import write_videos
 from alstm_helpers.training import log
 from alstm_helpers.training import train as training
 from alstm_helpers.training.checkpoint import load_checkpoint
+from alstm_helpers.training.precision import Precision
 from alstm_helpers.training.train import TrainOptions, learning_rate_at, make_optimizer, train
 
 
@@ -959,7 +960,7 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path, monkeypatch
             weight = optimizer._parameter_list[-1]
             weight.set_value(paddle.full_like(weight, np.nan))
 
-    monkeypatch.setattr(training.Precision, "step", step)
+    monkeypatch.setattr(Precision, "step", step)
     options = TrainOptions(seed=5, valid_interval=0, save_interval=2, visualdl=False)
     with pytest.raises(AlstmError, match=r"epoch 1, \S+: the weights are no longer finite; lower TRAIN.learning_rate"):
         train(config, tmp_path, options)
