@@ -181,8 +181,7 @@ class Whole:
         return sorted({*np.linspace(1, self.operations, count).round().astype(int).tolist()})
 
 
-# A group each, for `--dist loadgroup`: what takes seconds to set up is set up once.
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COMMANDS])
+@pytest.fixture(scope="module", params=COMMANDS)
 def whole(request, world) -> Iterator[Whole]:
     if COMMANDS[request.param].slow and "ALSTM_SLOW" not in os.environ:
         pytest.skip("CI sets ALSTM_SLOW")
