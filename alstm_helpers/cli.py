@@ -38,9 +38,12 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if stops:  # while a module in C is imported, what a signal raises comes out as an ImportError, or as worse
+        # While a module in C is imported, what a signal raises comes out as an ImportError, or as worse. But that work
+        # could not be ended in order, such as on a full disk, must be said.
+        if not stops or isinstance(error, AlstmError) or (isinstance(error, OSError) and error.errno is not None):
+            click.echo(f"error: {one_line(' '.join(_sentence(error).split()))}", err=True)
+        if stops:
             _end(stops[-1])
-        click.echo(f"error: {one_line(' '.join(_sentence(error).split()))}", err=True)
         sys.exit(1)
 
 
@@ -60,6 +63,8 @@ def _listen() -> list[int]:
 
     def hang_up(number: int, frame: FrameType | None) -> None:
         """The terminal has gone: end as after SIGTERM, which ``alstm serve`` handles in its own way."""
+        if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+            stop(signal.SIGTERM, frame)
         signal.raise_signal(signal.SIGTERM)
 
     for name, handler in (("SIGINT", stop), ("SIGTERM", stop), ("SIGHUP", hang_up)):  # Windows has no SIGHUP

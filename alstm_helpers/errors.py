@@ -87,6 +87,10 @@ class WrongShard(AlstmError):
     """A valid TFRecord that holds something other than frame-level YouTube-8M videos."""
 
 
+class NotFinite(AlstmError):
+    """An output of a network is NaN or infinite: its weights are at fault, not what it was given."""
+
+
 class UnsafePickle(AlstmError):
     """A pickle names something other than plain data; loading it could run code."""
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, printable
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, NotFinite, printable
 
 CLASSES_AT_ONCE = 512  # classes whose predictions mAP sorts together; bounds its memory
 
@@ -83,11 +83,11 @@ def require_finite(scores: np.ndarray, ids: Sequence[bytes | str]) -> None:
         ids: of the videos.
 
     Raises:
-        AlstmError: one is not finite.
+        NotFinite: one is not finite.
     """
     bad = np.flatnonzero(~np.isfinite(scores).all(axis=1))
     if bad.size:
-        raise AlstmError(f"scores of video {printable(ids[bad[0]])}", "not finite", OTHER_WEIGHTS)
+        raise NotFinite(f"scores of video {printable(ids[bad[0]])}", "not finite", OTHER_WEIGHTS)
 
 
 class YouTube8MMetrics:

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-5
 INT8 = "model.int8.onnx"
 _PACK = "label.json"  # tells that `alstm export --video` wrote here: nothing else writes it
-# The names that alstm_helpers.own_videos.packed gives its files; this layer may not import it.
-_PACKED = (ABOUT, "projection.pkl", "backbone.onnx", "sound.onnx", "label.py", "label.npz", _PACK)
+# The names that alstm_helpers.own_videos.packed gives its files; this layer may not import it. But for the networks,
+# backbone.onnx and sound.onnx: the features of another folder may name them, or those that are packed next.
+_PACKED = (ABOUT, "projection.pkl", "label.py", "label.npz", _PACK)
 
 MeasureGap: TypeAlias = Callable[[Predictor], float]
 
@@ -83,7 +84,11 @@ class Expectation(NamedTuple):
     expected: Prediction
 
     def difference(self, predictor: Predictor) -> float:
-        """Return the largest absolute difference of an exported model from the trainer; NaN if an output is NaN."""
+        """Return the largest absolute difference of an exported model from the trainer; NaN if the trainer's is NaN.
+
+        Raises:
+            NotFinite: an output of the exported model is not finite.
+        """
         pairs = zip(predictor(*self.batch), self.expected, strict=True)
         return float(np.max([np.abs(found - expected).max() for found, expected in pairs]))
 

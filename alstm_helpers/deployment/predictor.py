@@ -17,7 +17,7 @@ import numpy as np
 
 from alstm_helpers.data.dataset import Batch, collate
 from alstm_helpers.digests import crc32c
-from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, NotFinite
 from alstm_helpers.extras import explained
 from alstm_helpers.files import read_sealed, require_file
 from alstm_helpers.metrics import YouTube8MMetrics
@@ -193,7 +193,8 @@ class Predictor:
             lengths: integers (B,), the seconds of each video; later frames are ignored.
 
         Raises:
-            AlstmError: an array has the wrong shape or type, the batch is empty, or what comes out is not finite.
+            AlstmError: an array has the wrong shape or type, or the batch is empty.
+            NotFinite: what comes out is not finite.
         """
         rgb, audio, lengths = np.asarray(rgb), np.asarray(audio), np.asarray(lengths)
         _require_batch(rgb, audio, lengths)
@@ -201,7 +202,7 @@ class Predictor:
         with self._lock:  # Paddle's engine takes one batch at a time, and each takes all threads
             found = Prediction(*self._run({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
         if not all(np.isfinite(array).all() for array in found):  # its name alone: who asks a server knows no path
-            raise AlstmError(self.path.name, "its scores are not finite", OTHER_WEIGHTS)
+            raise NotFinite(self.path.name, "its scores are not finite", OTHER_WEIGHTS)
         return found
 
     def predict(self, videos: Sequence[Video], *, batch_size: int = 16) -> list[Prediction]:

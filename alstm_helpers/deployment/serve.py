@@ -39,7 +39,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from alstm_helpers.data.class_names import Label, best_labels
 from alstm_helpers.deployment.predictor import Predictor
 from alstm_helpers.deployment.videos import START_WITH, Videos, add_page, add_videos
-from alstm_helpers.errors import AlstmError
+from alstm_helpers.errors import AlstmError, NotFinite
 from alstm_helpers.figures.parts import Streams
 from alstm_helpers.loopback import HOST
 from alstm_helpers.tfrecord import AUDIO_DIM, MAX_FRAMES, RGB_DIM, STREAM_DIMS
@@ -126,7 +126,7 @@ def create_app(
 
     @app.exception_handler(AlstmError)
     def bad_payload(request: Request, error: AlstmError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 400)
+        return JSONResponse({"error": str(error)}, 500 if isinstance(error, NotFinite) else 400)
 
     @app.exception_handler(RouteError)
     def bad_request(request: Request, error: RouteError) -> JSONResponse:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from alstm_helpers.data.dataset import Batch
-from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError
+from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, NotFinite
 from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.metrics import YouTube8MMetrics, require_finite
 from alstm_helpers.model import AttentionLSTM
@@ -30,7 +30,7 @@ def score_batches(net: AttentionLSTM, batches: Iterable[Batch]) -> Generator[Sco
     is closed.
 
     Raises:
-        AlstmError: a logit is not finite.
+        NotFinite: a logit is not finite.
     """
     with evaluating(net):
         for batch in batches:
@@ -63,7 +63,8 @@ def collect(
         where: the batches come from, for errors.
 
     Raises:
-        AlstmError: there is no video, or a score or the loss is not finite.
+        AlstmError: there is no video.
+        NotFinite: a score or the loss is not finite.
     """
     metrics = YouTube8MMetrics(net.num_classes, top_k)
     loss = 0.0
@@ -77,7 +78,7 @@ def collect(
     if not metrics.num_videos:
         raise AlstmError(where, "its shards contain no videos", "convert shards that do")
     if not math.isfinite(loss):  # finite logits can have a sum that is not
-        raise AlstmError(where, f"the loss is {loss}", OTHER_WEIGHTS)
+        raise NotFinite(where, f"the loss is {loss}", OTHER_WEIGHTS)
     return metrics, loss / metrics.num_videos
 
 

@@ -130,14 +130,19 @@ def write_report_with_figure(
 
     Args:
         report: an explanation, or one with more keys; its ``video`` names the files.
-        figure: closed afterwards.
+        figure: closed afterwards, also if the report cannot be written.
         save_dir: folder.
         tight: crop the picture to what is drawn.
     """
+    from matplotlib.pyplot import close
+
     from alstm_helpers.figures import plots
 
     path = Path(save_dir, safe_name(report["video"]))
     picture = path.with_name(f"{path.name}.png")
-    write_json(path.with_name(f"{path.name}.json"), report)
-    plots.save_png(figure, picture, tight=tight)
+    try:
+        write_json(path.with_name(f"{path.name}.json"), report)
+        plots.save_png(figure, picture, tight=tight)
+    finally:
+        close(figure)
     return picture

@@ -12,11 +12,15 @@ import sys
 import zlib
 from argparse import ArgumentParser
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from zipfile import BadZipFile
 
-import numpy as np
+_INSTALL = "pip install numpy onnxruntime av"
+try:
+    import numpy as np
+except ImportError as error:  # before the modules that import it, too
+    sys.exit(f"error: {error.name}: {error}; {_INSTALL}")
 
 from alstm_helpers.errors import OTHER_WEIGHTS, AlstmError, remedy_of
 from alstm_helpers.files import read_sealed
@@ -51,9 +55,16 @@ class Labeller:
     """
 
     def __init__(self, folder: Path) -> None:
+        import av  # noqa: F401 - reading a clip imports it; if it is missing, that is said once
         import onnxruntime
 
         about = read_sealed(folder / ABOUT, _AGAIN)
+        try:
+            self._begin(folder, about, onnxruntime)
+        except (KeyError, TypeError, AttributeError):  # JSON or arrays, but others
+            raise AlstmError(folder / ABOUT, f"it and {ARRAYS} are not as they were written", _AGAIN) from None
+
+    def _begin(self, folder: Path, about: dict[str, Any], onnxruntime: ModuleType) -> None:
         model = (folder / MODEL).read_bytes()
         if hashlib.sha256(model).hexdigest() != about["model"]:
             raise AlstmError(folder / MODEL, f"another model than the one that {ABOUT} is for", _AGAIN)
@@ -130,7 +141,7 @@ def main(arguments: list[str]) -> int:
 def _complain(error: AlstmError | OSError | ImportError, where: Path, remedy: str | None = None) -> int:
     """Print one sentence; what the system says, such as of a name that is too long, lacks a place and a remedy."""
     if isinstance(error, ImportError):
-        error = AlstmError(error.name or "a package", str(error), "pip install numpy onnxruntime av")
+        error = AlstmError(error.name or "a package", str(error), _INSTALL)
     if isinstance(error, OSError):
         problem = error.strerror or type(error).__name__
         error = AlstmError(error.filename or where, problem, remedy or remedy_of(error))

@@ -25,7 +25,7 @@ from alstm_helpers.data.dataset import (
 )
 from alstm_helpers.data.feature_scale import content_of, learnt_from, require_same_scale, scale_of
 from alstm_helpers.data.filelists import fingerprint, read_filelist
-from alstm_helpers.errors import AlstmError, ConfigError, printable
+from alstm_helpers.errors import AlstmError, ConfigError, NotFinite, printable
 from alstm_helpers.evaluation.evaluate import evaluate
 from alstm_helpers.extras import install_line, is_installed
 from alstm_helpers.files import atomic_write, claimed, write_json
@@ -511,6 +511,9 @@ class _Run:
         elif self._is_due():
             try:
                 result = self._evaluate()
+            except NotFinite as error:  # the weights are spoiled: the checkpoint before stays
+                where = f"epoch {self.state.epoch}, validation"
+                raise NotFinite(where, f"{error.where}: {error.problem}", _SMALLER_STEPS) from error
             except BaseException:  # a damaged shard or Ctrl-C, for two: the epoch is kept, and a resume validates it
                 self.save()
                 raise

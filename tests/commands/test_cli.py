@@ -651,6 +651,49 @@ cli.main()
     assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
 
 
+@pytest.mark.posix
+def test_work_that_cannot_be_ended_in_order_is_said(tmp_path):
+    """The checkpoint that Ctrl-C saves may find a full disk."""
+    code = """
+import signal, sys
+from alstm_helpers import cli
+from alstm_helpers.data import lists
+
+def write_lists(root):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        raise OSError(28, "No space left on device", "x.pdstate")
+
+lists.write_lists = write_lists
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.argv[:] = ["alstm", "lists", *sys.argv[1:]]
+cli.main()
+"""
+    done = run_python(code, str(tmp_path))
+    first, last = done.stderr.splitlines()
+    assert first.startswith("error: x.pdstate: No space left on device; free some space") and done.returncode == 130
+    assert last == "stopped by Ctrl-C"
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("ignored, status", [("", 143), ("SIGTERM", 143), ("SIGHUP", 0)])
+def test_a_terminal_that_has_gone_ends_a_command(tmp_path, ignored, status):
+    """Also where SIGTERM is ignored; but not below nohup."""
+    code = """
+import signal, sys
+from alstm_helpers import cli
+from alstm_helpers.data import lists
+
+for number in filter(None, sys.argv.pop().split()):
+    signal.signal(signal.Signals[number], signal.SIG_IGN)
+lists.write_lists = lambda root: signal.raise_signal(signal.SIGHUP) or {}
+sys.argv[:] = ["alstm", "lists", *sys.argv[1:]]
+cli.main()
+"""
+    assert run_python(code, str(tmp_path), ignored).returncode == status
+
+
 # --- what the commands do ---------------------------------------------------------------------------------------
 
 

@@ -416,6 +416,13 @@ def served(folder):
     process.wait(timeout=20)
 
 
+def test_a_model_whose_scores_are_not_finite_is_at_fault_itself(folder, monkeypatch):
+    predictor = Predictor(folder)
+    monkeypatch.setattr(predictor, "_run", lambda arrays: [np.full((1, 20), np.nan), *2 * [np.zeros((1, 3))]])
+    answer = a_client(predictor).post("/predict", content=npz(**a_payload(3)))
+    assert answer.status_code == 500 and "its scores are not finite; use other weights" in answer.json()["error"]
+
+
 def test_many_clients_at_once(served, net):
     """Each of eight clients gets the answers for its own videos."""
     wrong: list[tuple[int, int]] = []

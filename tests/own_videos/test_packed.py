@@ -136,10 +136,26 @@ def test_a_file_of_the_folder_that_is_missing_or_cut_is_named(packed, tmp_path, 
     assert done.stderr.startswith(f"error: {path}: ") and "export" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "av"])
+@pytest.mark.parametrize("name", ["label.json", "label.npz"])
+@pytest.mark.parametrize("content", ["nothing", "other"])
+def test_a_file_of_the_folder_that_holds_something_else_is_refused(packed, tmp_path, name, content):
+    path = shutil.copytree(packed[0], tmp_path / "copy") / name
+    with path.open("wb") as file:
+        if name == "label.json":
+            file.write(b"{}" if content == "nothing" else b'{"rgb": 1}')
+        elif content == "nothing":
+            np.savez(file)
+        else:
+            np.save(file, np.zeros(3))
+    done = python(path.parent / "label.py", "any.mp4")
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
+    assert "not as they were written; export the model again, with --video" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["numpy", "onnxruntime", "av"])
 def test_a_package_that_is_not_installed_is_named(packed, videos, name):
     code = ALONE.replace('in ("', f'in ("{name}", "').replace("(name)", "(f'No module named {name!r}', name=name)")
-    done = python("-c", code, packed[0] / "label.py", videos / "silent.mp4")
+    done = python("-c", code, packed[0] / "label.py", *2 * [videos / "silent.mp4"])
     told = f"error: {name}: No module named '{name}'; pip install numpy onnxruntime av\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
 
@@ -163,7 +179,6 @@ def test_an_export_without_it_removes_what_was_packed_with_the_model_before(pack
     """Else `alstm serve` would label videos with the features of that one."""
     folder, net = shutil.copytree(packed[0], tmp_path / "model"), packed[1]
     python(folder / "label.py", "--help")  # leaves compiled modules
-    (folder / "sound.onnx").touch()
     (folder / "notes.txt").touch()
     seen, replace = [], Path.replace
 
@@ -173,8 +188,20 @@ def test_an_export_without_it_removes_what_was_packed_with_the_model_before(pack
 
     monkeypatch.setattr(Path, "replace", watched)
     done = export(net, folder)
-    assert {path.name for path in folder.iterdir()} == {"export.json", "notes.txt", *done["files"]}
+    kept = {"backbone.onnx", "notes.txt"}  # the features of another folder may name that network
+    assert {path.name for path in folder.iterdir()} == {"export.json", *kept, *done["files"]}
     assert seen and not any(seen)  # an export that is killed has no model of the one and features of the other
+
+
+def test_a_model_is_packed_again_in_the_folder_that_says_how_its_features_are_made(packed, tmp_path):
+    folder, net = shutil.copytree(packed[0], tmp_path / "model"), packed[1]
+    again = Extractor.load(folder).complete()
+    assert again.backbone == f"onnx:{folder / 'backbone.onnx'}"
+    names = {path.name for path in folder.iterdir()}
+    export(net, folder, onnx=True)
+    pack(again, folder)
+    assert {path.name for path in folder.iterdir()} >= names
+    assert Extractor.load(folder).complete().sha256 == again.sha256
 
 
 @pytest.mark.parametrize("beside", ["nothing", "features"])

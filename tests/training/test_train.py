@@ -39,7 +39,7 @@ from alstm_helpers.config import TrainSection, load_config
 from alstm_helpers.data.counts import record_counts
 from alstm_helpers.data.dataset import shuffled_batches
 from alstm_helpers.data.filelists import fingerprint, read_filelist
-from alstm_helpers.errors import AlstmError, ConfigError, FolderInUse
+from alstm_helpers.errors import AlstmError, ConfigError, FolderInUse, NotFinite
 from alstm_helpers.metrics import YouTube8MMetrics
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import load_arrays, save_weights, state_of
@@ -967,6 +967,22 @@ def test_weights_that_are_not_finite_are_not_saved(config, tmp_path, monkeypatch
     kept = list(tmp_path.glob("*.pdparams"))  # of step 2, if that one was right
     assert len(kept) == (spoiled == 4)
     assert all(np.isfinite(array).all() for path in kept for array in load_arrays(path).values())
+
+
+def test_weights_that_a_validation_finds_spoiled_leave_the_checkpoint_before(config, tmp_path, monkeypatch):
+    """They are finite, but what they compute is not."""
+    found = iter([{"gap": 0.5, "loss": 1.0}])
+
+    def evaluate(*_, where, **__):
+        if result := next(found, None):
+            return result
+        raise NotFinite(where, "the loss is inf", "use other weights")
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    said = r"epoch 2, validation: .+val\.list: the loss is inf; lower TRAIN\.learning_rate"
+    with pytest.raises(NotFinite, match=said):
+        train(config, tmp_path, TrainOptions(seed=5, visualdl=False))
+    assert load_checkpoint(tmp_path / "AttentionLSTM_latest.pdstate").state.epoch == 1
 
 
 def test_a_learning_rate_that_spoils_the_only_step_is_refused(config, tmp_path):
