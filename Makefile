@@ -7,6 +7,7 @@
 # GPU=cu126     Paddle's GPU wheel of that CUDA instead of the CPU wheel; PADDLE_WHEELS=URL: another page that has it
 # PYTHON=PATH   the Python to use
 # INDEX=URL     another package index
+# PROFILE=small, OUT=DIR, OUT_ZH=DIR   how much data the course has; where it and its Chinese edition are executed
 
 PROFILE ?= tiny
 GPU ?=
@@ -106,7 +107,7 @@ measured: setup
 costs: setup
 	$(RUN) -m tools.costs
 
-# The trainings behind the notebooks' advice, with five seeds each; NAMES="parameters …": these alone.
+# The trainings behind the notebooks' advice, with three or five seeds each; NAMES="parameters …": these alone.
 evidence: setup
 	$(RUN) -m tools.evidence $(NAMES)
 

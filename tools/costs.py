@@ -277,8 +277,8 @@ def where_and_when(rounds: int, before: float, after: float) -> str:
     versions = ", ".join(f"{name} {package_version(name)}" for name in ("paddlepaddle", "numpy"))
     return (
         f"{processor_name()}, {os.cpu_count()} cores, load {before:.1f} before and "
-        f"{after:.1f} after, of which 1.0 is this; {rounds} rounds; Python {platform.python_version()}, {versions}; "
-        f"{datetime.now(UTC).date()}."
+        f"{after:.1f} after, when 1.0 was the measurement itself; {rounds} rounds; "
+        f"Python {platform.python_version()}, {versions}; {datetime.now(UTC).date()}."
     )
 
 
