@@ -64,28 +64,32 @@ def _replacing(path: Path, mode: str) -> Iterator[IO[Any]]:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
     if path.exists() and not (path.is_file() or path.is_dir()):  # a folder is refused by the system
         raise AlstmError(path, "this is no regular file", "name another one")
-    try:
-        # Not by mkstemp, whose files only their owner can read.
-        with temporary.open(mode.replace("w", "x"), encoding=encoding, newline=newline) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = os.fspath(path)  # others name what is gone
-        raise
+    with naming(path, temporary):
+        try:
+            # Not by mkstemp, whose files only their owner can read.
+            with temporary.open(mode.replace("w", "x"), encoding=encoding, newline=newline) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Name the file that is written in an error of the system: "No space left on device" does not say where."""
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Name the file that is written in an error of the system: "No space left on device" does not say where.
+
+    Args:
+        path: the file.
+        temporary: what is written in its place, and is gone when the error is read.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename is None:
+        if error.filename in (None, temporary and os.fspath(temporary)):  # others name what is gone
             error.filename = os.fspath(path)
         raise
 

@@ -47,6 +47,24 @@ def total_memory() -> int | None:
         return None
 
 
+def peak_memory() -> int:
+    """Return the most memory that this process has held so far, in bytes.
+
+    Linux tells it as VmHWM: its ``ru_maxrss`` begins with what the process held that started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def is_amd() -> bool:
     """Tell whether this is an x86 processor made by AMD, on which MKL needs its hint."""
     cpuinfo = Path("/proc/cpuinfo")

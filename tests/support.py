@@ -32,19 +32,6 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-# For the code of a process whose memory is measured. ru_maxrss would do on macOS only: on Linux it begins with what the
-# process held that started this one, and hides as much.
-PEAK_MEMORY = """
-def peak_memory():
-    # in bytes
-    import pathlib, re, resource
-    status = pathlib.Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-"""
-
-
 def a_video(name: str, num_frames: int, labels: Sequence[int] = (), *, seed: int = 0) -> Video:
     """A video of noise; its bytes are never 0, so that padding can be told from frames."""
     rng = np.random.default_rng([seed, num_frames, *name.encode()])

@@ -40,11 +40,11 @@ from tools.site import DOCS, ROOT, filled
 
 # Runs a command; at its end writes the seconds of its processor time and its peak memory in MB.
 RUN = r"""
-import atexit, json, os, pathlib, re, sys
+import atexit, json, os, pathlib, sys
 report = pathlib.Path(sys.argv.pop(1))
 def write():
-    peak = re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text())[1]
-    report.write_text(json.dumps([sum(os.times()[:4]), int(peak) / 1024]))
+    from alstm_helpers.runtime import peak_memory
+    report.write_text(json.dumps([sum(os.times()[:4]), peak_memory() / 2**20]))
 atexit.register(write)
 from alstm_helpers.cli import main
 main()

@@ -26,18 +26,11 @@ SCORED_VIDEOS = 100_000  # in the metrics whose result is timed
 CLASSES = 3862
 # Converts one shard in a process of its own and prints the peak memory of that process, in bytes.
 _PEAK_MEMORY = """
-import pathlib, re, sys
+import pathlib, sys
 from alstm_helpers.data.convert import convert_shard
+from alstm_helpers.runtime import peak_memory
 convert_shard(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
-status = pathlib.Path("/proc/self/status")
-if status.exists():
-    print(int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1]) * 1024)
-elif sys.platform == "win32":
-    import psutil
-    print(psutil.Process().memory_info().peak_wset)
-else:
-    import resource
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_memory())
 """
 
 

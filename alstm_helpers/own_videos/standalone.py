@@ -12,7 +12,7 @@ import sys
 import zlib
 from argparse import ArgumentParser
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 from zipfile import BadZipFile
 
@@ -55,16 +55,16 @@ class Labeller:
     """
 
     def __init__(self, folder: Path) -> None:
-        import av  # noqa: F401 - reading a clip imports it; if it is missing, that is said once
-        import onnxruntime
-
         about = read_sealed(folder / ABOUT, _AGAIN)
         try:
-            self._begin(folder, about, onnxruntime)
+            self._begin(folder, about)
         except (KeyError, TypeError, AttributeError):  # JSON or arrays, but others
             raise AlstmError(folder / ABOUT, f"it and {ARRAYS} are not as they were written", _AGAIN) from None
 
-    def _begin(self, folder: Path, about: dict[str, Any], onnxruntime: ModuleType) -> None:
+    def _begin(self, folder: Path, about: dict[str, Any]) -> None:
+        import av  # noqa: F401 - reading a clip imports it; if it is missing, that is said once
+        import onnxruntime
+
         model = (folder / MODEL).read_bytes()
         if hashlib.sha256(model).hexdigest() != about["model"]:
             raise AlstmError(folder / MODEL, f"another model than the one that {ABOUT} is for", _AGAIN)

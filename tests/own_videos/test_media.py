@@ -11,7 +11,6 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from support import PEAK_MEMORY
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.decoding import Decoder
@@ -569,6 +568,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
+from alstm_helpers.runtime import peak_memory
 clip = Clip(Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]))
 count = sum(1 for _ in read_frames(clip, 64))
 read_sound(clip, count, 16000)
@@ -584,7 +584,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     write_video(tmp_path / "hour.mp4", grey([100, 150] * 1800, 64, 64), sound, encoding)
     found = []
     for start, stop in ((0, 60), (3500, 3600)):
-        command = [sys.executable, "-c", PEAK_MEMORY + MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
+        command = [sys.executable, "-c", MEASURE, str(tmp_path / "hour.mp4"), str(start), str(stop)]
         found.append([int(text) for text in subprocess.check_output(command, text=True).split()])
     (first, before), (last, after) = found
     assert (first, last) == (60, 100)
