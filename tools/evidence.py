@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from alstm_helpers.course.lab import Lab
 from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.data.flashdigits import CLASS_NAMES, NUM_CLASSES, Event, scene_of
+from alstm_helpers.data.lists import ONE_VIDEO
 from alstm_helpers.files import atomic_write
 from alstm_helpers.metrics import YouTube8MMetrics, average_precision
 from alstm_helpers.own_videos.flashdigits_clips import NEW_CLASSES, own_video
@@ -37,6 +38,9 @@ from alstm_helpers.progress import Item
 from alstm_helpers.runtime import package_version, processor_name
 from alstm_helpers.training.log import Kind
 from tools.site import ROOT
+
+if TYPE_CHECKING:
+    from alstm_helpers.training.crossval import CrossValidated
 
 Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 
@@ -300,20 +304,38 @@ FOLDS = Experiment(
 REAL = ROOT / "build" / "real"  # features of clips that are not ours; data/README.md says how they are made
 
 
+def cross_validated(name: str, lab: Lab, seed: int, group: str = ONE_VIDEO) -> CrossValidated:
+    """Cross-validate a set of real clips; the seed divides the folds and draws the weights."""
+    from alstm_helpers.own_videos.refit import remaker
+    from alstm_helpers.training.crossval import CrossValidation, cross_validate
+
+    config = load_config(REAL / name / "own.yaml", {"TRAIN.seed": seed})
+    remake, _ = remaker(config.TRAIN.filelist)
+    return cross_validate(config, lab.out_dir / "real", CrossValidation(seed=seed, group=group, remake=remake))
+
+
 def on_real(name: str) -> Trial:
-    """Return a cross-validation of a set of real clips; each seed divides the folds and draws the weights anew."""
+    """Return a cross-validation of a set of real clips."""
 
     def run(lab: Lab, seed: int) -> Measured:
-        from alstm_helpers.own_videos.refit import remaker
-        from alstm_helpers.training.crossval import CrossValidation, cross_validate
-
-        config = load_config(REAL / name / "own.yaml", {"TRAIN.seed": seed})
-        remake, _ = remaker(config.TRAIN.filelist)
-        found = cross_validate(config, lab.out_dir / "real", CrossValidation(seed=seed, remake=remake))
+        found = cross_validated(name, lab, seed)
         low, high = found["difference"]["interval_95"]
         numbers = {"network": found["pooled"]["gap"], "baseline": found["baseline"]["pooled"]["gap"]}
         numbers |= {"low": low, "high": high, "clips": found["pooled"]["num_videos"]}
-        return Measured({**numbers, "classes": config.MODEL.num_classes}, {})
+        return Measured({**numbers, "classes": load_config(REAL / name / "own.yaml").MODEL.num_classes}, {})
+
+    return run
+
+
+def on_signs(name: str, group: str) -> Trial:
+    """Return a cross-validation of the course's real clips, divided at random or by person."""
+
+    def run(lab: Lab, seed: int) -> Measured:
+        found = cross_validated(name, lab, seed, group)
+        methods = {"network": found["pooled"], "baseline": found["baseline"]["pooled"]}
+        return Measured(
+            {f"{method}, {key}": value[key] for method, value in methods.items() for key in ("gap", "hit_at_1")}, {}
+        )
 
     return run
 
@@ -323,6 +345,15 @@ REAL_CLIPS = Experiment(
     {"signs": on_real("signs"), "emojis": on_real("emojis")},
 )
 
+SIGNERS = Experiment(
+    "Notebook 09: one hand or both? Five-fold cross-validation of 20 signs by five people, divided in two ways.",
+    {
+        f"{seen}, folds {how}": on_signs(folder, group)
+        for seen, folder in (("8 × 8 grey squares", "hands-grey"), ("EfficientNet-Lite0", "hands-lite0"))
+        for how, group in (("at random", ONE_VIDEO), ("by person", "^."))
+    },
+)
+
 EXPERIMENTS = {
     "parameters": PARAMETERS,
     "few-videos": FEW_VIDEOS,
@@ -330,6 +361,7 @@ EXPERIMENTS = {
     "few-clips": FEW_CLIPS,
     "folds": FOLDS,
     "real-clips": REAL_CLIPS,
+    "signers": SIGNERS,
 }
 
 
@@ -403,7 +435,9 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(EXPERIMENTS)}")
     lab = Lab("evidence", profile="tiny", seed=0, out_dir=str(ROOT / "build" / "evidence"))
     lab.ensure_data()
-    for name in options.names or [name for name in EXPERIMENTS if EXPERIMENTS[name] is not REAL_CLIPS or REAL.is_dir()]:
+    for name in options.names or [
+        name for name in EXPERIMENTS if EXPERIMENTS[name] not in (REAL_CLIPS, SIGNERS) or REAL.is_dir()
+    ]:
         compute(name, lab, options.seeds or EXPERIMENTS[name].seeds, options.keep)
 
 

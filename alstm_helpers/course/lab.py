@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from alstm_helpers.data.lists import write_lists
 from alstm_helpers.errors import ConfigError, FolderInUse
 from alstm_helpers.files import atomic_write, locked, write_json
 from alstm_helpers.loopback import bypass_proxy
-from alstm_helpers.paths import RunFolder, work_folder
+from alstm_helpers.paths import RunFolder, course_files, work_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -227,6 +229,27 @@ class Lab:
 
     def _training_settings(self) -> dict[str, object]:
         return {"seed": self.seed, "profile": self.profile_name, "data": str(self.data_dir)}
+
+    def run(self, *arguments: object) -> tuple[int, str]:
+        """Run ``alstm …`` in a process of its own, in ``OUT_DIR``; return its exit status, and what it prints."""
+        command = [sys.executable, "-m", "alstm_helpers", *map(str, arguments)]
+        both, out = subprocess.STDOUT, subprocess.PIPE
+        done = subprocess.run(command, stdout=out, stderr=both, encoding="utf-8", cwd=self.out_dir, check=False)
+        return done.returncode, done.stdout.strip()
+
+    def alstm(self, *arguments: object) -> int:
+        """Run ``alstm …``, show the command and what it prints, return its exit status."""
+        status, printed = self.run(*arguments)
+        print(self.short("\n".join([" ".join(map(str, ("$ alstm", *arguments))), printed]).rstrip()))
+        return status
+
+    def short(self, text: object) -> str:
+        """Return text with short names for folders: ``scratch``, the notebook's own, ``data``, ``out``, ``configs``."""
+        folders = {"scratch": self.out_dir / self.notebook, "data": self.data_dir, "out": self.out_dir}
+        shown = str(text)
+        for name, folder in (folders | {"configs": course_files() / "configs"}).items():
+            shown = shown.replace(str(folder), name)
+        return shown
 
     def show(self, figure: Figure, name: str, *, alt: str, update: bool = False) -> None:
         """Display a figure with its description, save it as PNG in ``OUT_DIR/figures``, and close it.

@@ -141,3 +141,11 @@ def test_the_table_of_real_clips_has_the_numbers_of_the_evidence(name, setting):
     text = (Path(__file__).resolve().parents[2] / "data" / name).read_text(encoding="utf-8")
     assert f"| {found.shown(setting, 'baseline')} | {found.shown(setting, 'network')} |" in text
     assert f"\n| {found.mean(setting, 'clips'):.0f} " in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+@pytest.mark.parametrize("setting", EXPERIMENTS["signers"].settings)
+def test_the_table_of_signers_has_the_numbers_of_the_evidence(name, setting):
+    found = load_evidence("signers")
+    text = (Path(__file__).resolve().parents[2] / "data" / name).read_text(encoding="utf-8")
+    assert f"| {found.shown(setting, 'baseline, hit_at_1')} | {found.shown(setting, 'network, hit_at_1')} |" in text

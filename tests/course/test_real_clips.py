@@ -8,8 +8,18 @@ import re
 import numpy as np
 import pytest
 
-from alstm_helpers.course.real_clips import PUBLISHED, Published, real_clips
+from alstm_helpers.course.real_clips import (
+    BOTH_HANDS,
+    ONE_HAND,
+    PUBLISHED,
+    SIGNS,
+    Published,
+    Sign,
+    real_clips,
+    sign_clips,
+)
 from alstm_helpers.data.transfer import Retry
+from alstm_helpers.own_videos.labels import read_annotations
 from alstm_helpers.own_videos.media import Clip, read_frames
 
 RETRY = Retry(attempts=1, timeout=0.5, pause=0.01)
@@ -58,7 +68,39 @@ def test_without_a_network_it_the_flower_is_cut_into_the_temple(monkeypatch, pub
     assert abs(flower[0] - flower[-1]).mean() > 10  # it moves
 
 
+@pytest.fixture
+def signs(published):
+    """One person's sign with one hand, and another's with both."""
+    return [Sign("a", ONE_HAND, published[0]), Sign("b", BOTH_HANDS, published[1])]
+
+
+def test_the_folders_of_signs_are_their_labels(signs, tmp_path):
+    files, note = sign_clips(tmp_path / "signs", signs, RETRY)
+    assert note == "2 clips that a camera recorded"
+    expected = {
+        "a-a": tmp_path / "signs" / "one hand" / "a-a.mp4",
+        "b-b": tmp_path / "signs" / "both hands" / "b-b.mp4",
+    }
+    assert files == expected and [file.read_bytes() for file in files.values()] == [b"first", b"second"]
+    labels = {each.video: each.labels for each in read_annotations(tmp_path / "signs")}
+    assert labels == {"both hands/b-b.mp4": ("both hands",), "one hand/a-a.mp4": ("one hand",)}
+    assert sign_clips(tmp_path / "signs", signs, RETRY)[0] == files  # again, into the same folder
+
+
+def test_if_one_sign_is_missing_there_are_none(server, signs, tmp_path):
+    del server.files["b.mp4"]
+    files, note = sign_clips(tmp_path / "signs", signs, RETRY)
+    assert not files and note.startswith("no real clips here (") and not (tmp_path / "signs").exists()
+
+
+def test_five_people_sign_twenty_signs():
+    people = {sign.person: [other.hands for other in SIGNS if other.person == sign.person] for sign in SIGNS}
+    assert [len(hands) for hands in people.values()] == [6, 5, 4, 3, 2] and len({sign.name for sign in SIGNS}) == 20
+    assert set(people["b"]) == {ONE_HAND} and set(people["c"]) == {BOTH_HANDS}
+    assert len({sign.clip.sha256 for sign in SIGNS}) == 20
+
+
 def test_the_addresses_name_a_commit_and_the_licence():
-    for clip in PUBLISHED:
-        assert re.search(r"/[0-9a-f]{40}/[\w-]+\.mp4$", clip.url) and re.fullmatch(r"[0-9a-f]{64}", clip.sha256)
+    for clip in (*PUBLISHED, *(sign.clip for sign in SIGNS)):
+        assert re.search(r"/[0-9a-f]{40}/[\w/-]+\.(mp4|mkv)$", clip.url) and re.fullmatch(r"[0-9a-f]{64}", clip.sha256)
         assert re.search(r", CC( BY 4\.|)0", clip.source)
