@@ -285,8 +285,8 @@ def test_tables_have_the_minutes_of_reading_and_of_the_machine():
     ]
     assert "| 0:00 | [01_model](../notebooks/01_model.ipynb) | 42 |  |" in found["two-days"]
     assert "02_x" not in found["half-day"]
-    apart = "Not in the timetable, homework: [02_x_appendix](../notebooks/02_x_appendix.ipynb) (21 minutes)."
-    assert found["two-days"].endswith(f"| 1:13 | end | | |\n\n{apart}")
+    apart = "[02_x_appendix](../notebooks/02_x_appendix.ipynb) (21 minutes to read and run)."
+    assert found["two-days"].endswith(f"| 1:13 | end | | |\n\nNot in the timetable, homework: {apart}")
 
 
 def test_speeds_are_those_that_were_measured(tmp_path):

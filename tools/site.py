@@ -169,7 +169,8 @@ def tables(about: Mapping[str, About], folder: str) -> dict[str, str]:
         rows.append(f"| [{told.title}]({folder}{name}.ipynb) | {told.minutes or ''} | {took} |")
     half = [(links[name], about[name].total(*part), only(part)) for name, part in HALF_DAY.items() if name in about]
     whole = [(links[name], told.total(), "") for name, told in about.items() if not name.endswith(AT_HOME)]
-    apart = [f"{links[name]} ({told.total()} minutes)" for name, told in about.items() if name.endswith(AT_HOME)]
+    at_home = {name: told for name, told in about.items() if name.endswith(AT_HOME)}
+    apart = [f"{links[name]} ({told.total()} minutes to read and run)" for name, told in at_home.items()]
     note = f"\n\nNot in the timetable, homework: {', '.join(apart)}." if apart else ""
     return {"notebooks": "\n".join(rows), "half-day": timetable(half), "two-days": timetable(whole) + note}
 

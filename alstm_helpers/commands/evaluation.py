@@ -80,6 +80,7 @@ def evaluate(
     named, weights = weights, weights_of(weights, config, Path(config.TEST.filelist).parent)  # fails before Paddle
     shards = read_filelist(config.TEST.filelist)
     from alstm_helpers.evaluation.evaluate import collect
+    from alstm_helpers.evaluation.intervals import FEWEST_GROUPS
     from alstm_helpers.evaluation.report import ReportOptions, write_report
     from alstm_helpers.files import checksum, claimed
     from alstm_helpers.metrics import metrics_text
@@ -96,9 +97,13 @@ def evaluate(
         metrics, loss = collect(net, shown, top_k=config.MODEL.topk, observe=observe, where=where)
         options = ReportOptions(size, names, resamples, groups or None, checksum(Path(weights), "sha256"), where)
         found, details = write_report(metrics, loss, path, options, progress=progress_bar)
-    if resamples:
+    if "interval_95" in details:
         intervals = (f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in details["interval_95"].items())
         line(f"95 % of resampled splits: {'  '.join(intervals)}")
+    if resamples and groups and (count := len(set(groups))) < FEWEST_GROUPS:
+        line(
+            f"independent groups of clips: {count}; too few for an interval to rely on, so see that of `alstm crossval`"
+        )
     line(f"{metrics_text(found)}  loss {found['loss']:.4f}  over {of_videos(int(found['num_videos']))} → {path}")
 
 

@@ -119,7 +119,7 @@ def _say_calibration(found: Calibrated, path: Path) -> None:
         f" `alstm predict --calibration {quoted(path)}` uses it"
     )
     if after["calibration_error"] >= before["calibration_error"]:
-        line("here it brings the best scores no nearer to the truth; label more videos before you rely on it")
+        line("here it does not help: label more videos before you rely on it")
 
 
 def _require_lists(*filelists: str) -> None:

@@ -108,6 +108,8 @@ def read_results(project: Path) -> Results:
         raise AlstmError(page, "it has no GAP of a network beside that of a linear baseline", remedy)
     values = [float(number) for number in found.groups()]
     results = Results(len(read_imported(project / "labels")), Quality(*values[:3]), Quality(*values[3:]))
-    if abs(results.network.gap - read_crossval(project)["pooled"]["gap"]) > 0.001:
-        raise AlstmError(page, "its GAP is not that of crossval/crossval.json", remedy)
+    judgement = read_crossval(project)
+    for shown, judged in ((results.network, judgement), (results.baseline, judgement["baseline"])):
+        if abs(shown.gap - judged["pooled"]["gap"]) > 0.001:
+            raise AlstmError(page, "its GAP is not that of crossval/crossval.json", remedy)
     return results

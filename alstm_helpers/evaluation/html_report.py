@@ -23,6 +23,7 @@ PAIRS = 20  # that are confused most
 CLIPS = 12  # in each list
 PICTURES = 4  # of a clip
 SHOWN_LABELS = 3  # of a clip
+UNSURE = 0.5  # below it a network does not claim a label
 
 
 class Picture(Protocol):
@@ -102,6 +103,8 @@ class _Page:
             apart = difference(self.scored.metrics, self.scored.baseline_metrics, self.scored.groups, self.options.seed)
             said = verdict(apart)
             said = f"{said[0].upper()}{said[1:]}."
+        if (without := int((~self.scored.labels.any(axis=1)).sum())) > 0:
+            said += f" {without} videos have no label, so Hit@1 is at most {1 - without / len(self.scored.labels):.3f}."
         cells: dict[str, list[str]] = {metric.key: [] for metric in METRICS}
         for metrics in methods.values():
             found = metrics.result()
@@ -156,7 +159,9 @@ class _Page:
         return section("Classes", paragraph(said), table("Classes", head, rows))
 
     def _worst(self) -> str:
-        rows = sorted(np.flatnonzero(~self.right).tolist(), key=lambda row: (-self.sure[row], self.scored.ids[row]))
+        # No label is right for a video without any; it is right to be unsure of all of them.
+        wrong = ~self.right & (self.scored.labels.any(axis=1) | (self.sure >= UNSURE))
+        rows = sorted(np.flatnonzero(wrong).tolist(), key=lambda row: (-self.sure[row], self.scored.ids[row]))
         said = f"Of {len(self.right)} videos the best label of {len(rows)} is wrong; surest first."
         return section("Surely wrong", paragraph(said), self._clips(rows[:CLIPS]))
 

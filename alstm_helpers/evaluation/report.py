@@ -193,7 +193,8 @@ def _details(
     }
     if options.weights_sha256:
         details["weights_sha256"] = options.weights_sha256
-    if not options.resamples:
+    one_group = options.groups is not None and len(set(options.groups)) == 1  # whatever is drawn is all of it
+    if not options.resamples or one_group:
         return details
     intervals = bootstrap_intervals(metrics, options.resamples, groups=options.groups, progress=progress)
     return {"interval_95": intervals, **details}

@@ -309,7 +309,7 @@ def _score_over_time(axes: Axes, report: Timeline) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(f"score of\n{_name(best)}")
     axes.text(count - 0.5, best["score"], "whole clip", ha="right", va="bottom", fontsize=8, color="0.3")
-    axes.set_title(f"from the {report['window']} seconds around each second alone", loc="left", fontsize=9)
+    axes.set_title(f"from {report['window']} s around each second alone", loc="left", fontsize=9)
 
 
 def frame_strip(frames: np.ndarray, titles: Sequence[str], *, title: str) -> Figure:

@@ -66,6 +66,7 @@ from alstm_helpers.own_videos.presets import CLIP, IMAGENET, NORMALISATIONS, SOU
 from alstm_helpers.tfrecord import dequantize
 
 ONNX = "onnx:"  # begins the name of a network of the user's
+NO_SOUND = "none"  # among the backbones for sound
 _WAY_OUT = "run it once with network access (the weights stay in the cache), or use --backbone onnx:PATH"
 _IMAGENET = PictureInput.model_validate(IMAGENET)
 
@@ -351,5 +352,5 @@ _SOUNDS: dict[str, Callable[[], Backbone[int]]] = {
     "flashdigits": _flashdigits_sound,
     "logmel": log_mel_summary,
     "yt8m": _yt8m_sound,
-    "none": _no_sound,
+    NO_SOUND: _no_sound,
 }

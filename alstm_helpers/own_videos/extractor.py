@@ -17,6 +17,7 @@ from alstm_helpers.errors import AlstmError
 from alstm_helpers.files import read_sealed, require_file, write_sealed
 from alstm_helpers.own_videos import yt8m
 from alstm_helpers.own_videos.backbones import (
+    NO_SOUND,
     ONNX,
     absolute,
     is_backbone,
@@ -24,7 +25,7 @@ from alstm_helpers.own_videos.backbones import (
     sound_backbone,
 )
 from alstm_helpers.own_videos.inputs import EARLIER, EARLIER_SOUND, AnyInput, PictureInput, SoundInput, parse_input
-from alstm_helpers.own_videos.media import Clip, read_frames, read_sound
+from alstm_helpers.own_videos.media import Clip, Sound, read_frames, read_sound
 from alstm_helpers.own_videos.onnx_backbones import Backbone, check_numbers, look
 from alstm_helpers.own_videos.pictures import Fit
 from alstm_helpers.own_videos.projection import CHANGING, Projection, fit_projection
@@ -158,7 +159,8 @@ class Extractor:
         pictures, sound = self.backbones()
         frames, small = read_frames(clip, pictures.unit), Thumbnails()
         rgb = look(pictures, small.of(frames))
-        heard = read_sound(clip, len(rgb), sound.unit)
+        unheard = Sound(np.zeros((len(rgb), 1), np.float32), [])  # without a look at the file's sound
+        heard = unheard if self.audio == NO_SOUND else read_sound(clip, len(rgb), sound.unit)
         streams = {"rgb": rgb, "audio": sound.call(heard.samples)}
         for stream, values in streams.items():
             check_numbers(values, clip.name, self.names[stream])

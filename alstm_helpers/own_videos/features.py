@@ -104,7 +104,9 @@ class Extraction:
         rows = sorted(self.classes.items(), key=lambda row: (row[1]["val"], row[1]["train"], row[0]))
         shown = [f"{name} {count['train']} + {count['val']}" for name, count in rows[:SHOWN_CLASSES]]
         more = [f"{len(rows) - len(shown)} more classes"] if len(rows) > len(shown) else []
-        return f"clips for training + validation: {', '.join([*shown, *more])}"
+        counts = f"clips for training + validation: {', '.join([*shown, *more])}"
+        never = [name for name, count in rows if not count["train"]]
+        return f"{counts}; no clip to learn {', '.join(never[:SHOWN_CLASSES])} from" if never else counts
 
     def summary(self) -> str:
         """Return the last line of ``alstm features``."""
@@ -195,7 +197,13 @@ def _plan(files: Sequence[Path], options: FeatureOptions, folder: FeatureFolder)
     group = options.group or before
     sides = folder.sides() if options.val_share is None and group == before else {}
     division = Division(options.val_share, group or ONE_VIDEO, sides, folder.ids())
-    return _Plan(*labelled_jobs(files, annotations, classes, division), classes, group)
+    jobs, notes = labelled_jobs(files, annotations, classes, division)
+    if options.like and not group and (theirs := group_in(Path(options.like))):
+        notes = [
+            *notes,
+            f"--group {theirs} of {options.like} does not hold here; pass it to keep related clips together",
+        ]
+    return _Plan(jobs, notes, classes, group)
 
 
 def _resumed(extractor: Extractor, folder: FeatureFolder, options: FeatureOptions) -> Extractor:

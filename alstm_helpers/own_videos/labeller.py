@@ -17,7 +17,7 @@ from alstm_helpers.figures.parts import Streams
 from alstm_helpers.own_videos.apart import work_on_one
 from alstm_helpers.own_videos.extractor import Extractor, RawFeatures
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.timeline import DRAWN_LABELS, WINDOW, around_each_second
+from alstm_helpers.own_videos.timeline import DRAWN_LABELS, around_each_second, window_of
 
 
 class LabelOverTime(Label):
@@ -81,7 +81,8 @@ class Labeller:
     def _answer(self, raw: RawFeatures) -> VideoAnswer:
         video = self.extractor.record("video", (), raw.streams)
         (whole,) = self.predictor.predict([video])
-        stretches = self.predictor.predict(around_each_second(video), batch_size=64)
+        window = window_of(video.num_frames)
+        stretches = self.predictor.predict(around_each_second(video, window), batch_size=64)
         over_time = np.stack([each.scores for each in stretches])  # (T, C)
         labels = best_labels(whole.scores, self.top_k, dict(enumerate(self.predictor.class_names or ())))
         best: list[LabelOverTime] = [
@@ -91,7 +92,7 @@ class Labeller:
             "labels": labels,
             "seconds": video.num_frames,
             "attention": {"rgb": whole.rgb_attention.tolist(), "audio": whole.audio_attention.tolist()},
-            "timeline": {"window": WINDOW, "labels": best},
+            "timeline": {"window": window, "labels": best},
             "thumbnails": [
                 {"second": each.second, "jpeg": base64.b64encode(each.jpeg).decode()} for each in raw.thumbnails
             ],

@@ -26,11 +26,11 @@ from alstm_helpers.figures.parts import Timeline
 from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.own_videos import yt8m
 from alstm_helpers.own_videos.apart import attempt, work_apart
-from alstm_helpers.own_videos.backbones import picture_backbone, sound_backbone
+from alstm_helpers.own_videos.backbones import NO_SOUND, picture_backbone, sound_backbone
 from alstm_helpers.own_videos.extractor import Extractor, RawFeatures
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.thumbnails import film_strip
-from alstm_helpers.own_videos.timeline import DRAWN_LABELS, WINDOW, around_each_second
+from alstm_helpers.own_videos.timeline import DRAWN_LABELS, around_each_second, window_of
 from alstm_helpers.own_videos.video_files import find_video_files, videos_by_id
 from alstm_helpers.tfrecord import Video
 
@@ -113,7 +113,7 @@ def _youtube8m_extractor(report: Callable[[str], object]) -> Extractor:
     try:
         sound_backbone(extractor.audio)
     except NotFetched as error:
-        extractor = Extractor(yt8m.NAME, "none")
+        extractor = Extractor(yt8m.NAME, NO_SOUND)
         report(f"the sound is left out, which costs about two points of GAP: {error}")
     for line in extractor.provenance():
         report(line)
@@ -218,7 +218,8 @@ def watch(
 def _report(net: AttentionLSTM, video: Video, clip: Clip, notes: list[str], options: WatchOptions) -> WatchReport:
     explanation = explain(net, video, top_k=options.top_k, class_names=options.class_names)
     best = explanation["labels"][0]["index"]
-    scores = options.calibration(score_around(net, video, WINDOW)[:, best])  # (T,)
+    window = window_of(video.num_frames)
+    scores = options.calibration(score_around(net, video, window)[:, best])  # (T,)
     labels = explanation["labels"]
     shown = options.calibration(np.array([label["score"] for label in labels])).tolist()  # (K,)
     return {
@@ -226,7 +227,7 @@ def _report(net: AttentionLSTM, video: Video, clip: Clip, notes: list[str], opti
         "labels": [{**label, "score": score} for label, score in zip(labels, shown, strict=True)],
         "file": printable(os.fsencode(clip.path)),
         "notes": notes,
-        "window": WINDOW,
+        "window": window,
         "over_time": scores.tolist(),
     }
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from alstm_helpers.config import Config, save_config
 from alstm_helpers.data.dataset import read_batches
+from alstm_helpers.data.feature_scale import content_of
 from alstm_helpers.data.filelists import read_filelist, write_filelist
 from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
@@ -79,6 +80,7 @@ class CrossValidated(Judged):
     baseline: Judged
     difference: Difference
     calibration: Calibrated
+    features_sha256: str | None  # see ``feature_scale.content_of``
 
 
 def related(videos: Sequence[Video], group: str = ONE_VIDEO) -> list[bytes]:
@@ -129,7 +131,8 @@ def folds_of(groups: Sequence[bytes], labels: np.ndarray, folds: int, seed: int)
     count = len(set(groups))
     if not 2 <= folds <= count:
         problem = f"{count} independent videos cannot be divided into {folds}"
-        raise AlstmError("--folds", problem, f"pass 2 to {count}")
+        few = "label clips of more recordings" if count < 2 else f"pass 2 to {count}" if count > 2 else "pass 2"
+        raise AlstmError("--folds", problem, few)
     rarity = np.where(labels, labels.sum(axis=0), len(labels) + 1)  # (N, C)
     rarest = np.where(labels.any(axis=1), rarity.argmin(axis=1), labels.shape[1])  # (N,)
     even = np.bincount(rarest).max() >= folds  # otherwise scikit-learn refuses to stratify
@@ -172,7 +175,7 @@ def cross_validate(
 
 def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, report: LineReport) -> CrossValidated:
     """Cross-validate in the claimed folder."""
-    videos = _all_videos(config)
+    content, videos = content_of(Path(config.TRAIN.filelist).parent), _all_videos(config)
     names = [video.name for video in videos]
     groups = related(videos, options.group)
     labels = multi_hot([video.labels for video in videos], config.MODEL.num_classes, names)  # (N, C)
@@ -195,13 +198,13 @@ def _cross_validate(config: Config, save_dir: Path, options: CrossValidation, re
         network[judged] = _judge(own, save_dir / f"fold{number}" / "run", options)
         baseline[judged] = baseline_scores(pooled(made) if inputs is None else inputs, labels, learn, judged, divide)
         gaps = [_gap(config, scores[judged], labels[judged]) for scores in (network, baseline)]
-        report(
-            f"fold {number}/{options.folds}: GAP {gaps[0]:.4f}, linear baseline {gaps[1]:.4f} on {len(judged)} videos"
-        )
+        said = f"GAP {gaps[0]:.4f}, linear baseline {gaps[1]:.4f} on {len(judged)} videos"
+        if not labels[judged].any():
+            said = f"none of its {len(judged)} videos has a label"
+        report(f"fold {number}/{options.folds}: {said}")
     ids = [video.id for video in videos]
-    return _write(
-        config, save_dir, Scored(ids, labels, network, config.MODEL.topk, groups, folds, baseline), options.seed
-    )
+    scored = Scored(ids, labels, network, config.MODEL.topk, groups, folds, baseline)
+    return _write(config, save_dir, scored, options.seed, content)
 
 
 def _gap(config: Config, scores: np.ndarray, labels: np.ndarray) -> float:
@@ -210,7 +213,7 @@ def _gap(config: Config, scores: np.ndarray, labels: np.ndarray) -> float:
     return metrics.gap()
 
 
-def _write(config: Config, save_dir: Path, scored: Scored, seed: int) -> CrossValidated:
+def _write(config: Config, save_dir: Path, scored: Scored, seed: int, content: str | None) -> CrossValidated:
     """Write the results, and the settings and scores for ``alstm report``; return the content of ``crossval.json``."""
     network, baseline = scored.metrics, scored.baseline_metrics
     assert baseline is not None and scored.folds is not None
@@ -220,6 +223,7 @@ def _write(config: Config, save_dir: Path, scored: Scored, seed: int) -> CrossVa
         "baseline": _judged(baseline, folds),
         "difference": difference(network, baseline, scored.groups, seed),
         "calibration": calibrate(scored),
+        "features_sha256": content,
     }
     run = RunFolder(save_dir, config.MODEL.name)
     save_config(run.config, config)
@@ -230,9 +234,11 @@ def _write(config: Config, save_dir: Path, scored: Scored, seed: int) -> CrossVa
 
 def _judged(whole: YouTube8MMetrics, folds: Sequence[np.ndarray]) -> Judged:
     """Return what a method reached on all videos, and on those of each fold, given by their numbers."""
-    results = [whole.subset(fold).result() for fold in folds]
-    gaps = [row["gap"] for row in results]
-    mean, deviation = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
+    parts = [whole.subset(fold) for fold in folds]
+    results = [part.result() for part in parts]
+    # A fold in which no video has a label says nothing: its GAP is 0 for any scores.
+    gaps = [row["gap"] for row, part in zip(results, parts, strict=True) if part.positives().any()]
+    mean, deviation = float(np.mean(gaps or 0.0)), float(np.std(gaps, ddof=1)) if len(gaps) > 1 else 0.0
     rows = [{key: row[key] for key in FOLD_KEYS} for row in results]
     return {"folds": rows, "gap_mean": mean, "gap_std": deviation, "pooled": whole.result()}
 

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from alstm_helpers import cli
-from alstm_helpers.course.capstone import Quality, choose_clips, make_clips, make_stripes, read_results
+from alstm_helpers.course.capstone import Quality, Results, choose_clips, make_clips, make_stripes, read_results
 from alstm_helpers.course.exercises import chapter_10, find
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.scored import Scored
@@ -167,6 +167,15 @@ def ends_exchanged(project):
     replace("report.md", "GAP: .*", "GAP: 0.99 (95 % interval 1.00 to 0.90)")(project)
 
 
+def one_class_to_learn(project):
+    """All clips of a class are in validation."""
+    shards = [next((project / "data" / "tf" / side).glob("*.tfrecord")) for side in ("train", "val")]
+    videos = [video for shard in shards for video in read_videos(shard)]
+    for shard, label in zip(shards, (1, 0), strict=True):
+        write_videos(shard, (video for video in videos if video.labels == (label,)))
+        (project / "data" / f"{shard.parent.name}.list").write_text(f"{shard}\n", encoding="utf-8")
+
+
 def only_training(project):
     (project / "labels" / "annotations.csv.sha256").unlink()
     with (project / "labels" / "annotations.csv").open("a", encoding="utf-8") as file:
@@ -188,6 +197,12 @@ def only_training(project):
             "classes in labels/annotations.csv: 1; there must be at least 2",
         ),
         (1, replace("labels/annotations.csv", "(?m),upright$", ",level", 6), "clips that show 'upright': 4; find"),
+        (
+            1,
+            replace("labels/annotations.csv", "(?m),upright$", ",upright;level", 6),
+            "clips that do not show 'level': 4; find at least 5",
+        ),
+        (1, one_class_to_learn, "no training clip shows 'level'; record the class at another place, or by another"),
         (
             1,
             replace("labels/annotations.csv", "(?m)^(upright/3.*),upright$", r"\1,level"),
@@ -220,6 +235,17 @@ def only_training(project):
             replace("crossval/config.yaml", "pooling: mean", "pooling: attention"),
             "crossval judges another network (MODEL) than run has; run `alstm crossval` again",
         ),
+        (
+            2,
+            replace("crossval/config.yaml", "(?m)^  learning_rate: .*", "  learning_rate: 0.5"),
+            "crossval has another TRAIN.learning_rate than run; run `alstm crossval` again",
+        ),
+        (
+            2,
+            change("crossval/crossval.json", features_sha256=64 * "0"),
+            "crossval judges other features than data has now; run `alstm crossval` again",
+        ),
+        (2, change("evaluation/report.json", interval_95=None), "has no interval of the GAP; run `alstm eval` again"),
         (2, no("crossval/crossval.json"), "crossval/crossval.json: no such file; write it with `alstm crossval"),
         (
             2,
@@ -249,6 +275,21 @@ def only_training(project):
             "report.html: it has no GAP of a network beside that of a linear",
         ),
         (3, replace("report.html", r"(>GAP</th><td>)1\.000", r"\g<1>0.900"), "its GAP is not that of crossval"),
+        (
+            3,
+            replace("report.html", r"(>GAP</th><td>.*?</td><td>)1\.000", r"\g<1>0.900"),
+            "its GAP is not that of crossval",
+        ),
+        (
+            3,
+            replace("report.md", "Baseline:", "GAP: 0.99 (0.98 to 1.00)\nBaseline:"),
+            "several lines that begin with 'GAP:'",
+        ),
+        (
+            3,
+            replace("report.md", "Did not work: .*", "Did not work:"),
+            "report.md has no line that begins with 'Did not work:' and goes on",
+        ),
         (3, no("report.md"), "report.md: no such file; write one page"),
         (3, replace("report.md", "Baseline:", "Base:"), "report.md has no line that begins with 'Baseline:'"),
         (3, replace("report.md", "Baseline:", "<!--\nBaseline:"), "report.md has no line that begins with 'Baseline:'"),
@@ -320,6 +361,22 @@ def test_numbers_may_be_written_in_many_ways(line):
     assert chapter_10._states(said["GAP"], quality) and said["Baseline"] == "0.5"
     absent = 0.99 if "95 %" in line else 0.95
     assert not chapter_10._states(said["GAP"], quality._replace(high=absent))
+
+
+def test_a_list_may_follow_a_statement_but_no_other_paragraph():
+    said = chapter_10.statements(
+        "Did not work:\n\n- more epochs\n- dropout\n\nFeatures: clip\n\nBaseline:\n\nSeconds: 3\n"
+    )
+    assert said["Did not work"] == "- more epochs - dropout" and said["Baseline"] == ""
+    assert chapter_10.statements("Baseline:\n0.5, simpler\n")["Baseline"] == "0.5, simpler"
+
+
+@pytest.mark.parametrize("text", ["Clips: 1,024 clips", "Clips: 1 024", "Clips: 1.024", "Clips: 1024"])
+def test_thousands_may_be_set_apart(text):
+    quality = Quality(0.5, 0.5, 0.5)
+    said = dict.fromkeys(chapter_10.STATEMENTS, "0.50 0.50 0.50, with more than enough letters") | {"Clips": text}
+    found = [chapter_10._wrong_number(said, Results(clips, quality, quality), clips) for clips in (1024, 25)]
+    assert found == ["", "'Clips:' should say how many clips have labels: 25"]
 
 
 @pytest.mark.parametrize("language", ["en", CHINESE])

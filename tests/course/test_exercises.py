@@ -252,6 +252,23 @@ def test_wrong_answers_get_their_message_and_right_ones_are_accepted(exercise, v
     assert prove(exercise.name, variables) == f"{exercise.name}: {said} are accepted"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda dicts: [{key: value for key, value in dicts[0].items() if key != "audio"}, *dicts[1:]],
+        lambda dicts: [{"label": [7]}, "no dict", *dicts],
+        lambda dicts: [{key.encode(): value for key, value in row.items()} for row in dicts],
+        lambda dicts: dicts[0],
+    ],
+)
+def test_a_video_is_found_although_its_dict_was_changed(change):
+    """As the text asks: one array is left out afterwards."""
+    dicts = change(STAND_INS["3-4"]["dicts"])
+    assert check("ex-3-4", VIDEOS[:1], {"dicts": dicts}).status == "correct"
+    wrong = [VIDEOS[0]._replace(rgb=VIDEOS[1].rgb)]
+    assert check("ex-3-4", wrong, {"dicts": dicts}).why == "its arrays are not those of the dict"
+
+
 # These train, or need the notebook's own data: `alstm course --answers` runs their model answers.
 IN_NOTEBOOKS = {
     "ex-1-3",
@@ -313,12 +330,15 @@ def test_several_numbers_name_the_one_that_is_wrong():
     "found, right, said",
     [
         (25, 0.25, "looks like a percentage; give the share, such as 0.25 for 25 %"),
+        (31, 0.314, "looks like a percentage; give the share, such as 0.25 for 25 %"),
         (53.5, 53_512_345, "looks like millions; give the number itself, such as 1_500_000 for 1.5 million"),
         (53_512, 53_512_345, "looks like thousands; give the number itself, such as 1_500 for 1.5 thousand"),
         (1130, 1.13, "is 1000 times too large; check its unit"),
         (0.00113, 1.13, "is 1000 times too small; check its unit"),
         (-1.13, 1.13, "has the wrong sign"),
         (0.92, 0.91667, "is rounded too much; give more digits"),
+        (0.91, 0.91667, "is rounded too much; give more digits"),
+        (-1.23, -1.239, "is rounded too much; give more digits"),
         (81_000, 81_020, "is rounded too much; give more digits"),
         (0.905, 0.91667, "is too small"),
         (1.0, 0.96, "is rounded too much; give more digits"),

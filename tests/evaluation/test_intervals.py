@@ -40,10 +40,11 @@ def test_the_interval_is_that_of_pairs_and_of_groups():
     worse.update(half, labels)
     names = [b"%d" % row for row in range(40)]
     same = difference(worse, worse, names, 0)
-    assert same == {"gap": 0.0, "interval_95": [0.0, 0.0]}
+    assert same == {"gap": 0.0, "interval_95": [0.0, 0.0], "groups": 40}
     better = difference(best, worse, names, 0)
     grouped = difference(best, worse, [b"%d" % (row // 20) for row in range(40)], 0)
     assert 0 < better["interval_95"][0] < better["gap"] < better["interval_95"][1]
+    assert grouped["groups"] == 2 and verdict(grouped).startswith("2 independent groups of clips are too few to tell")
     assert grouped["interval_95"][0] == 0 < better["interval_95"][0]  # both groups drawn may be the one without doubt
 
 
@@ -71,3 +72,27 @@ def test_the_verdict_says_who_is_better(interval, said):
     found = verdict({"gap": 0.1, "interval_95": interval})
     assert found.startswith(said) and ("label more clips" in found) == (interval[0] <= 0)
     assert ("another TRAIN.seed" in found) == (interval[0] > 0)  # the interval leaves out the chance in training
+
+
+@pytest.mark.parametrize("interval", [[0.01, 0.3], [-0.3, -0.1]])
+def test_with_fewer_than_ten_groups_there_is_no_verdict(interval):
+    """The interval of few groups is too narrow: methods that do not differ would often be told apart."""
+    few, enough = (verdict({"gap": 0.1, "interval_95": interval, "groups": groups}) for groups in (9, 10))
+    assert few.startswith(
+        "9 independent groups of clips are too few to tell the network and the linear baseline apart: "
+    )
+    assert few.endswith("; label clips of more people or recordings") and "better" not in few and "better" in enough
+
+
+def test_nine_tenths_of_the_intervals_of_ten_groups_hold_the_mean():
+    """And fewer of those of five: as many as Student's t says."""
+    rng = np.random.default_rng(0)
+    for groups, share in ((5, 0.845), (10, 0.904)):
+        draws = rng.normal(size=(400, groups))
+        held = np.mean([_holds_zero(draw) for draw in draws])
+        assert held == pytest.approx(share, abs=0.04)
+
+
+def _holds_zero(draw):
+    low, high = interval_95(lambda rows: [draw[rows].mean()], range(len(draw)), 200)[:, 0]
+    return low <= 0 <= high

@@ -157,3 +157,10 @@ def test_videos_without_labels_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(AlstmError, match=r"the list: none of its 2 videos has a label; .*alstm predict"):
         write_report(metrics, 1.0, tmp_path / "m.json", ReportOptions(4))
     assert not list(tmp_path.iterdir())
+
+
+def test_of_one_group_there_is_no_other_sample(tmp_path):
+    """The interval would have no width."""
+    for groups, there in ((["a"] * 80, False), (["a"] * 79 + ["b"], True)):
+        options = ReportOptions(4, resamples=5, groups=[name.encode() for name in groups])
+        assert ("interval_95" in write_report(some_metrics(), 1.0, tmp_path / "m.json", options).details) is there

@@ -240,7 +240,7 @@ def test_a_timeline_shows_the_score_around_each_second_and_of_the_whole_clip():
     assert np.array_equal(over_time.get_ydata(), [0.1, 0.9, 0.4, 0.2])
     assert np.array_equal(whole.get_ydata(), [0.75, 0.75])
     assert figure.axes[0].get_title(loc="left") == "v1: cat 0.75, 7 0.25"
-    assert score.get_ylabel() == "score of\ncat" and "9 seconds" in score.get_title(loc="left")
+    assert score.get_ylabel() == "score of\ncat" and "from 9 s around" in score.get_title(loc="left")
     frames = [item for item in figure.axes[0].artists if isinstance(item, AnnotationBbox)]
     assert [(frame.xy, frame.xybox) for frame in frames] == [((0, 0), (0.5, 0.6)), ((3, 0), (2.5, 0.6))]
     streams = (("rgb", report["attention"]["rgb"]), ("audio", report["attention"]["audio"]))

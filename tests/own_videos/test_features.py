@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.own_videos.backbones import picture_backbone
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.feature_folder import RawFolder
-from alstm_helpers.own_videos.features import FeatureOptions, extract_features
+from alstm_helpers.own_videos.features import Extraction, FeatureOptions, extract_features
 from alstm_helpers.own_videos.flashdigits_clips import Encoding, write_mp4, write_video
 from alstm_helpers.own_videos.jobs import VAL_SHARE
 from alstm_helpers.own_videos.labels import import_labels
@@ -649,6 +650,31 @@ def test_clips_keep_their_side_when_others_are_added(own, tmp_path):
     extract(own, tmp_path / "out", val_share=0.2)
     extract(own, tmp_path / "fresh", val_share=0.2)
     assert _sides(tmp_path / "out") == _sides(tmp_path / "fresh")
+
+
+def test_nothing_is_said_of_a_sound_that_nobody_asked_for(tmp_path):
+    write_video(tmp_path / "silent.mp4", np.zeros((3, 64, 64, 3), np.uint8), None)
+    notes = {
+        audio: Extractor("flashdigits", audio).video(Clip(tmp_path / "silent.mp4"))[1]
+        for audio in ("none", "flashdigits")
+    }
+    assert notes == {"none": [], "flashdigits": ["no sound: silence takes its place"]}
+
+
+def test_classes_without_a_training_clip_are_named():
+    counts = {"a": Counter(train=0, val=3), "b": Counter(train=2, val=0)}
+    said = Extraction(classes=counts).class_counts()
+    assert said == "clips for training + validation: b 2 + 0, a 0 + 3; no clip to learn a from"
+    assert Extraction(classes={"b": counts["b"]}).class_counts().endswith(": b 2 + 0")
+
+
+def test_a_group_that_is_not_taken_over_is_said(own, tmp_path):
+    """The names of other clips need not have it."""
+    extract(own, tmp_path / "out", group="^c[0-3]|^c")
+    alike = {"backbone": None, "audio": None, "like": tmp_path / "out"}
+    note = f"--group ^c[0-3]|^c of {tmp_path / 'out'} does not hold here; pass it to keep related clips together"
+    assert note in extract(own, tmp_path / "new", **alike).notes
+    assert note not in extract(own, tmp_path / "old", group="^c[0-9]", **alike).notes
 
 
 def _sides(out):

@@ -24,7 +24,7 @@ from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
 from alstm_helpers.own_videos.flashdigits_clips import write_mp4
 from alstm_helpers.own_videos.media import Clip
-from alstm_helpers.own_videos.timeline import WINDOW
+from alstm_helpers.own_videos.timeline import WINDOW, window_of
 from alstm_helpers.own_videos.watch import WatchOptions, find_extractor, score_around, watch, watch_files
 from alstm_helpers.runtime import seed_everything
 from alstm_helpers.tfrecord import Video, read_videos, write_videos
@@ -52,7 +52,8 @@ def test_a_file_is_labelled_as_the_generator_s_features_are(trained, clips):
         assert all(abs(a["score"] - b["score"]) < 0.02 for a, b in pairs)
         assert found["seconds"] == right["seconds"] == len(found["over_time"])
         video, _ = FLASH.video(Clip(clips / "clips" / f"c{index}.mp4"))
-        around = score_around(net, video, WINDOW)
+        around = score_around(net, video, found["window"])
+        assert found["window"] == WINDOW  # they are long enough
         assert found["over_time"] == pytest.approx(around[:, found["labels"][0]["index"]].tolist())
         assert np.abs(np.array(found["attention"]["rgb"]) - right["attention"]["rgb"]).max() < 0.02
 
@@ -83,6 +84,13 @@ def test_the_score_around_a_second_is_that_of_these_seconds_alone(tiny_config):
         alone = explain(net, Video(b"x", (), video.rgb[part], video.audio[part]), top_k=20)
         for label in alone["labels"]:
             assert scores[second, label["index"]] == pytest.approx(label["score"], abs=1e-5)
+
+
+def test_the_window_is_at_most_half_of_a_short_clip():
+    """Otherwise each stretch would be nearly all of it, and the score over time a flat line."""
+    windows = [window_of(seconds) for seconds in range(1, 61)]
+    assert all(window % 2 and (window <= seconds / 2 or window == 1) for seconds, window in enumerate(windows, 1))
+    assert windows[:6] == [1, 1, 1, 1, 1, 3] and windows == sorted(windows) and set(windows[17:]) == {WINDOW}
 
 
 def test_which_extractor(tiny_config, tmp_path):
@@ -281,11 +289,13 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     about = json.loads((data / "features.json").read_text("utf-8"))
     about.pop("digest")
     write_sealed(data / "features.json", {**about, "group": "^c"})
-    alstm("eval", *common, "--weights", save / "AttentionLSTM_best.pdparams", "--out", tmp_path / "one" / "m.json")
-    one = json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))["interval_95"]["gap"]
-    assert one[0] == one[1]  # all clips are of one recording: there is nothing to draw
+    best = ("--weights", save / "AttentionLSTM_best.pdparams")
+    one = alstm("eval", *common, *best, "--out", tmp_path / "one" / "m.json").out
+    assert "interval_95" not in json.loads((tmp_path / "one" / "report.json").read_text("utf-8"))
+    assert "independent groups of clips: 1; too few" in one and "resampled" not in one  # there is nothing to draw
     write_sealed(data / "features.json", about)
-    found = alstm("eval", *common, "--weights", save / "AttentionLSTM_best.pdparams", "--out", tmp_path / "m.json")
+    found = alstm("eval", *common, *best, "--out", tmp_path / "m.json")
+    assert re.search(r"independent groups of clips: [2-9]; too few", found.out) and "resampled" in found.out
     assert found.code == 0 and json.loads((tmp_path / "m.json").read_text("utf-8"))["num_videos"] >= 1
     weights = save / "AttentionLSTM_best.pdparams"
     last = alstm("predict", clips / "clips" / "c0.mp4", "--weights", weights, "--save_dir", tmp_path / "out")

@@ -10,12 +10,13 @@ from support import changed, default_of
 
 from alstm_helpers.commands import training as commands
 from alstm_helpers.config import load_config
+from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.evaluation.calibration import Calibrated, Quality, calibrate
 from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.files import claimed, read_sealed
 from alstm_helpers.paths import RunFolder
-from alstm_helpers.pickles import load_videos
+from alstm_helpers.pickles import load_videos, save_videos
 from alstm_helpers.tfrecord import Video
 from alstm_helpers.training import crossval
 from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of, related
@@ -58,6 +59,31 @@ def test_a_seed_may_be_larger_than_scikit_learn_takes():
 def test_impossible_numbers_of_folds(folds):
     with pytest.raises(AlstmError, match=r"--folds: 7 independent videos cannot be divided into .; pass 2 to 7"):
         folds_of(GROUPS, NO_LABELS, folds, seed=0)
+
+
+@pytest.mark.parametrize("count, remedy", [(1, "label clips of more recordings"), (2, "pass 2"), (3, "pass 2 to 3")])
+def test_what_to_do_where_there_are_few_groups(count, remedy):
+    groups = [b"%d" % (row % count) for row in range(6)]
+    with pytest.raises(AlstmError) as refused:
+        folds_of(groups, np.zeros((6, 1), bool), 5, seed=0)
+    assert refused.value.remedy == remedy
+
+
+def test_a_fold_without_labels_says_nothing_of_the_mean(tiny_config, tmp_path):
+    """Its GAP is 0 whatever the scores are."""
+    own = changed(tiny_config, TRAIN__epoch=1)
+    videos = [video for path in read_filelist(own.TRAIN.filelist) for video in load_videos(path)][:12]
+    shard = tmp_path / "own.pkl"
+    save_videos(
+        shard, [v._replace(id=b"%d-%d" % (i % 3, i), labels=v.labels if i % 3 else ()) for i, v in enumerate(videos)]
+    )
+    (tmp_path / "own.list").write_text(f"{shard}\n", encoding="utf-8")
+    own = changed(own, TRAIN__filelist=str(tmp_path / "own.list"), VALID__filelist=str(tmp_path / "own.list"))
+    lines: list[str] = []
+    found = cross_validate(own, tmp_path / "run", CrossValidation(folds=3, group="^[0-9]"), report=lines.append)
+    judged = [row["gap"] for row in found["folds"]]
+    assert judged.count(0.0) == 1 and found["gap_mean"] == pytest.approx(sum(judged) / 2)
+    assert [line.partition(": ")[2] for line in lines if "none" in line] == ["none of its 4 videos has a label"]
 
 
 def test_a_group_that_finds_nothing():

@@ -141,7 +141,8 @@ def fault_of_number(found: float, right: float, within: float, which: str = "the
     if abs(found - right) <= within:
         return ""
     for slip in SLIPS:
-        if slip.least <= abs(right) <= slip.most and math.isclose(found, slip.factor * right, rel_tol=0.01):
+        near = 0.05 if slip.factor == 100 else 0.01  # percentages are often rounded
+        if slip.least <= abs(right) <= slip.most and math.isclose(found, slip.factor * right, rel_tol=near):
             return f"{which} {slip.text}"
     if _is_rounded(found, right):
         return f"{which} is rounded too much; give more digits"
@@ -149,8 +150,12 @@ def fault_of_number(found: float, right: float, within: float, which: str = "the
 
 
 def _is_rounded(found: float, right: float) -> bool:
-    """Return whether a number is the right one with fewer digits, and near it."""
-    return math.isclose(found, right, rel_tol=0.05) and any(float(f"{right:.{n}e}") == found for n in range(4))
+    """Return whether a number is the right one with fewer digits, rounded or cut off, and near it."""
+    if not math.isclose(found, right, rel_tol=0.05):
+        return False
+    found, right = abs(found), abs(right)
+    digits, _, exponent = f"{right:.9e}".partition("e")
+    return any(found in (float(f"{right:.{n}e}"), float(f"{digits[: n + 2]}e{exponent}")) for n in range(4))
 
 
 def first_fault(found: Sequence[float], right: Sequence[float], within: Sequence[float]) -> str:

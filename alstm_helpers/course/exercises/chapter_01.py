@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 import numpy as np
 
-from alstm_helpers.course.exercises.answers import NotYet, as_number
+from alstm_helpers.course.exercises.answers import NotYet, a_type, as_number
 from alstm_helpers.course.exercises.attempts import Attempt
 from alstm_helpers.course.exercises.core import Exercise, Notebook, always, equals, forms, is_function
 from alstm_helpers.data.flashdigits import CLASS_NAMES
@@ -45,6 +46,9 @@ def mean_scores(notebook: Notebook, *, true_only: bool = True) -> tuple[float, f
     return see, hear
 
 
+INFINITE = "exp of a large score on padding is infinite, and infinity times 0 is NaN: overwrite padding before exp"
+
+
 def right_softmax(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the softmax over the seconds that are not padding, (B, T); a row of padding gives zeros."""
     scores = np.where(mask > 0, scores, -np.inf)
@@ -69,14 +73,32 @@ def fault_of_softmax(softmax: Attempt, rng: np.random.Generator) -> str:
         (np.where(mask > 0, plain, 500), "a large score on padding spoils the row: look for the largest real score"),
     )
     for scores, message in trials:
-        with np.errstate(all="ignore"):
-            found = np.asarray(softmax(scores.astype(np.float32), mask), dtype=float)
+        found, overflows = _tried(softmax, scores.astype(np.float32), mask)
         fault = _fault_of_weights(found, mask) if scores is plain else ""
         if fault:
             return fault
         if not np.abs(found - right_softmax(scores, mask)).max() < 1e-4:  # NaN is wrong, too
-            return message
+            is_last = scores is trials[-1][0]  # in which nothing but padding can overflow
+            return INFINITE if is_last and overflows else message
     return ""
+
+
+def _tried(softmax: Attempt, scores: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the weights, and whether a number became infinite on the way.
+
+    Raises:
+        NotYet: what it returns is no array.
+    """
+    overflows: list[str] = []
+    with np.errstate(all="ignore", over="call", call=lambda kind, _: overflows.append(kind)):
+        returned = softmax(scores, mask)
+    try:
+        return np.asarray(returned, dtype=float), bool(overflows)
+    except (TypeError, ValueError):
+        if isinstance(returned, list | tuple | np.ndarray) and len({np.size(row) for row in returned}) > 1:
+            text = "it returns rows of different lengths; return as many numbers as there are scores, 0 on padding"
+            raise NotYet(text) from None
+        raise NotYet(f"it returns {a_type(returned)}; return an array") from None
 
 
 def _fault_of_weights(found: np.ndarray, mask: np.ndarray) -> str:
@@ -110,6 +132,15 @@ def _in_place(scores: np.ndarray, mask: np.ndarray) -> object:
     return _large_negative(scores, mask) * mask
 
 
+def _by_hand(scores: np.ndarray, mask: np.ndarray, largest: Callable[[np.ndarray, np.ndarray], float]) -> object:
+    """Apply the notebook's own function to each row."""
+    rows = []
+    for row, real in zip(scores, mask > 0, strict=True):
+        exponents = np.exp(row - largest(row, real)) * real if real.any() else 0 * row
+        rows.append(exponents / exponents.sum() if real.any() else exponents)
+    return np.stack(rows)
+
+
 def _row_by_row(scores: np.ndarray, mask: np.ndarray) -> list[list[float]]:
     rows = []
     for row, length in zip(scores, mask.sum(axis=1).astype(int), strict=True):
@@ -133,6 +164,11 @@ def _label_at(notebook: Notebook, second: int) -> str:
     return CLASS_NAMES[events[0].label] if events else "none"
 
 
+def _beside(notebook: Notebook) -> tuple[int, str]:
+    second = max(0, _loudest(notebook)[0][0] - 1)
+    return second, _label_at(notebook, second)
+
+
 def judge_picture(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge a second and a label that were read from the figure of the weights."""
     second, label = _second_and_label(answer)
@@ -141,7 +177,7 @@ def judge_picture(answer: object, notebook: Notebook, exercise: Exercise) -> str
     if label.startswith("see"):
         return "that is a label of the pictures; the sound's labels begin with hear"
     labels = [name for right, name in _loudest(notebook) if abs(second - right) <= 1]
-    if label in labels:
+    if labels and label in (*labels, _label_at(notebook, round(second))):  # of the bar, or of the second as given
         return ""
     if labels:
         return "the second is right, but the label is not"
@@ -284,6 +320,7 @@ EXERCISES = [
         right=(
             lambda notebook: _loudest(notebook)[0],
             lambda notebook: [np.int64(_loudest(notebook)[0][0]), _loudest(notebook)[0][1].upper()],
+            _beside,
             lambda notebook: (_loudest(notebook)[0][0] + 0.5, f" {_loudest(notebook)[0][1].replace(' ', '')} "),
         ),
     ),
@@ -327,6 +364,16 @@ EXERCISES = [
                 always(lambda scores, mask: _naive(scores - scores.max(axis=1, keepdims=True), mask)),
                 "a large score on padding spoils the row: look for the largest real score",
             ),
+            (
+                always(lambda scores, mask: _by_hand(scores, mask, lambda row, real: row.max())),
+                "a large score on padding spoils the row: look for the largest real score",
+            ),
+            (always(lambda scores, mask: _by_hand(scores, mask, lambda row, real: row[real].max())), INFINITE),
+            (
+                always(lambda scores, mask: [row[: sum(real)] for row, real in zip(scores, mask > 0, strict=True)]),
+                "it returns rows of different lengths; return as many numbers as there are scores, 0 on padding",
+            ),
+            (always(lambda scores, mask: "weights"), "it returns a str; return an array"),
             (always(_in_place), "it changes the data that it is given; work on a copy"),
             (always(lambda scores, mask: right_softmax(scores, mask)[0]), "for scores of shape … an array of shape …"),
             (always(lambda scores, mask: None), "it returns None; does it end with return?"),

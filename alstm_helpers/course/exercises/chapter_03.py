@@ -12,9 +12,10 @@ import struct
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import numpy as np
 
@@ -178,14 +179,22 @@ def _wrapped(stored: np.ndarray) -> np.ndarray:
 def judge_videos(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     """Judge what ``load_videos`` returned for a file of one dict."""
     video = _only_video(answer)
-    for row in notebook.dicts:
+    for row in _with_ids(notebook.dicts):
         if video.id == _as_bytes(row["video"]):
-            if list(video.labels) != sorted(row["label"]):
+            if list(video.labels) != sorted(row.get("label", video.labels)):
                 return "its labels are not those of the dict"
-            pairs = ((video.rgb, row["feature"]), (video.audio, row["audio"]))
-            is_whole = all(one.dtype == np.uint8 and np.array_equal(one, other) for one, other in pairs)
+            pairs = ((video.rgb, "feature"), (video.audio, "audio"))
+            is_whole = all(one.dtype == np.uint8 and np.array_equal(one, row.get(key, one)) for one, key in pairs)
             return "" if is_whole else "its arrays are not those of the dict"
     return "that video is not in `dicts`"
+
+
+def _with_ids(dicts: Any) -> Iterator[dict[str, Any]]:
+    """Yield the dicts that name a video, with text as keys: a learner may have changed them since, as the text asks."""
+    for row in [dicts] if isinstance(dicts, Mapping) else dicts:
+        decoded = {_as_bytes(key).decode(): row[key] for key in row} if isinstance(row, Mapping) else {}
+        if "video" in decoded:
+            yield decoded
 
 
 def _only_video(answer: object) -> Video:
@@ -277,11 +286,13 @@ SIDES = ("val", "train", "train", "train")
 def fault_of_split(side_of: Attempt, rng: np.random.Generator) -> str:
     """Try a function from a clip to its side on clips of many people, and return what is wrong with it."""
     letters = rng.choice(list(ascii_lowercase), (PEOPLE, 6))
-    people = ["".join(row[: rng.integers(4, 7)]) for row in letters]
+    people = ["".join(row[: rng.integers(2, 7)]) for row in letters]
     clips = [[f"{person}_{number:02d}.mp4" for number in (3, 14, 25)] for person in people]
     sides = [{_side(side_of, clip) for clip in of_person} for of_person in clips]
     if [_side(side_of, of_person[0]) for of_person in clips] != [_side(side_of, of_person[0]) for of_person in clips]:
         return "called twice with the same clips it returns other answers; nothing may be random"
+    if _draws(side_of, [f"{person}y_03.mp4" for person in people]):
+        return "in the next run people may change sides; nothing may be random"
     both = sum(len(found) > 1 for found in sides)
     if both:
         return f"{both} of {PEOPLE} people are on both sides"
@@ -291,6 +302,24 @@ def fault_of_split(side_of: Attempt, rng: np.random.Generator) -> str:
     if _uses_hash(side_of, [f"{person}x_03.mp4" for person in people]):
         return "hash() gives text another number in each run of Python; use hashlib, as the broken function does"
     return ""
+
+
+def _draws(side_of: Attempt, clips: Sequence[str]) -> bool:
+    """Return whether a function draws from Python's or NumPy's own generator without seeding it for the clip.
+
+    Drawing moves on in a table of words; seeding replaces the table, and so does every few hundredth draw.
+    """
+    for clip in clips:  # it has seen none of them, as it may keep what it has found
+        before = _generators()
+        _side(side_of, clip)
+        if any(words == same and at != now for (words, at), (same, now) in zip(before, _generators(), strict=True)):
+            return True
+    return False
+
+
+def _generators() -> list[tuple[object, object]]:
+    words, of_numpy = random.getstate()[1], np.random.get_state(legacy=False)["state"]
+    return [(words[:-1], words[-1]), (of_numpy["key"].tolist(), of_numpy["pos"])]
 
 
 def _uses_hash(side_of: Attempt, clips: Sequence[str]) -> bool:
@@ -354,6 +383,15 @@ def _by_hash(clip: str) -> str:
 
 def _helped(clip: str) -> str:
     return _by_hash(clip)
+
+
+def _remembered(choose: Callable[[str], str]) -> Callable[[str], str]:
+    kept = functools.cache(choose)
+    return lambda clip: kept(clip.split("_")[0])
+
+
+def _drawn() -> str:
+    return SIDES[np.random.randint(4)]
 
 
 def _by_own_hash() -> Callable[[str], str]:
@@ -618,6 +656,16 @@ EXERCISES = [
                 "hash() gives text another number in each run of Python; use hashlib, as the broken function does",
             ),
             (always(lambda clip: _by_clip(clip[:-5])), "… of 200 people are on both sides"),
+            (always(lambda clip: _by_clip(clip[:4])), "… of 200 people are on both sides"),
+            (always(lambda clip: _by_clip(clip[:5])), "… of 200 people are on both sides"),
+            (
+                lambda notebook: _remembered(lambda person: random.choice(SIDES)),
+                "in the next run people may change sides; nothing may be random",
+            ),
+            (
+                lambda notebook: _remembered(lambda person: str(np.random.choice(SIDES))),
+                "in the next run people may change sides; nothing may be random",
+            ),
             (always(lambda clip: clip), "for … it returns '…'; return 'train' or 'val'"),
             (always("val"), "that is a str; give the function itself, without calling it"),
         ),
@@ -627,6 +675,9 @@ EXERCISES = [
             always(lambda clip: "val" if zlib.crc32(clip.rsplit("_", 1)[0].encode()) % 4 == 1 else "train"),
             always(lambda clip: np.str_(_by_person(clip))),
             always(_by_own_hash()),
+            always(lambda clip: random.Random(clip.split("_")[0]).choice(SIDES)),
+            lambda notebook: _remembered(lambda person: (random.seed(person), random.choice(SIDES))[1]),
+            lambda notebook: _remembered(lambda person: (np.random.seed(list(person.encode())), _drawn())[1]),
         ),
     ),
 ]

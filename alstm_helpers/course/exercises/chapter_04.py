@@ -73,8 +73,8 @@ def fault_of_warm_up(rate: Attempt, rng: np.random.Generator) -> str:
             if step == found == 0:
                 return "the first step has a rate of 0: it computes, but learns nothing"
             if not math.isclose(found, right, rel_tol=1e-6):
-                line = f"on a line from 0 that reaches {base:.4g} at step {warmup - 1} it is {right:.6g}"
-                return f"step {step} has a rate of {found:.6g}; {line}"
+                line = f"on a line that rises by {base / warmup:.4g} with each step, step 0 included, up to {base:.4g}"
+                return f"step {step} has a rate of {found:.6g}; {line}, it is {right:.6g}"
     return ""
 
 
@@ -248,13 +248,19 @@ EXERCISES = [
             (always(_jumps), "the first step has a rate of 0: it computes, but learns nothing"),
             (
                 always(_never_levels_off),
-                "step 50 has a rate of 0.00204; on a line from 0 that reaches 0.002 at step 49 it is 0.002",
+                "step 50 has a rate of 0.00204; "
+                "on a line that rises by 4e-05 with each step, step 0 included, up to 0.002, it is 0.002",
             ),
             (
                 always(_reaches_late),
-                "step 0 has a rate of 3.92157e-05; on a line from 0 that reaches 0.002 at step 49 it is 4e-05",
+                "step 0 has a rate of 3.92157e-05; "
+                "on a line that rises by 4e-05 with each step, step 0 included, up to 0.002, it is 4e-05",
             ),
-            (always(_typed_in), "step 0 has a rate of 4e-05; on a line from 0 that reaches … at step … it is …"),
+            (
+                always(_typed_in),
+                "step 0 has a rate of 4e-05; "
+                "on a line that rises by … with each step, step 0 included, up to …, it is …",
+            ),
             (always(lambda step: _by_cases(step)), "it raises a TypeError: …got an unexpected keyword argument 'base'"),
             (
                 always(lambda step, base=0.002, warmup=50: str(_by_cases(step, base, warmup))),

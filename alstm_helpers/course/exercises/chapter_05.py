@@ -174,6 +174,7 @@ EXERCISES = [
                 "gap: the number looks like a percentage; give the share, such as 0.25 for 25 %",
             ),
             (always(by_hand(gap=0.9)), "gap: the number is rounded too much; give more digits"),
+            (always(by_hand(gap=0.91)), "gap: the number is rounded too much; give more digits"),
             (always({**BY_HAND, "perr": "1"}), "perr: that is not a number"),
             (always(0.92), "that is a float; write a dict with hit_at_1, perr and gap"),
         ),

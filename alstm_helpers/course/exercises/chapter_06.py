@@ -80,9 +80,11 @@ def fault_of_names(names_of: Attempt, rng: np.random.Generator) -> str:
 def _fault_of_classes(found: Mapping[int, object], names: Mapping[int, str]) -> str:
     for index, right in names.items():
         if index not in found:
-            if set(found) <= set(range(len(names) + 1)):
+            if found and set(found) <= set(range(len(names) + 1)):
                 return f"class {index} of the file is missing; a class is the column Index, not the row"
-            return f"class {index} of the file is missing; a class may have an empty name"
+            if right == f"class {index}":
+                return f"class {index} of the file is missing; a class may have an empty name"
+            return f"class {index} of the file is missing"
         if found[index] != right:
             return f"class {index} is named {found[index]!r} instead of {right!r}"
     extra = [index for index in found if index not in names]
@@ -238,7 +240,12 @@ EXERCISES = [
             (always(_cut_at_commas), """class … is named '"Dogs' instead of 'Dogs, and cats'"""),
             (
                 always(lambda path: {0: "Made up, with a comma", 2: "A space", 5: "class 5", 11: "Food"}),
-                "class … of the file is missing; a class may have an empty name",
+                "class … of the file is missing",
+            ),
+            (always(lambda path: {}), "class … of the file is missing"),
+            (
+                always(lambda path: {row: name for row, name in _right_names(path).items() if name != "Food"}),
+                "class … of the file is missing",
             ),
             (always(lambda path: _right_names(path) | {99: "class 99"}), "class 99 is not in the file"),
             (

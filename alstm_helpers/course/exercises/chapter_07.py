@@ -108,6 +108,7 @@ def judge_training(answer: object, notebook: Notebook, exercise: Exercise) -> st
     if answer is notebook.trained:
         return "that is the training of mine.yaml; train the second file, into a folder of its own"
     changed = changed_keys(settings_of(answer), settings_of(notebook.trained))
+    changed = [key for key in changed if key != "TRAIN.use_gpu"]  # not in the file: it is where one trains
     if "TRAIN.seed" in changed:
         return "its seed differs, too, so a difference has two causes: TrainOptions(seed=SEED)"
     if not changed:
@@ -267,6 +268,7 @@ EXERCISES = [
         right=(
             lambda notebook: _second(notebook, batch_size=256),
             lambda notebook: _second(notebook, warmup_iters=0),
+            lambda notebook: _second(notebook, warmup_iters=0, use_gpu=not notebook.trained.config.TRAIN.use_gpu),
             lambda notebook: _second(notebook, learning_rate=10 * notebook.trained.config.TRAIN.learning_rate),
         ),
     ),

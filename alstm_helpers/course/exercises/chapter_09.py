@@ -29,7 +29,10 @@ def judge_table(answer: object, notebook: Notebook, exercise: Exercise) -> str:
     for wanted in WANTED:
         if fault := _fault_of_clip(wanted, [row for row in found if row.video == wanted.video]):
             return fault
-    return "" if len(found) == len(WANTED) else "there are more clips than the three"
+    if len(found) > len(WANTED):
+        return "there are more clips than the three"
+    rows = [line for line in answer.splitlines() if line.strip()][1:]  # the import merges those about one clip
+    return "" if len(rows) == len(WANTED) else "write one row per clip"
 
 
 def _annotations(table: str) -> list[Annotation]:
@@ -52,7 +55,7 @@ def _fault_of_clip(wanted: Annotation, rows: list[Annotation]) -> str:
     if rows == [wanted]:
         return ""
     labels = [label for row in rows for label in row.labels]
-    if sorted(labels) != sorted(wanted.labels):
+    if sorted(set(labels)) != sorted(wanted.labels):
         return f"{wanted.video} has the labels {labels}"
     if len(rows) > 1:
         return f"{wanted.video} becomes {len(rows)} clips; write one row for it"
@@ -217,6 +220,12 @@ EXERCISES = [
                 always(TABLE.replace("a.mp4,,,cooking;music", "a.mp4,,,cooking\na.mp4,0,5,music")),
                 "a.mp4 becomes 2 clips; write one row for it",
             ),
+            (
+                always(TABLE.replace("b.mp4,5,12,dog", "b.mp4,5,8,dog\nb.mp4,8,12,dog")),
+                "b.mp4 becomes 2 clips; write one row for it",
+            ),
+            (always(TABLE + TABLE.partition("\n")[2]), "write one row per clip"),
+            (always(TABLE.replace("cooking;music", "cooking\na.mp4,,,music")), "write one row per clip"),
             (always(TABLE + "d.mp4,,,dog\n"), "there are more clips than the three"),
             (always(TABLE.replace("dog", "Dog")), "b.mp4 has the labels ['Dog']"),
             (always(["a.mp4"]), "that is a list; the table is one text, with \\n between its rows"),

@@ -31,6 +31,7 @@ from alstm_helpers.tfrecord import Video
 
 FEWEST_CLIPS, FEWEST_CLASSES, FEWEST_PER_CLASS, FEWEST_FOLDS = 20, 2, 5, 3
 LARGEST_DIFFERENCE = 1e-5
+_LEARNING = ("epoch", "batch_size", "learning_rate", "weight_decay", "class_weights")  # what the network learns by
 ROUNDED = 0.0051  # a report may state two decimals
 STATEMENTS = ("Clips", "GAP", "Baseline", "Did not work")
 _WRITTEN = 20  # bytes of the letters of a sentence that says something, in any script
@@ -41,6 +42,8 @@ _ASKED = {  # what the brief says of a statement that must be more than a number
 _BEGINS = re.compile(rf"[\s>*#_-]*(?:\d+[.)]\s*[*_]*)?({'|'.join(STATEMENTS)})[*_]*\s*[:：]", re.IGNORECASE)
 # A percentage that leads to another, of which only the second one says so.
 _RANGE = re.compile(r"(?<![\d.,])((?:[2-9]|\d\d+)(?:[.,]\d+)?)\s*(?:-|–|—|to|至|到)\s*(?=[\d.,]+\s*(?:%|％|percent))")
+_THOUSANDS = re.compile(r"(?<=\d)[ ,.](?=\d{3}\b)")
+_ITEM = re.compile(r"\s*([-*+]|\d+[.)])?\s*$|\s*([-*+]|\d+[.)])\s")  # of a list, or nothing
 _A_NUMBER = re.compile(r"(\d+(?:[.,]\d+)?|(?<!\d)[.,]\d+)(\s*(?:%|％|percent))?")
 
 Find = Callable[[Path], str]  # returns what is wrong with a project, or an empty text
@@ -96,6 +99,9 @@ def fault_of_labels(project: Path) -> str:
     rarest, count = min(counts.items(), key=lambda item: item[1])
     if count < FEWEST_PER_CLASS:
         return f"clips that show {rarest!r}: {count}; find at least {FEWEST_PER_CLASS}, or drop the class"
+    commonest, count = max(counts.items(), key=lambda item: item[1])
+    if count > len(annotations) - FEWEST_PER_CLASS:
+        return f"clips that do not show {commonest!r}: {len(annotations) - count}; find at least {FEWEST_PER_CLASS}"
     return ""
 
 
@@ -112,6 +118,10 @@ def fault_of_features(project: Path) -> str:
     if shared:
         name = min(shared).decode(errors="replace")
         return f"{name} is on both sides of the split, so validation judges what training has seen; split by recording"
+    learnt = {label for video in train for label in video.labels}
+    for name, number in read_classes(project / "data" / "labels.csv").items():
+        if number not in learnt:
+            return f"no training clip shows {name!r}; record the class at another place, or by another person, too"
     return _relabelled(project, [*train, *val])
 
 
@@ -153,8 +163,13 @@ def _other_crossval(project: Path, videos: Sequence[Video]) -> str:
     places = {(group_of(name, pattern), fold) for name, fold in zip(scored.ids, scored.folds.tolist(), strict=True)}
     if len(places) > len({group for group, _ in places}):
         return f"crossval has parts of one recording in different folds; {again}"
-    networks = [load_config(project / name / "config.yaml").MODEL for name in ("crossval", "run")]
-    return "" if networks[0] == networks[1] else f"crossval judges another network (MODEL) than run has; {again}"
+    if read_crossval(project).get("features_sha256") != content_of(project / "data"):
+        return f"crossval judges other features than data has now; {again}"
+    judged, trained = (load_config(project / name / "config.yaml") for name in ("crossval", "run"))
+    if judged.MODEL != trained.MODEL:
+        return f"crossval judges another network (MODEL) than run has; {again}"
+    differ = [key for key in _LEARNING if getattr(judged.TRAIN, key) != getattr(trained.TRAIN, key)]
+    return f"crossval has another TRAIN.{differ[0]} than run; {again}" if differ else ""
 
 
 def fault_of_training(project: Path) -> str:
@@ -170,10 +185,12 @@ def fault_of_metrics(project: Path) -> str:
     remedy = "write it with `alstm eval --config data/own.yaml --weights … --save_dir evaluation`"
     metrics = _json(project / "evaluation" / "metrics.json", remedy)
     details = _json(project / "evaluation" / "report.json", remedy)
-    judged, there = metrics.get("num_videos"), len(read_split(project, "val"))
+    val, pattern = read_split(project, "val"), grouping_in(project / "data")
+    judged, there = metrics.get("num_videos"), len(val)
     if judged != there:
         return f"evaluation/metrics.json judges {judged} clips, but data/val.list has {there}; run `alstm eval` again"
-    if "gap" not in metrics or "gap" not in details.get("interval_95", {}):
+    one_group = len({group_of(video.id, pattern) for video in val}) == 1  # of which no other sample can be drawn
+    if "gap" not in metrics or not (one_group or "gap" in (details.get("interval_95") or {})):
         return "evaluation/report.json has no interval of the GAP; run `alstm eval` again, with resamples"
     if details.get("weights_sha256") not in {checksum(path, "sha256") for path in (project / "run").glob("*.pdparams")}:
         return "evaluation/report.json judges weights that are not in run; run `alstm eval` again, with those"
@@ -228,7 +245,10 @@ def _ask(address: str, video: Video) -> list[str]:
 def fault_of_report(project: Path) -> str:
     """Require the four statements of ``report.md``, with the numbers of the project."""
     text = read_text(require_file(project / "report.md", "write one page, see the brief"), "save it as UTF-8")
-    said = statements(re.sub("<!--.*?(-->|$)", "", text, flags=re.DOTALL))  # a reader sees no comment
+    text = re.sub("<!--.*?(-->|$)", "", text, flags=re.DOTALL)  # a reader sees no comment
+    if name := _repeated(text):
+        return f"report.md has several lines that begin with '{name}:'; keep one"
+    said = statements(text)
     for name, statement in said.items():
         if not statement:
             return f"report.md has no line that begins with '{name}:' and goes on"
@@ -243,23 +263,34 @@ def statements(text: str) -> dict[str, str]:
     """Return what a report says after each name of ``STATEMENTS`` and a colon, whatever Markdown marks the line with.
 
     A statement ends where the next one, another heading or a table begins; and at a blank line, if it is no heading
-    itself. Nothing is an empty text.
+    itself and no list follows. Nothing is an empty text.
     """
-    said, current, heads = dict.fromkeys(STATEMENTS, ""), "", False
+    said, current, heads, apart = dict.fromkeys(STATEMENTS, ""), "", False, False
     for line in text.splitlines():
         if begins := _BEGINS.match(line):
             current = next((name for name in STATEMENTS if name.lower() == begins[1].lower() and not said[name]), "")
             heads, line = line.lstrip().startswith("#"), line[begins.end() :]
-        elif line.lstrip().startswith(("#", "|")) or (current and said[current] and not heads and not line.strip()):
-            current = ""
+        else:
+            ends = not line.strip() if said.get(current) else apart and not _ITEM.match(line)
+            if line.lstrip().startswith(("#", "|")) or (ends and not heads):
+                current = ""
         if current:
             said[current] = f"{said[current]} {line.strip(' *_>')}".strip()
+        apart = not line.strip() and not begins
     return said
+
+
+def _repeated(text: str) -> str:
+    """Return the name of a statement that is made twice, as only one of them is read; nothing if none is."""
+    begins = (_BEGINS.match(line) for line in text.splitlines())
+    made = Counter(found[1].lower() for found in begins if found and found.string[found.end() :].strip(" *_"))
+    return next((name for name in STATEMENTS if made[name.lower()] > 1), "")
 
 
 def _wrong_number(said: dict[str, str], results: Results, judged: int) -> str:
     """Return which statement lacks a number that the files of the project have, with so many clips judged."""
-    if not {results.clips, judged} & set(_numbers(said["Clips"])):
+    whole = _THOUSANDS.sub("", said["Clips"])
+    if not {results.clips, judged} & {*_numbers(said["Clips"]), *_numbers(whole)}:
         return f"'Clips:' should say how many clips have labels: {results.clips}"
     if not _states(said["GAP"], results.network) or not _in_order(said["GAP"], *results.network[1:]):
         return "'GAP:' should give the network's GAP and both ends of its interval, as in report.html"

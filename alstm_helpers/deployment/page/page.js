@@ -75,7 +75,7 @@ function answered(file, done) {
   part("labels").replaceChildren(...found.labels.slice(0, SHOWN).map(labelRow));
   const { window: width, labels } = found.timeline;
   part("caption").textContent =
-    told("The score of the best labels (0 to 1), each from the {width} seconds around a second alone; below, the seconds themselves.", { width });
+    told("The score of the best labels (0 to 1), each from {width} s around a second alone; below, the seconds themselves.", { width });
   part("scores").replaceChildren(lines(labels));
   const secondOf = (place) => found.thumbnails[place]?.second ?? found.seconds;
   const pictures = found.thumbnails.map((each, place) => thumbnail(each, secondOf(place + 1), secondOf(1)));
