@@ -104,7 +104,7 @@ class _Page:
             said = verdict(apart)
             said = f"{said[0].upper()}{said[1:]}."
         if (without := int((~self.scored.labels.any(axis=1)).sum())) > 0:
-            said += f" {without} videos have no label, so Hit@1 is at most {1 - without / len(self.scored.labels):.3f}."
+            said += f" Videos without a label: {without}; so Hit@1 is at most {1 - without / len(self.right):.3f}."
         cells: dict[str, list[str]] = {metric.key: [] for metric in METRICS}
         for metrics in methods.values():
             found = metrics.result()

@@ -193,8 +193,8 @@ def _details(
     }
     if options.weights_sha256:
         details["weights_sha256"] = options.weights_sha256
-    one_group = options.groups is not None and len(set(options.groups)) == 1  # whatever is drawn is all of it
-    if not options.resamples or one_group:
+    is_drawn = options.groups is None or len(set(options.groups)) > 1  # of one group every draw is the whole
+    if not options.resamples or not is_drawn:
         return details
     intervals = bootstrap_intervals(metrics, options.resamples, groups=options.groups, progress=progress)
     return {"interval_95": intervals, **details}

@@ -224,7 +224,7 @@ def test_the_clips_are_those_surely_wrong_and_those_uncertain():
         shown = unescape(cards[0])
         assert f"true: <strong>{true}</strong>" in shown and f"predicted: {predicted} {sure[row]:.3f}, " in shown
         assert f"the best one calibrated: {across_folds(scored)[row, best[row]]:.3f}" in shown
-    assert f"Of 40 videos the best label of {len(wrong)} is wrong" in PAGE and "have no label" not in PAGE
+    assert f"Of 40 videos the best label of {len(wrong)} is wrong" in PAGE and "without a label" not in PAGE
 
 
 def test_a_video_without_labels_is_wrong_only_where_a_label_is_claimed():
@@ -235,7 +235,7 @@ def test_a_video_without_labels_is_wrong_only_where_a_label_is_claimed():
     page = report_page(replace(scored, labels=labels, scores=scores), OPTIONS)
     names = re.findall("<h3>(.*)</h3>", section_of(page, "Surely wrong"))
     assert "v00" not in names and "v01" in names
-    assert "2 videos have no label, so Hit@1 is at most 0.950." in section_of(page, "What it reaches")
+    assert "Videos without a label: 2; so Hit@1 is at most 0.950." in section_of(page, "What it reaches")
 
 
 def test_thumbnails_are_spread_over_the_clip():
