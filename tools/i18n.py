@@ -90,10 +90,19 @@ SHOWN_TOO = {
     "03_data": ("everything", "processes", "disk", "limit", "longest", "length", "payload"),
     "03_data_appendix": ("length", "payload"),
     "04_training": ("yes", "no"),
-    "05_evaluation": ("overlap", "better", "worse", "trained", "rounded", "none"),
+    "05_evaluation": (
+        "overlap",
+        "better",
+        "worse",
+        "trained",
+        "rounded",
+        "none",
+        "{fault}: {lab.short(printed.splitlines()[-1])}\n",
+    ),
     "06_inference": ("{chosen:.2f}, {name}",),
     "07_configuration": ("nowhere",),
     "08_recommended_parameters": ("epochs", "warm-up"),
+    "09_own_videos": ("{method}: {compared}",),
 }
 # Names of curves, axes and sliders that are keys in the notebooks, too: they are translated where a figure shows them.
 CURVES = (

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from alstm_helpers.course import lab as lab_module
 from alstm_helpers.course.lab import PROFILES, Expected, Lab, Profile, Table, are_numbers
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, ConfigError, DeviceError
+from alstm_helpers.paths import course_files
 from alstm_helpers.runtime import paddle
 
 
@@ -30,6 +32,22 @@ def lab(tmp_path):
 def small_profile(monkeypatch):
     """A profile whose data is made in a moment."""
     monkeypatch.setitem(PROFILES, "tiny", Profile(train=20, val=10, epochs=1, compare_epochs=1))
+
+
+def test_a_command_is_shown_with_short_paths_and_its_status_returned(tmp_path, capsys):
+    """Its own lines and its errors in their order; it runs in OUT_DIR, where relative paths begin."""
+    lab = Lab("09 自己", profile="tiny", seed=0, data_dir=str(tmp_path / "数据"), out_dir=str(tmp_path / "out"))
+    scratch = tmp_path / "out" / "09 自己"
+    scratch.mkdir()
+    (scratch / "labels.csv").write_text("video,labels\na.mp4,cat\n", encoding="utf-8")
+    assert lab.alstm("labels", "import", scratch / "labels.csv", "--out", "labels") == 0
+    assert lab.alstm("lists", tmp_path / "数据") == 1
+    done, failed = capsys.readouterr().out.split("$ alstm ")[1:]
+    assert done.startswith("labels import scratch/labels.csv --out labels\n1 clip")
+    assert (tmp_path / "out" / "labels" / "annotations.csv").exists()
+    assert failed.startswith("lists data\nerror: data") and str(tmp_path) not in done + failed
+    assert lab.run("lists", tmp_path / "数据")[0] == 1
+    assert lab.short(course_files() / "configs" / "x.yaml") == str(Path("configs", "x.yaml"))
 
 
 # --- the lab ---------------------------------------------------------------------------------------------------
