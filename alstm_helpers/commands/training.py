@@ -106,6 +106,7 @@ def crossval(given: Given, folds: int, save_dir: str, pretrain: str | None, grou
         spread = f"{judged['gap_mean']:.4f} ± {judged['gap_std']:.4f} over the folds"
         pooled = "  ".join(f"{metric.title} {judged['pooled'][metric.key]:.4f}" for metric in METRICS)
         line(f"{name}: GAP {spread}; of all videos {pooled}")
+    line(f"without any skill, by the frequencies of the classes alone: GAP {done['no_skill_gap']:.4f}")
     path = Path(save_dir, "crossval.json")
     _say_calibration(done["calibration"], path)
     line(f"{verdict(done['difference'])} → {path}")

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from alstm_helpers.errors import AlstmError, printable
+from alstm_helpers.evaluation.baseline import no_skill_gap
 from alstm_helpers.evaluation.calibration import Bin, across_folds, quality, reliability
 from alstm_helpers.evaluation.html_parts import bar, curves, document, jpeg, paragraph, section, table, text
 from alstm_helpers.evaluation.intervals import bootstrap_intervals, difference, interval_95, verdict
@@ -96,14 +97,15 @@ class _Page:
         return text(self.options.names.get(index) or f"class {index}")
 
     def _metrics(self) -> str:
-        methods = {"the network": self.scored.metrics}
+        methods, labels = {"the network": self.scored.metrics}, self.scored.labels
         said = "There is no linear baseline to compare with: `alstm crossval` has one."
         if self.scored.baseline_metrics is not None:
             methods["linear baseline"] = self.scored.baseline_metrics
             apart = difference(self.scored.metrics, self.scored.baseline_metrics, self.scored.groups, self.options.seed)
             said = verdict(apart)
             said = f"{said[0].upper()}{said[1:]}."
-        if (without := int((~self.scored.labels.any(axis=1)).sum())) > 0:
+        said += f" By the frequencies of the classes alone, GAP is {no_skill_gap(labels, self.scored.top_k):.3f}."
+        if (without := int((~labels.any(axis=1)).sum())) > 0:
             said += f" Videos without a label: {without}; so Hit@1 is at most {1 - without / len(self.right):.3f}."
         cells: dict[str, list[str]] = {metric.key: [] for metric in METRICS}
         for metrics in methods.values():

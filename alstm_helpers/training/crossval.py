@@ -18,7 +18,7 @@ from alstm_helpers.data.feature_scale import content_of
 from alstm_helpers.data.filelists import read_filelist, write_filelist
 from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
 from alstm_helpers.errors import AlstmError
-from alstm_helpers.evaluation.baseline import baseline_scores, pooled
+from alstm_helpers.evaluation.baseline import baseline_scores, no_skill_gap, pooled
 from alstm_helpers.evaluation.calibration import Calibrated, calibrate
 from alstm_helpers.evaluation.evaluate import score_batches
 from alstm_helpers.evaluation.intervals import Difference, difference
@@ -80,6 +80,7 @@ class CrossValidated(Judged):
     baseline: Judged
     difference: Difference
     calibration: Calibrated
+    no_skill_gap: float  # see ``baseline.no_skill_gap``
     features_sha256: str | None  # see ``feature_scale.content_of``
 
 
@@ -223,6 +224,7 @@ def _write(config: Config, save_dir: Path, scored: Scored, seed: int, content: s
         "baseline": _judged(baseline, folds),
         "difference": difference(network, baseline, scored.groups, seed),
         "calibration": calibrate(scored),
+        "no_skill_gap": no_skill_gap(scored.labels, scored.top_k),
         "features_sha256": content,
     }
     run = RunFolder(save_dir, config.MODEL.name)

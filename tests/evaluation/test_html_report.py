@@ -17,6 +17,7 @@ from alstm_helpers.config import save_config
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation import html_report, report
+from alstm_helpers.evaluation.baseline import no_skill_gap
 from alstm_helpers.evaluation.calibration import across_folds, quality, reliability
 from alstm_helpers.evaluation.html_report import CLIPS, PageOptions, report_page
 from alstm_helpers.evaluation.intervals import bootstrap_intervals, difference, verdict
@@ -106,6 +107,7 @@ def test_it_says_what_is_reached_beside_the_baseline():
         page = report_page(scored, replace(OPTIONS, seed=seed))
         assert said[1:] in unescape(section_of(page, "What it reaches"))
     assert "40 videos with labels of 4 classes. How." in PAGE
+    assert f"By the frequencies of the classes alone, GAP is {no_skill_gap(scored.labels, 20):.3f}." in PAGE
 
 
 def test_what_is_missing_is_said():

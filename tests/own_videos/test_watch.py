@@ -303,6 +303,7 @@ def test_own_videos_from_labels_to_prediction(alstm, clips, tmp_path):
     cross = alstm("crossval", *common, "--folds", 2, "--save_dir", tmp_path / "cv")
     assert cross.code == 0 and json.loads((tmp_path / "cv" / "crossval.json").read_text("utf-8"))["folds"]
     assert "\n--group \\d, as `alstm features` was told\n" in cross.out
+    assert re.search(r"\nwithout any skill, by the frequencies of the classes alone: GAP 0\.\d{4}\n", cross.out)
     assert alstm("export", *common, "--weights", weights, "--out", tmp_path / "earlier").code == 0
     more = ("train", *common, "-o", "TRAIN.epoch=3", "--save_dir", save, "--log_interval", 0, "--resume", save)
     told = "the clips, their labels or their sides have changed since this training began"

@@ -12,6 +12,7 @@ from alstm_helpers.commands import training as commands
 from alstm_helpers.config import load_config
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.evaluation.baseline import no_skill_gap
 from alstm_helpers.evaluation.calibration import Calibrated, Quality, calibrate
 from alstm_helpers.evaluation.scored import Scored
 from alstm_helpers.files import claimed, read_sealed
@@ -150,6 +151,7 @@ def test_cross_validate(tiny_config, tmp_path):
     assert kept.metrics.result() == found["pooled"] and len(kept.ids) == len(set(kept.groups)) == 80
     assert kept.baseline_metrics and kept.baseline_metrics.result() == found["baseline"]["pooled"]
     assert calibrate(kept) == found["calibration"]
+    assert no_skill_gap(kept.labels, kept.top_k) == found["no_skill_gap"] and found["features_sha256"] is None
     assert load_config(RunFolder(tmp_path / "折").config) == config
     assert [list(row) for row in found["folds"]] == [["gap", "hit_at_1", "num_videos"]] * 3
 
