@@ -16,10 +16,11 @@ import nbformat
 import pytest
 import yaml
 from babel.messages.catalog import Catalog
+from IPython.core.inputtransformer2 import TransformerManager
 
 from alstm_helpers.figures.plots import CJK_FILE
 from alstm_helpers.language import CHINESE
-from alstm_helpers.translation import template
+from alstm_helpers.translation import CELLS, template, translate_in
 from tools import i18n, i18n_checks
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -190,6 +191,26 @@ def test_a_name_by_which_results_are_looked_up_is_kept(one_cell):
     catalogue.add("batch 8", "批大小 8", context="c")
     i18n.save("01_x", catalogue)
     assert ["docs/evidence" in text for text in i18n.conflicts()] == [True]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_word_of_a_command_is_translated(path):
+    """A string that is shown in one cell is a value of a flag in another: ``--audio none`` became ``--audio 没有``."""
+    translate = translate_in(CHINESE, CELLS)
+    for cell in nbformat.read(path, as_version=4).cells:
+        code = TransformerManager().transform_cell(cell.source) if cell.cell_type == "code" else ""
+        for words in map(_words_of_a_command, ast.walk(ast.parse(code))):
+            assert [translate(word) for word in words] == words, cell.id
+
+
+def _words_of_a_command(node):
+    """Return the strings of a list, a tuple, or a call, if one of them is a flag or the call runs a command."""
+    is_call, is_row = isinstance(node, ast.Call), isinstance(node, ast.List | ast.Tuple)
+    parts = node.args if is_call else node.elts if is_row else []
+    runs = is_call and getattr(node.func, "attr", getattr(node.func, "id", "")) in ("alstm", "run")
+    words = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    words = [word for word in words if " " not in word]  # a text beside a flag is shown
+    return words if runs or any(word.startswith("-") for word in words) else []
 
 
 def test_links_lead_to_the_chinese_document_section_and_notebook():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
 
+from alstm_helpers.course import real_clips as module
+from alstm_helpers.course.lab import Lab, Table
 from alstm_helpers.course.real_clips import (
     BOTH_HANDS,
     ONE_HAND,
@@ -19,9 +23,12 @@ from alstm_helpers.course.real_clips import (
     sign_clips,
 )
 from alstm_helpers.data.transfer import Retry
+from alstm_helpers.figures import plots
+from alstm_helpers.own_videos.flashdigits_clips import write_video
 from alstm_helpers.own_videos.labels import read_annotations
 from alstm_helpers.own_videos.media import Clip, read_frames
 
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "09_own_videos.ipynb"
 RETRY = Retry(attempts=1, timeout=0.5, pause=0.01)
 
 
@@ -104,3 +111,34 @@ def test_the_addresses_name_a_commit_and_the_licence():
     for clip in (*PUBLISHED, *(sign.clip for sign in SIGNS)):
         assert re.search(r"/[0-9a-f]{40}/[\w/-]+\.(mp4|mkv)$", clip.url) and re.fullmatch(r"[0-9a-f]{64}", clip.sha256)
         assert re.search(r", CC( BY 4\.|)0", clip.source)
+
+
+def test_the_cells_of_notebook_09_work_where_the_clips_are(monkeypatch, tmp_path, capsys):
+    """CI has no network, so the notebook is executed without them: here, clips of noise take their place."""
+
+    def noise(folder):
+        rng, files = np.random.default_rng(0), {}
+        for sign in SIGNS:
+            files[sign.name] = Path(folder, sign.hands, f"{sign.name}.mp4")
+            files[sign.name].parent.mkdir(parents=True, exist_ok=True)
+            write_video(files[sign.name], rng.integers(0, 255, (2, 64, 64, 3), np.uint8), None)
+        return files, f"{len(files)} clips"
+
+    monkeypatch.setattr(module, "sign_clips", noise)
+    lab = Lab("09_own_videos", profile="tiny", seed=0, data_dir=str(tmp_path / "data"), out_dir=str(tmp_path / "out"))
+    statuses = []
+
+    def alstm(*words):  # one epoch is enough
+        statuses.append((words[0], lab.alstm(*words, *(["-o", "TRAIN.epoch=1"] if words[0] == "crossval" else []))))
+
+    names = {"scratch": lab.out_dir / "09_own_videos", "lab": lab, "alstm": alstm, "np": np, "plots": plots}
+    names |= {"Clip": Clip, "read_frames": read_frames, "Table": Table}
+    cells = {cell.id: cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells}
+    for name in ("signs", "signs-crossval"):
+        exec(cells[name], names)  # noqa: S102 (the course's own)
+    shown = capsys.readouterr().out
+    assert statuses == [("labels", 0), ("features", 0), ("crossval", 0), ("crossval", 0)], shown
+    assert (
+        "to know only the person: 80% right" in shown and (lab.out_dir / "figures" / "09_own_videos-signs.png").exists()
+    )
+    assert shown.count("on 4 videos") == 5 + 1 and "5 independent groups of clips are too few" in shown
