@@ -7,6 +7,7 @@ import os
 import signal
 from typing import Any
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 from support import a_net
@@ -18,6 +19,7 @@ from alstm_helpers.deployment.predictor import Predictor
 from alstm_helpers.deployment.videos import Videos
 from alstm_helpers.loopback import free_port
 from alstm_helpers.own_videos.extractor import Extractor
+from alstm_helpers.own_videos.flashdigits_clips import write_video
 from alstm_helpers.own_videos.labeller import Labeller
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.timeline import WINDOW
@@ -39,6 +41,15 @@ def model(net, tmp_path_factory):
     export(net, folder, onnx=True, class_names=NAMES)
     FLASH.save(folder)
     return folder
+
+
+def test_of_a_short_clip_it_says_what_predict_says(net, model, tmp_path):
+    """Each second is scored by itself: nine around it would be all of them."""
+    write_video(tmp_path / "short.mp4", np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), np.uint8), None)
+    found = asyncio.run(Labeller(Predictor(model), FLASH, 4)(tmp_path / "short.mp4"))["timeline"]
+    right = watch(net, FLASH, Clip(tmp_path / "short.mp4"))
+    assert found["window"] == right["window"] == 1
+    assert found["labels"][0]["scores"] == pytest.approx(right["over_time"], abs=1e-5)
 
 
 def test_it_finds_what_predict_finds(net, model, clips):

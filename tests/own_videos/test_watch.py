@@ -22,7 +22,7 @@ from alstm_helpers.evaluation.explain import explain
 from alstm_helpers.files import write_sealed
 from alstm_helpers.model.build import build_model
 from alstm_helpers.own_videos.extractor import Extractor
-from alstm_helpers.own_videos.flashdigits_clips import write_mp4
+from alstm_helpers.own_videos.flashdigits_clips import write_mp4, write_video
 from alstm_helpers.own_videos.media import Clip
 from alstm_helpers.own_videos.timeline import WINDOW, window_of
 from alstm_helpers.own_videos.watch import WatchOptions, find_extractor, score_around, watch, watch_files
@@ -91,6 +91,14 @@ def test_the_window_is_at_most_half_of_a_short_clip():
     windows = [window_of(seconds) for seconds in range(1, 61)]
     assert all(window % 2 and (window <= seconds / 2 or window == 1) for seconds, window in enumerate(windows, 1))
     assert windows[:6] == [1, 1, 1, 1, 1, 3] and windows == sorted(windows) and set(windows[17:]) == {WINDOW}
+
+
+def test_of_a_short_clip_each_second_is_scored_by_itself(trained, tmp_path):
+    write_video(tmp_path / "short.mp4", np.random.default_rng(0).integers(0, 255, (4, 64, 64, 3), np.uint8), None)
+    found = watch(trained[1], FLASH, Clip(tmp_path / "short.mp4"))
+    video, _ = FLASH.video(Clip(tmp_path / "short.mp4"))
+    alone = score_around(trained[1], video, 1)[:, found["labels"][0]["index"]]
+    assert found["window"] == 1 and found["over_time"] == pytest.approx(alone.tolist()) and np.ptp(alone) > 0
 
 
 def test_which_extractor(tiny_config, tmp_path):
