@@ -112,20 +112,18 @@ def test_a_class_without_a_video_to_learn_from_has_no_score():
         assert (one == [0, 1, 0]).all()
 
 
-@pytest.mark.parametrize("count", [40, 20_000])
-def test_what_is_reached_without_any_skill(count):
-    """As many of the labels that are said are right as the classes are frequent, in whatever order the videos come."""
-    labels = np.eye(4, dtype=bool)[np.arange(count) % 4]
-    assert no_skill_gap(labels, 20) == pytest.approx(0.25, abs=0.02)
-    assert no_skill_gap(labels[np.lexsort(labels.T)], 20) == pytest.approx(0.25, abs=0.02)  # class after class
+def test_what_is_reached_without_any_skill():
+    """As many of the labels that are said are right as the classes are frequent."""
+    labels = np.eye(4, dtype=bool)[np.arange(40) % 4]
+    assert no_skill_gap(labels, 20) == pytest.approx(0.25)
     labels[:] = [True, False, False, False]
-    assert no_skill_gap(labels, 20) == 1.0 and no_skill_gap(labels, 20) == no_skill_gap(labels, 20)
-    assert no_skill_gap(np.zeros((count, 4), bool), 20) == 0.0
+    assert no_skill_gap(labels, 20) == 1.0 and no_skill_gap(np.zeros((40, 4), bool), 20) == 0.0
 
 
-def test_a_class_that_most_videos_show_is_said_first():
-    """It is said of all 30, right 24 times at a precision of 0.8; then the other one, right 6 times at about 0.6."""
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_class_that_most_videos_show_is_said_first(order):
+    """It is said of all 30, right 24 times at a precision of 0.8; then the other one, right 6 times at 0.5."""
     labels = np.zeros((30, 2), bool)
     labels[:24, 0] = labels[24:, 1] = True
-    assert no_skill_gap(labels, 20) == pytest.approx((24 * 0.8 + 6 * 0.6) / 30, abs=0.03)
-    assert no_skill_gap(labels, 1) == pytest.approx(0.64, abs=0.03)  # 24 of 30, each with a precision of 0.8
+    assert no_skill_gap(labels[order], 20) == pytest.approx((24 * 0.8 + 6 * 0.5) / 30)
+    assert no_skill_gap(labels[order], 1) == pytest.approx(24 * 0.8 / 30)
