@@ -115,8 +115,12 @@ class Sign(NamedTuple):
     """A sign of American Sign Language, signed by one of five people; person and hands are what we see in the clip."""
 
     person: str
-    hands: str
     clip: Published
+
+    @property
+    def hands(self) -> str:
+        """The class: one hand, or both."""
+        return self.clip.labels
 
     @property
     def name(self) -> str:
@@ -125,7 +129,7 @@ class Sign(NamedTuple):
 
 
 SIGNS = tuple(
-    Sign(person, hands, Published(f"{_INTEL}/asl_gestures/{sign}.mkv", sha256, hands, "Intel, CC BY 4.0"))
+    Sign(person, Published(f"{_INTEL}/asl_gestures/{sign}.mkv", sha256, hands, "Intel, CC BY 4.0"))
     for person, sign, hands, sha256 in _SIGNS
 )
 

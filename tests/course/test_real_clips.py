@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -78,7 +79,8 @@ def test_without_a_network_it_the_flower_is_cut_into_the_temple(monkeypatch, pub
 @pytest.fixture
 def signs(published):
     """One person's sign with one hand, and another's with both."""
-    return [Sign("a", ONE_HAND, published[0]), Sign("b", BOTH_HANDS, published[1])]
+    labelled = (replace(clip, labels=hands) for clip, hands in zip(published, (ONE_HAND, BOTH_HANDS), strict=True))
+    return [Sign(person, clip) for person, clip in zip("ab", labelled, strict=True)]
 
 
 def test_the_folders_of_signs_are_their_labels(signs, tmp_path):

@@ -43,7 +43,7 @@ _BEGINS = re.compile(rf"[\s>*#_-]*(?:\d+[.)]\s*[*_]*)?({'|'.join(STATEMENTS)})[*
 # A percentage that leads to another, of which only the second one says so.
 _RANGE = re.compile(r"(?<![\d.,])((?:[2-9]|\d\d+)(?:[.,]\d+)?)\s*(?:-|–|—|to|至|到)\s*(?=[\d.,]+\s*(?:%|％|percent))")
 _THOUSANDS = re.compile(r"(?<=\d)[ ,.](?=\d{3}\b)")
-_ITEM = re.compile(r"\s*([-*+]|\d+[.)])?\s*$|\s*([-*+]|\d+[.)])\s")  # of a list, or nothing
+_ITEM = re.compile(r"\s*([-*+]|\d+[.)])(\s|$)|\s*$")  # of a list, or nothing
 _A_NUMBER = re.compile(r"(\d+(?:[.,]\d+)?|(?<!\d)[.,]\d+)(\s*(?:%|％|percent))?")
 
 Find = Callable[[Path], str]  # returns what is wrong with a project, or an empty text
@@ -149,11 +149,11 @@ def fault_of_crossval(project: Path) -> str:
     videos = [*read_split(project, "train"), *read_split(project, "val")]
     if judged != len(videos):
         return f"crossval/crossval.json judges {judged} clips, but data has {len(videos)}; run it again"
-    return _other_crossval(project, videos)
+    return _other_crossval(project, videos, found.get("features_sha256"))
 
 
-def _other_crossval(project: Path, videos: Sequence[Video]) -> str:
-    """Return in what a cross-validation is not that of a project, if in anything."""
+def _other_crossval(project: Path, videos: Sequence[Video], features_sha256: str | None) -> str:
+    """Return in what a cross-validation of some features is not that of a project, if in anything."""
     again = "run `alstm crossval` again"
     scored, pattern = Scored.load(project / "crossval" / "scores.pkl"), grouping_in(project / "data")
     labels = {name: np.flatnonzero(row).tolist() for name, row in zip(scored.ids, scored.labels, strict=True)}
@@ -163,7 +163,7 @@ def _other_crossval(project: Path, videos: Sequence[Video]) -> str:
     places = {(group_of(name, pattern), fold) for name, fold in zip(scored.ids, scored.folds.tolist(), strict=True)}
     if len(places) > len({group for group, _ in places}):
         return f"crossval has parts of one recording in different folds; {again}"
-    if read_crossval(project).get("features_sha256") != content_of(project / "data"):
+    if features_sha256 != content_of(project / "data"):
         return f"crossval judges other features than data has now; {again}"
     judged, trained = (load_config(project / name / "config.yaml") for name in ("crossval", "run"))
     if judged.MODEL != trained.MODEL:
