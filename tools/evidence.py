@@ -342,7 +342,7 @@ def on_signs(name: str, group: str) -> Trial:
 
 REAL_CLIPS = Experiment(
     "Notebook 09: five-fold cross-validation of real clips with own.yaml as `alstm features` writes it.",
-    {"signs": on_real("signs"), "emojis": on_real("emojis")},
+    {name: on_real(name) for name in ("fights", "exercises", "wagons", "digits")},
 )
 
 SIGNERS = Experiment(

@@ -263,7 +263,7 @@ class FeatureFolder:
     def _write_own_config(self, num_classes: int) -> list[str]:
         """Write a configuration for few clips to begin with, unless there is one; return a note if that has no room.
 
-        What six sets of real clips say of its values is in ``data/README.md``.
+        What sets of real clips say of its values is in ``data/README.md``.
         """
         path = self.path / "own.yaml"
         if path.exists():  # it may hold the user's own settings
@@ -274,9 +274,9 @@ class FeatureFolder:
             return [f"{path} has room for {room} classes of {needed}: set MODEL.num_classes there; {after}"]
         settings = yaml.safe_load((course_files() / "configs" / "flashdigits.yaml").read_text(encoding="utf-8"))
         settings["MODEL"] |= {"dataset": "own videos", "drop_rate": 0.5, "num_classes": num_classes}
-        settings["MODEL"] |= {"embedding_size": 128, "lstm_size": 128, "fc_sizes": [256, 128]}
-        settings["TRAIN"] |= {"weight_decay": 0.0008, "warmup_iters": 10, "schedule": "step", "decay_epochs": []}
-        settings["TRAIN"] |= {"epoch": 40, "patience": 8, "learning_rate": 0.0005, "filelist": "train.list"}
+        settings["MODEL"] |= {"embedding_size": 512, "lstm_size": 128, "fc_sizes": [256, 128]}
+        settings["TRAIN"] |= {"weight_decay": 0.0008, "warmup_iters": 10, "learning_rate": 0.001}
+        settings["TRAIN"] |= {"epoch": 30, "patience": 8, "filelist": "train.list"}
         for section, name in (("VALID", "val"), ("TEST", "test"), ("INFER", "infer")):
             settings[section]["filelist"] = f"{name}.list"
         settings["INFER"]["class_names"] = "labels.csv"

@@ -135,7 +135,7 @@ def test_every_file_has_its_experiment():
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
-@pytest.mark.parametrize("setting", ["signs", "emojis"])
+@pytest.mark.parametrize("setting", EXPERIMENTS["real-clips"].settings)
 def test_the_table_of_real_clips_has_the_numbers_of_the_evidence(name, setting):
     found = load_evidence("real-clips")
     text = (Path(__file__).resolve().parents[2] / "data" / name).read_text(encoding="utf-8")
