@@ -300,12 +300,15 @@ def test_cores_are_kept_busy_meanwhile_and_not_longer_than_until_an_interrupt(mo
 def test_a_busy_process_computes_until_its_input_ends():
     import resource
 
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
-    with subprocess.Popen([sys.executable, "-c", bench._SPIN], stdin=subprocess.PIPE) as process:
-        time.sleep(0.5)
-        assert process.poll() is None
-    assert process.returncode == 0
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before > 0.1
+    def computed(seconds):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        with subprocess.Popen([sys.executable, "-c", bench._SPIN], stdin=subprocess.PIPE) as process:
+            time.sleep(seconds)
+            assert process.poll() is None
+        assert process.returncode == 0
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+
+    assert any(computed(seconds) > 0.1 for seconds in (0.5, 2, 8, 30))  # longer where others keep it from the cores
 
 
 def test_other_pythons_reach_their_parts(monkeypatch):
