@@ -58,7 +58,9 @@ class ModelSection(Section):
     embedding_size: _Size = Field(512, description="size of each stream after its first layer")
     lstm_size: _Size = Field(1024, description="size of the LSTM state in each direction")
     fc_sizes: tuple[_Size, _Size] = Field((8192, 4096), description="the two layers after the attention")
-    pooling: Literal["attention", "mean", "last"] = Field("attention", description="how the seconds become one vector")
+    pooling: Literal["attention", "attention+deviation", "mean", "last"] = Field(
+        "attention", description="how the seconds become one vector"
+    )
     num_classes: int = Field(3862, ge=1, le=2**20, description="classes; YouTube-8M 2018 has 3862")
     topk: _Count = Field(20, description="predictions of a video that enter GAP")
 
@@ -75,7 +77,8 @@ class ModelSection(Section):
         embedding, state, (first, second) = self.embedding_size, self.lstm_size, self.fc_sizes
         lstm = 2 * 4 * state * (embedding + state + 2)
         streams = sum((dim + 1) * embedding + lstm for dim in self.feature_dims)
-        return streams + (4 * state + 1) * first + (first + 1) * second + (second + 1) * self.num_classes
+        pooled = 2 * (2 * state + (embedding if self.pooling == "attention+deviation" else 0))
+        return streams + (pooled + 1) * first + (first + 1) * second + (second + 1) * self.num_classes
 
 
 class TrainSection(Section):

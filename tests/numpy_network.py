@@ -42,7 +42,7 @@ def numpy_network(net, rgb, audio, lengths):
             )
             ahead, behind = lstm_states(x, *forward), lstm_states(x[::-1], *backward)[::-1]
             states = np.concatenate([ahead, behind], axis=1)  # (T, 2H)
-            if net.pooling == "attention":
+            if "attention" in net.pooling:
                 scores = (states @ p[f"att_fc{stream}.weight"] + p[f"att_fc{stream}.bias"])[:, 0]
                 share = np.exp(scores - scores.max())
                 share /= share.sum()
@@ -50,6 +50,8 @@ def numpy_network(net, rgb, audio, lengths):
                 share = np.full(length, 1 / length)
             last = np.concatenate([ahead[-1], behind[0]])
             pooled.append(last if net.pooling == "last" else share @ states)
+            if "deviation" in net.pooling:
+                pooled.append(np.abs(x - x.mean(axis=0)).mean(axis=0))  # (E,)
             weights[stream].append(np.eye(length)[-1] if net.pooling == "last" else share)
         logits.append(numpy_top(p, np.concatenate(pooled)))
     return np.stack(logits), weights

@@ -143,7 +143,7 @@ def a_net(config: Config, pooling: str = "attention") -> AttentionLSTM:
 
     paddle.seed(3)
     net = build_model(changed(config, MODEL__pooling=pooling, MODEL__drop_rate=0.5))
-    if pooling == "attention":
+    if "attention" in pooling:
         for layer in (net.att_fc0, net.att_fc1):
             layer.weight.set_value(layer.weight.numpy() * 20)
     net.eval()

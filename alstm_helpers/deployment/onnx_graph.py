@@ -15,7 +15,7 @@ import numpy as np
 
 from alstm_helpers.deployment.predictor import DESCRIPTION, INPUTS, LOGITS, OUTPUTS
 from alstm_helpers.extras import DISTRIBUTION
-from alstm_helpers.model import AttentionLSTM
+from alstm_helpers.model import POOLINGS, AttentionLSTM
 from alstm_helpers.model.weights import state_of
 from alstm_helpers.runtime import package_version
 
@@ -67,7 +67,8 @@ class _NetworkGraph:
 
         self._net, self._frames = net, frames
         self._state = state_of(net)
-        self._pool = {"attention": self._attention, "mean": self._mean, "last": self._last}[net.pooling]
+        poolings = self._attention, self._attention_and_deviation, self._mean, self._last
+        self._pool = dict(zip(POOLINGS, poolings, strict=True))[net.pooling]
         self.nodes: list[NodeProto] = []
         self.weights: dict[str, TensorProto] = {}
 
@@ -95,10 +96,10 @@ class _NetworkGraph:
         mask = self._mask(lengths, num_steps)  # (B, T)
         pooled = self._add(
             "Concat",
-            self._stream(0, rgb, lengths, mask, rgb_attention),  # (B, 2H)
-            self._stream(1, audio, lengths, mask, audio_attention),  # (B, 2H)
+            self._stream(0, rgb, lengths, mask, rgb_attention),  # (B, P)
+            self._stream(1, audio, lengths, mask, audio_attention),  # (B, P)
             axis=1,
-        )  # (B, 4H)
+        )  # (B, 2P)
         hidden = self._add("Relu", self._linear("fc_out1", pooled))  # (B, fc_sizes[0])
         hidden = self._add("Tanh", self._linear("fc_out2", hidden))  # (B, fc_sizes[1])
         self._add("Sigmoid", self._linear("fc_logit", hidden, name=LOGITS), name=scores)  # (B, C)
@@ -111,14 +112,15 @@ class _NetworkGraph:
         return self._cast(self._add("Less", seconds, column), "float32")  # (T,) < (B, 1) → (B, T)
 
     def _stream(self, stream: int, frames: str, lengths: str, mask: str, attention: str) -> str:
-        """Pool a stream (B, T, dim) to (B, 2H), and add its weights (B, T) under the name ``attention``."""
+        """Pool a stream (B, T, dim) to (B, P), and add its weights (B, T) under the name ``attention``."""
         if self._frames == "uint8":
             scaled = self._add("Mul", self._cast(frames, "float32"), self._constant("scale", np.float32(4 / 255)))
             frames = self._add("Add", scaled, self._constant("shift", np.float32(4 / 512 - 2)))  # (B, T, dim), [-2, 2]
         embedded = self._add("Tanh", self._linear(f"fc_feature{stream}", frames))  # (B, T, E)
         by_time = self._add("Transpose", embedded, perm=[1, 0, 2])  # (T, B, E), as ONNX Runtime's LSTM wants it
         states, final = self._lstm(f"bi_lstm{stream}", by_time, lengths)  # (T, 2, B, H), (2, B, H)
-        return self._pool(stream, self._join(states, [2, 0, 1, 3]), self._join(final, [1, 0, 2]), mask, attention)
+        states, final = self._join(states, [2, 0, 1, 3]), self._join(final, [1, 0, 2])  # (B, T, 2H), (B, 2H)
+        return self._pool(stream, embedded, states, final, mask, attention)
 
     def _lstm(self, layer: str, embedded: str, lengths: str) -> tuple[str, str]:
         """Return all states (T, 2, B, H), and the final ones (2, B, H), of both directions."""
@@ -146,7 +148,7 @@ class _NetworkGraph:
         turned = self._add("Transpose", states, perm=batch_first)  # (B, T, 2, H) or (B, 2, H)
         return self._add("Reshape", turned, self._constant(f"joined_{len(shape)}", shape))
 
-    def _attention(self, stream: int, states: str, final: str, mask: str, attention: str) -> str:
+    def _attention(self, stream: int, embedded: str, states: str, final: str, mask: str, attention: str) -> str:
         """Pool by the softmax over the seconds of each video; see :func:`alstm_helpers.model.masked_softmax`."""
         column = self._linear(f"att_fc{stream}", states)  # (B, T, 1)
         scores = self._add("Squeeze", column, self._axis(2))  # (B, T)
@@ -158,20 +160,34 @@ class _NetworkGraph:
         total = self._add("Max", total, self._constant("least", np.float32(1e-30)))  # 0 seconds: weights of 0
         return self._weighted(states, self._add("Div", exponents, total, name=attention))
 
-    def _mean(self, stream: int, states: str, final: str, mask: str, attention: str) -> str:
+    def _attention_and_deviation(
+        self, stream: int, embedded: str, states: str, final: str, mask: str, attention: str
+    ) -> str:
+        """Put the mean deviation of the embedded seconds beside what attention pools, (B, 2H + E)."""
+        attended = self._attention(stream, embedded, states, final, mask, attention)  # (B, 2H)
+        share = self._equal_weights(mask)  # (B, T)
+        mean = self._add("Unsqueeze", self._weighted(embedded, share), self._axis(1))  # (B, 1, E)
+        strays = self._add("Abs", self._add("Sub", embedded, mean))  # (B, T, E)
+        return self._add("Concat", attended, self._weighted(strays, share), axis=1)
+
+    def _mean(self, stream: int, embedded: str, states: str, final: str, mask: str, attention: str) -> str:
         """Pool by the mean over the seconds of each video."""
+        return self._weighted(states, self._equal_weights(mask, attention))
+
+    def _equal_weights(self, mask: str, name: str = "") -> str:
+        """Return the same weight for all seconds of a video, (B, T)."""
         seconds = self._add("ReduceSum", mask, self._axis(1), keepdims=1)  # (B, 1)
         seconds = self._add("Max", seconds, self._constant("one", np.float32(1)))
-        return self._weighted(states, self._add("Div", mask, seconds, name=attention))
+        return self._add("Div", mask, seconds, name=name)
 
-    def _last(self, stream: int, states: str, final: str, mask: str, attention: str) -> str:
+    def _last(self, stream: int, embedded: str, states: str, final: str, mask: str, attention: str) -> str:
         """Take the final state of each direction; the weight of 1 is on the last second."""
         following = self._add("Pad", mask, self._constant("one_more", [0, -1, 0, 1]))  # (B, T), mask[:, 1:] and a 0
         self._add("Sub", mask, following, name=attention)  # (B, T)
         return final
 
     def _weighted(self, states: str, attention: str) -> str:
-        """Return the sum of states (B, T, 2H) weighted by (B, T), (B, 2H)."""
+        """Return the sum of states (B, T, S) weighted by (B, T), (B, S)."""
         row = self._add("Unsqueeze", attention, self._axis(1))  # (B, 1, T)
         return self._add("Squeeze", self._add("MatMul", row, states), self._axis(1))  # (B, 2H)
 

@@ -68,7 +68,7 @@ def explain(
 def _require_attention(net: AttentionLSTM, video: Video) -> None:
     if not video.num_frames:
         raise AlstmError(f"video {video.name}", "it has no seconds", "choose another video")
-    if net.pooling != "attention":
+    if "attention" not in net.pooling:
         raise AlstmError("MODEL.pooling", f"{net.pooling} has no attention to explain", "set it to attention")
 
 

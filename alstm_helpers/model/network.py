@@ -47,6 +47,23 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return exponents / exponents.sum(axis=1, keepdim=True).clip(min=1e-30)  # (B, T)
 
 
+def mean_deviation(x: Tensor, mask: Tensor) -> Tensor:
+    """Compute how far each number is from its mean over the seconds of a video, on average: mean |x - mean(x)|.
+
+    Unlike the standard deviation it has no infinite slope where nothing changes, as in a video of one second.
+
+    Args:
+        x: float32 (B, T, E).
+        mask: float32 (B, T) of 0 and 1.
+
+    Returns:
+        float32 (B, E); zeros for a video of 0 seconds.
+    """
+    share = (mask / mask.sum(axis=1, keepdim=True).clip(min=1)).unsqueeze(1)  # (B, 1, T)
+    mean = paddle.bmm(share, x)  # (B, 1, T) @ (B, T, E) → (B, 1, E)
+    return paddle.bmm(share, paddle.abs(x - mean)).squeeze(1)  # (B, 1, T) @ (B, T, E) → (B, E)
+
+
 def random_bits(size: int) -> Tensor:
     """Return ``size`` random numbers of 16 bits, int16 (size,): one draw of 32 bits makes two."""
     return paddle.randint(-(2**31), 2**31 - 1, [(size + 1) // 2], dtype="int32").view("int16")[:size]
@@ -84,8 +101,8 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
     The parameters have PaddleVideo's names, so that its published weights load. Attention: F. Long et
     al., Attention Clusters (arXiv:1711.09550), one cluster per stream; chapter 1 of the source course.
 
-    A subclass that pools differently overrides ``_add_pooling`` and ``_weights`` or ``_pool``, and has
-    an entry in ``POOLINGS``.
+    A subclass that pools differently overrides ``_add_pooling`` and ``_weights`` or ``_pool`` (and, for another size,
+    ``_pooled_size``), and has an entry in ``POOLINGS``.
 
     Args:
         num_classes: how many classes there are, C.
@@ -116,7 +133,8 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
             lstm = nn.LSTM(embedding_size, lstm_size, direction="bidirectional")
             self.add_sublayer(f"bi_lstm{stream}", lstm)
             self._add_pooling(stream, 2 * lstm_size)
-        self.fc_out1 = nn.Linear(len(feature_dims) * 2 * lstm_size, fc_sizes[0])
+        pooled_size = self._pooled_size(embedding_size, 2 * lstm_size)  # P, 2H unless a subclass says otherwise
+        self.fc_out1 = nn.Linear(len(feature_dims) * pooled_size, fc_sizes[0])
         self.fc_out2 = nn.Linear(fc_sizes[0], fc_sizes[1])
         self.fc_logit = nn.Linear(fc_sizes[1], num_classes)
 
@@ -147,8 +165,8 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
             pooled = self._team.pool(works, mask.size, self.streams_at_once)
         else:
             pooled = [work() for work in works]
-        (rgb_pooled, rgb_weights), (audio_pooled, audio_weights) = pooled  # twice (B, 2H), (B, T)
-        pooled = paddle.concat([rgb_pooled, audio_pooled], axis=1)  # (B, 4H)
+        (rgb_pooled, rgb_weights), (audio_pooled, audio_weights) = pooled  # twice (B, P), (B, T)
+        pooled = paddle.concat([rgb_pooled, audio_pooled], axis=1)  # (B, 2P)
         hidden = F.relu(self.fc_out1(pooled))  # (B, fc_sizes[0])
         logits = self.fc_logit(paddle.tanh(self.fc_out2(hidden)))  # (B, C)
         return (logits, (rgb_weights, audio_weights)) if return_attention else logits
@@ -169,13 +187,13 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         return random_bits(math.prod(mask.shape) * 2 * lstm.hidden_size)
 
     def _stream(self, index: int, frames: Tensor, lengths: Tensor, mask: Tensor, bits: Tensor | None) -> streams.Pooled:
-        """Return one stream, (B, T, dim), pooled to (B, 2H), and the weights (B, T)."""
+        """Return one stream, (B, T, dim), pooled to (B, P), and the weights (B, T)."""
         embedded = self._embed(index, frames, mask)  # (B, T, E)
         lstm = getattr(self, f"bi_lstm{index}")
         states, _ = lstm(embedded, sequence_length=lengths)  # (B, T, 2H)
         if bits is not None:
             states = dropout(states, self.drop_rate, bits)  # (B, T, 2H)
-        return self._pool(index, states, lengths, mask)
+        return self._pool(index, embedded, states, lengths, mask)
 
     def _embed(self, index: int, frames: Tensor, mask: Tensor) -> Tensor:
         """Return the first layer's output (B, T, E) for frames (B, T, dim), computed for real seconds only on a CPU."""
@@ -195,17 +213,22 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         """Add the layer that scores the states, of size 2H, of a stream."""
         self.add_sublayer(f"att_fc{index}", nn.Linear(state_size, 1))
 
-    def _pool(self, index: int, states: Tensor, lengths: Tensor, mask: Tensor) -> streams.Pooled:
-        """Pool the states of a stream.
+    def _pooled_size(self, embedding_size: int, state_size: int) -> int:
+        """Return the size of a pooled stream, P."""
+        return state_size
+
+    def _pool(self, index: int, embedded: Tensor, states: Tensor, lengths: Tensor, mask: Tensor) -> streams.Pooled:
+        """Pool a stream.
 
         Args:
             index: 0 for rgb, 1 for audio.
+            embedded: the first layer's output, float32 (B, T, E); its padding holds any numbers.
             states: float32 (B, T, 2H).
             lengths: int64 (B,).
             mask: float32 (B, T), see :func:`length_mask`.
 
         Returns:
-            pooled (B, 2H), and the weights (B, T).
+            pooled (B, P), and the weights (B, T).
         """
         weights = self._weights(index, states, lengths, mask)  # (B, T)
         return paddle.bmm(weights.unsqueeze(1), states).squeeze(1), weights  # (B, 1, T) @ (B, T, 2H) → (B, 2H)
@@ -214,6 +237,25 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         """Return the weight of each second, float32 (B, T); arguments as for ``_pool``."""
         scores = getattr(self, f"att_fc{index}")(states).squeeze(2)  # (B, T)
         return masked_softmax(scores, mask)  # (B, T)
+
+
+class AttentionAndDeviation(AttentionLSTM):
+    """The same network, with the mean deviation of the first layer's output beside what attention pools.
+
+    It is not the source course's model: for few clips, see ``data/README.md``. Cf. statistics pooling, K. Okabe et al.,
+    arXiv:1803.10963.
+    """
+
+    pooling = "attention+deviation"
+
+    def _pooled_size(self, embedding_size: int, state_size: int) -> int:
+        """Return 2H + E."""
+        return state_size + embedding_size
+
+    def _pool(self, index: int, embedded: Tensor, states: Tensor, lengths: Tensor, mask: Tensor) -> streams.Pooled:
+        """Return what attention pools and the mean deviation (B, 2H + E), and the attention (B, T)."""
+        attended, weights = super()._pool(index, embedded, states, lengths, mask)  # (B, 2H), (B, T)
+        return paddle.concat([attended, mean_deviation(embedded, mask)], axis=1), weights  # (B, 2H), (B, E) → (B, P)
 
 
 class MeanPooling(AttentionLSTM):
@@ -237,7 +279,7 @@ class LastState(AttentionLSTM):
     def _add_pooling(self, index: int, state_size: int) -> None:
         """Add nothing: taking a state needs no parameters."""
 
-    def _pool(self, index: int, states: Tensor, lengths: Tensor, mask: Tensor) -> streams.Pooled:
+    def _pool(self, index: int, embedded: Tensor, states: Tensor, lengths: Tensor, mask: Tensor) -> streams.Pooled:
         """Return the final states (B, 2H) and a weight of 1 on the last second (B, T)."""
         last_second = mask - paddle.concat([mask[:, 1:], paddle.zeros_like(mask[:, :1])], axis=1)  # (B, T)
         size = states.shape[2] // 2
@@ -246,4 +288,4 @@ class LastState(AttentionLSTM):
         return paddle.concat([forward, backward], axis=1), last_second  # 2 × (B, H) → (B, 2H)
 
 
-POOLINGS: dict[str, type[AttentionLSTM]] = {"attention": AttentionLSTM, "mean": MeanPooling, "last": LastState}
+POOLINGS = {net.pooling: net for net in (AttentionLSTM, AttentionAndDeviation, MeanPooling, LastState)}

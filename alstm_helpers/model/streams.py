@@ -19,7 +19,7 @@ from alstm_helpers.runtime import Tensor, paddle
 
 ResultT = TypeVar("ResultT")
 TRIED_EVERY, REMEMBERED = 64, 3  # calls until the slower way is tried again, and how many of each way's are remembered
-Pooled: TypeAlias = tuple[Tensor, Tensor]  # a stream's pooled states (B, 2H) and its weights (B, T)
+Pooled: TypeAlias = tuple[Tensor, Tensor]  # what a stream is pooled to (B, P), and its weights (B, T)
 
 
 def at_once(works: Sequence[Callable[[], ResultT]]) -> list[ResultT]:

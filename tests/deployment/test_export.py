@@ -249,6 +249,14 @@ def test_a_difference_within_the_tolerance_is_recorded(tiny_config, tmp_path, mo
     assert found == pytest.approx(5e-6, rel=0.2)
 
 
+def test_a_network_with_what_strays_from_the_mean_is_exported_too(tiny_config, tmp_path):
+    net, batch = a_net(tiny_config, "attention+deviation"), unequal_videos([1, 300, 7])
+    description = exporting.export(net, tmp_path / "model", onnx=True)
+    assert description["largest_difference"] <= 1e-5  # of Paddle Inference's and of ONNX Runtime's
+    for array, expected in zip(Predictor(tmp_path / "model")(*batch), score_all(net, batch), strict=True):
+        np.testing.assert_allclose(array, expected, atol=1e-5, rtol=0)
+
+
 def test_a_refused_export_keeps_the_previous_model(tiny_config, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     exporting.export(a_net(tiny_config), folder)

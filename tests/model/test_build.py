@@ -21,6 +21,12 @@ def test_parameters_are_counted_as_they_are_built(sizes):
     assert config.MODEL.parameters() == sum(parameter.size for parameter in build_model(config).parameters())
 
 
+def test_parameters_beside_the_attention_are_counted_with_what_the_deviation_adds():
+    config = a_config(pooling="attention+deviation", embedding_size=3, lstm_size=5, fc_sizes=(7, 11))
+    built = build_model(config).named_parameters()
+    assert config.MODEL.parameters() == sum(array.size for name, array in built if not name.startswith("att"))
+
+
 def test_a_network_larger_than_the_memory(monkeypatch):
     monkeypatch.setattr("alstm_helpers.model.build.total_memory", lambda: 10 * 10**9)
     message = "MODEL: its parameters take 346 GB, and this machine has 10 GB; lower lstm_size"

@@ -22,6 +22,7 @@ from numpy_network import (
 
 from alstm_helpers.config import ModelSection
 from alstm_helpers.model import POOLINGS, AttentionLSTM, dropout, length_mask, masked_softmax
+from alstm_helpers.model.network import mean_deviation
 from alstm_helpers.model.weights import apply_weights, load_arrays, state_of
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import dequantize
@@ -45,7 +46,7 @@ def test_the_whole_network_equals_numpy(pooling):
         for row, length, share in zip(array, batch[2], rows, strict=True):
             np.testing.assert_allclose(row[:length], share, atol=1e-5, rtol=0)
             assert not row[length:].any()
-    if pooling == "attention":
+    if "attention" in pooling:
         assert found[0][3].max() > 2 / 20  # far from even, or the test would not notice the attention
 
 
@@ -125,7 +126,8 @@ def test_a_video_of_no_seconds_gives_zeros_and_no_nan(pooling):
         assert not array[0].any()
         assert array[1].sum() == pytest.approx(1, abs=1e-6)
     expected, _ = numpy_network(net, rgb[1:], audio[1:], lengths[1:])
-    np.testing.assert_allclose(logits[0], numpy_top(state_of(net), np.zeros(4 * LSTM)), atol=1e-5, rtol=0)
+    zeros = np.zeros(net.fc_out1.weight.shape[0])
+    np.testing.assert_allclose(logits[0], numpy_top(state_of(net), zeros), atol=1e-5, rtol=0)
     np.testing.assert_allclose(logits[1:], expected, atol=1e-5, rtol=0)
     net.train()
     net(*map(paddle.to_tensor, (rgb, audio, lengths))).sum().backward()
@@ -189,6 +191,24 @@ def test_a_video_of_one_second_gets_all_the_weight():
         assert array[0].tolist() == [1, 0, 0, 0, 0, 0]
     logits = run(net, *small_batch([1]))[0]
     np.testing.assert_allclose(logits, numpy_network(net, *small_batch([1]))[0], atol=1e-5)
+
+
+def test_mean_deviation_by_hand():
+    """Two numbers over three seconds; one second, then padding; only padding."""
+    changing, one_second = [[1.0, 5.0], [2.0, 5.0], [6.0, 5.0]], [[7.0, -1.0], [99.0, 99.0], [0.0, 0.0]]
+    mask = paddle.to_tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    found = mean_deviation(paddle.to_tensor([changing, one_second, changing]), mask)
+    assert found.numpy().tolist() == [[2.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+def test_a_video_in_which_nothing_changes_has_finite_gradients():
+    """A standard deviation of 0 has an infinite slope."""
+    net = small_net("attention+deviation", drop_rate=0.0)
+    net.train()
+    rgb, audio, lengths = small_batch([1, 4])
+    rgb[1], audio[1] = rgb[1, :1], audio[1, :1]
+    net(*map(paddle.to_tensor, (rgb, audio, lengths))).sum().backward()
+    assert all(np.isfinite(parameter.grad.numpy()).all() for parameter in net.parameters())
 
 
 # --- input and output -------------------------------------------------------------------------------------------
@@ -312,20 +332,21 @@ def test_dropout_acts_with_the_other_poolings(pooling):
 # --- parameters -------------------------------------------------------------------------------------------------
 
 
-def count_parameters(classes, dims, e, h, fc, *, attention=True):
+def count_parameters(classes, dims, e, h, fc, *, pooling="attention"):
     """Add up the sizes of all layers, weights and biases."""
     streams = sum(dim * e + e for dim in dims)
     directions = 2 * len(dims)
     lstms = directions * (4 * h * e + 4 * h * h + 2 * 4 * h)
-    scores = len(dims) * (2 * h + 1) if attention else 0
-    top = 2 * h * len(dims) * fc[0] + fc[0] + fc[0] * fc[1] + fc[1] + fc[1] * classes + classes
+    scores = len(dims) * (2 * h + 1) if "attention" in pooling else 0
+    pooled = 2 * h + (e if "deviation" in pooling else 0)
+    top = pooled * len(dims) * fc[0] + fc[0] + fc[0] * fc[1] + fc[1] + fc[1] * classes + classes
     return streams + lstms + scores + top
 
 
 def test_number_of_parameters():
     for pooling in POOLINGS:
         found = sum(array.size for array in state_of(small_net(pooling)).values())
-        assert found == count_parameters(CLASSES, DIMS, EMBEDDING, LSTM, FC, attention=pooling == "attention")
+        assert found == count_parameters(CLASSES, DIMS, EMBEDDING, LSTM, FC, pooling=pooling)
     assert count_parameters(3862, (1024, 128), 512, 1024, (8192, 4096)) == 108_737_304
 
 

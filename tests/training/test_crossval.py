@@ -12,6 +12,7 @@ from alstm_helpers.commands import training as commands
 from alstm_helpers.config import load_config
 from alstm_helpers.data.filelists import read_filelist
 from alstm_helpers.errors import AlstmError, FolderInUse
+from alstm_helpers.evaluation import baseline
 from alstm_helpers.evaluation.baseline import no_skill_gap
 from alstm_helpers.evaluation.calibration import Calibrated, Quality, calibrate
 from alstm_helpers.evaluation.scored import Scored
@@ -22,6 +23,13 @@ from alstm_helpers.tfrecord import Video
 from alstm_helpers.training import crossval
 from alstm_helpers.training.crossval import CrossValidation, cross_validate, folds_of, related
 from alstm_helpers.training.train import TrainOptions, train
+
+
+@pytest.fixture(autouse=True)
+def few_penalties(monkeypatch):
+    """The baseline's regressions take most of the time here; how it chooses among all penalties is tested elsewhere."""
+    monkeypatch.setattr(baseline, "STRENGTHS", baseline.STRENGTHS[1::2])
+
 
 IDS = [f"{name}@{part}".encode() for name in "abcdefg" for part in range(3)]
 
