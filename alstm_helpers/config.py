@@ -73,7 +73,7 @@ class ModelSection(Section):
         return name
 
     def parameters(self) -> int:
-        """Return the number of the network's parameters, without those of its pooling."""
+        """Return the number of the network's parameters, without those of its attention."""
         embedding, state, (first, second) = self.embedding_size, self.lstm_size, self.fc_sizes
         lstm = 2 * 4 * state * (embedding + state + 2)
         streams = sum((dim + 1) * embedding + lstm for dim in self.feature_dims)

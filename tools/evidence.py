@@ -304,12 +304,15 @@ FOLDS = Experiment(
 REAL = ROOT / "build" / "real"  # features of clips that are not ours; data/README.md says how they are made
 
 
-def cross_validated(name: str, lab: Lab, seed: int, group: str = ONE_VIDEO) -> CrossValidated:
+def cross_validated(
+    name: str, lab: Lab, seed: int, group: str = ONE_VIDEO, pooling: str | None = None
+) -> CrossValidated:
     """Cross-validate a set of real clips; the seed divides the folds and draws the weights."""
     from alstm_helpers.own_videos.refit import remaker
     from alstm_helpers.training.crossval import CrossValidation, cross_validate
 
-    config = load_config(REAL / name / "own.yaml", {"TRAIN.seed": seed})
+    changed = {"MODEL.pooling": pooling} if pooling else {}
+    config = load_config(REAL / name / "own.yaml", {"TRAIN.seed": seed, **changed})
     remake, _ = remaker(config.TRAIN.filelist)
     return cross_validate(config, lab.out_dir / "real", CrossValidation(seed=seed, group=group, remake=remake))
 
@@ -340,9 +343,29 @@ def on_signs(name: str, group: str) -> Trial:
     return run
 
 
+def by_pooling(name: str, pooling: str, group: str = ONE_VIDEO) -> Trial:
+    """Return a cross-validation of a set of real clips with another pooling, or in groups."""
+
+    def run(lab: Lab, seed: int) -> Measured:
+        found = cross_validated(name, lab, seed, group, pooling)
+        return Measured({"network": found["pooled"]["gap"], "baseline": found["baseline"]["pooled"]["gap"]}, {})
+
+    return run
+
+
 REAL_CLIPS = Experiment(
     "Notebook 09: five-fold cross-validation of real clips with own.yaml as `alstm features` writes it.",
     {name: on_real(name) for name in ("fights", "exercises", "wagons", "digits")},
+)
+
+OTHER_POOLINGS = Experiment(
+    "data/README.md: real clips with the pooling that own.yaml has not; and a fifth set, grouped by scene, with both.",
+    {f"{name}, attention": by_pooling(name, "attention") for name in ("fights", "exercises", "wagons")}
+    | {"digits, attention+deviation": by_pooling("digits", "attention+deviation")}
+    | {
+        f"people, {pooling}": by_pooling("people", pooling, "^s[0-9]+_")
+        for pooling in ("attention", "attention+deviation")
+    },
 )
 
 SIGNERS = Experiment(
@@ -361,6 +384,7 @@ EXPERIMENTS = {
     "few-clips": FEW_CLIPS,
     "folds": FOLDS,
     "real-clips": REAL_CLIPS,
+    "other-poolings": OTHER_POOLINGS,
     "signers": SIGNERS,
 }
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -165,6 +165,28 @@ def group_of(video_id: bytes, group: re.Pattern[bytes]) -> bytes:
             f"video {printable(video_id)}", f"--group {group.pattern.decode()} finds nothing in it", remedy
         )
     return found[1] if group.groups else found[0]
+
+
+def joined(names: Sequence[bytes], contents: Sequence[Hashable]) -> list[bytes]:
+    """Return a name for each video that it shares with all of the same name, or of the same content, and so on.
+
+    Args:
+        names: of the group of each video.
+        contents: equal where two videos show the same.
+    """
+    links: dict[bytes, bytes] = {}  # from a name to one that it is joined with
+    first: dict[Hashable, bytes] = {}  # name of each content
+    for name, content in zip(names, contents, strict=True):
+        mine, other = _last_of(links, name), _last_of(links, first.setdefault(content, name))
+        if mine != other:
+            links[other] = mine
+    return [_last_of(links, name) for name in names]
+
+
+def _last_of(links: Mapping[bytes, bytes], name: bytes) -> bytes:
+    while name in links:
+        name = links[name]
+    return name
 
 
 def side_of(video_id: bytes, val_share: float, group: re.Pattern[bytes] | None = None) -> str:

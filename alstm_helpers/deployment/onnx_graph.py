@@ -15,7 +15,7 @@ import numpy as np
 
 from alstm_helpers.deployment.predictor import DESCRIPTION, INPUTS, LOGITS, OUTPUTS
 from alstm_helpers.extras import DISTRIBUTION
-from alstm_helpers.model import POOLINGS, AttentionLSTM
+from alstm_helpers.model import AttentionLSTM
 from alstm_helpers.model.weights import state_of
 from alstm_helpers.runtime import package_version
 
@@ -67,8 +67,12 @@ class _NetworkGraph:
 
         self._net, self._frames = net, frames
         self._state = state_of(net)
-        poolings = self._attention, self._attention_and_deviation, self._mean, self._last
-        self._pool = dict(zip(POOLINGS, poolings, strict=True))[net.pooling]
+        self._pool = {
+            "attention": self._attention,
+            "attention+deviation": self._attention_and_deviation,
+            "mean": self._mean,
+            "last": self._last,
+        }[net.pooling]
         self.nodes: list[NodeProto] = []
         self.weights: dict[str, TensorProto] = {}
 
@@ -189,7 +193,7 @@ class _NetworkGraph:
     def _weighted(self, states: str, attention: str) -> str:
         """Return the sum of states (B, T, S) weighted by (B, T), (B, S)."""
         row = self._add("Unsqueeze", attention, self._axis(1))  # (B, 1, T)
-        return self._add("Squeeze", self._add("MatMul", row, states), self._axis(1))  # (B, 2H)
+        return self._add("Squeeze", self._add("MatMul", row, states), self._axis(1))  # (B, S)
 
     def _linear(self, layer: str, x: str, name: str = "") -> str:
         """Return ``x @ weight + bias`` of a layer, (…, out)."""

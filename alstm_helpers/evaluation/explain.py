@@ -3,6 +3,9 @@
 Attention says which seconds the network used, and it is the same for all labels. The contribution of a second to one
 label is its attention weight times the gradient of the label's logit with respect to that weight (gradient × input;
 A. Shrikumar et al., arXiv:1605.01713): to first order, the part of the logit that is due to this second.
+
+With the pooling ``attention+deviation`` this is what a second contributes through attention. What the deviation adds
+is left out: it is of the whole video, and of no second.
 """
 
 from __future__ import annotations

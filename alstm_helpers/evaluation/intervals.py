@@ -98,7 +98,7 @@ def verdict(difference: Difference) -> str:
         return f"{groups} {problem}: {numbers}; label clips of more people or recordings"
     if low > 0:
         return f"the network is better than the linear baseline: {numbers}; see whether another TRAIN.seed agrees"
-    remedy = "label more clips, try another --backbone, or MODEL.pooling=attention+deviation unless it is that"
+    remedy = "label more clips, or try another --backbone"
     if high < 0:
         return f"the linear baseline is better than the network: {numbers}; {remedy}"
     return f"the network and the linear baseline cannot be told apart: {numbers}; to tell, label more clips"

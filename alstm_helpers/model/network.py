@@ -48,20 +48,23 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
 
 def mean_deviation(x: Tensor, mask: Tensor) -> Tensor:
-    """Compute how far each number is from its mean over the seconds of a video, on average: mean |x - mean(x)|.
+    """Compute how far each number is from its mean over the seconds of a video, on average: ``mean(|x - mean(x)|)``.
 
-    Unlike the standard deviation it has no infinite slope where nothing changes, as in a video of one second.
+    Unlike the standard deviation it has no infinite slope where nothing changes, as in a video of one second. Mixed
+    precision would round the mean before it is subtracted, and find a deviation there: so 32 bits are used always.
 
     Args:
-        x: float32 (B, T, E).
+        x: floats (B, T, E).
         mask: float32 (B, T) of 0 and 1.
 
     Returns:
         float32 (B, E); zeros for a video of 0 seconds.
     """
     share = (mask / mask.sum(axis=1, keepdim=True).clip(min=1)).unsqueeze(1)  # (B, 1, T)
-    mean = paddle.bmm(share, x)  # (B, 1, T) @ (B, T, E) → (B, 1, E)
-    return paddle.bmm(share, paddle.abs(x - mean)).squeeze(1)  # (B, 1, T) @ (B, T, E) → (B, E)
+    with paddle.amp.auto_cast(enable=False):
+        x = x.astype("float32")  # (B, T, E)
+        mean = paddle.bmm(share, x)  # (B, 1, T) @ (B, T, E) → (B, 1, E)
+        return paddle.bmm(share, paddle.abs(x - mean)).squeeze(1)  # (B, 1, T) @ (B, T, E) → (B, E)
 
 
 def random_bits(size: int) -> Tensor:
@@ -153,7 +156,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
         Returns:
             float32 (B, C); with ``return_attention`` a pair: these and ``(rgb_weights, audio_weights)``, float32
             (B, T) each, 0 on padding (equal weights for :class:`MeanPooling`; 1 on the last second for
-            :class:`LastState`).
+            :class:`LastState`; attention's alone for :class:`AttentionAndDeviation`).
         """
         mask = length_mask(lengths.astype("int64"), rgb.shape[1])  # (B, T)
         lengths = (mask > 0).sum(axis=1)  # int64 (B,), at most T: beyond it Paddle's LSTM ends the process
@@ -222,7 +225,7 @@ class AttentionLSTM(paddle.nn.Layer):  # type: ignore[misc]
 
         Args:
             index: 0 for rgb, 1 for audio.
-            embedded: the first layer's output, float32 (B, T, E); its padding holds any numbers.
+            embedded: the first layer's output, float32 (B, T, E); its padding holds any finite numbers.
             states: float32 (B, T, 2H).
             lengths: int64 (B,).
             mask: float32 (B, T), see :func:`length_mask`.

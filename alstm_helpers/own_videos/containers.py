@@ -26,6 +26,7 @@ FORMATS = (
     *("h261", "h263", "h264", "hevc", "vvc", "av1", "obu", "m4v", "mpegvideo", "vc1", "vc1test", "mjpeg", "cavsvideo"),
     *("avs2", "avs3", "dirac", "dnxhd", "yuv4mpegpipe", "mp3", "aac", "wav", "flac", "w64", "aiff"),
 )
+_BLACK = "ffmpeg -f lavfi -i color=s=64x64:r=1 -i FILE -shortest new.mp4"
 CONVERT = "play it in a player; if that works, convert it: ffmpeg -i FILE -c:v libx264 -c:a aac new.mp4"
 _OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file"}
 _INDEXED = {"mov", "matroska", "avi"}  # formats whose index leads to the right second; the clocks of others may jump
@@ -131,7 +132,7 @@ def _choose_pictures(path: Path, container: InputContainer) -> VideoStream:
     streams = [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
     if not streams:
         problem = "it has no pictures, only sound" if container.streams.audio else "it has no pictures"
-        raise AlstmError(path, problem, "AttentionLSTM needs both; pass a file with a video track")
+        raise AlstmError(path, problem, f"AttentionLSTM needs both; give it black ones: {_BLACK}")
     # A stream of an unknown codec has no codec context, though PyAV's types say otherwise; decoding it would crash.
     known = [stream for stream in streams if stream.codec_context is not None]  # type: ignore[redundant-expr]
     if not known:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from alstm_helpers.data.lists import ONE_VIDEO, check_share, compile_group, group_of
+from alstm_helpers.data.lists import ONE_VIDEO, check_share, compile_group, group_of, joined
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.labels import Annotation, merged
 from alstm_helpers.own_videos.meant import videos_meant
@@ -110,7 +110,12 @@ def _divided(jobs: Sequence[Job], division: Division, ids: Mapping[Path, str]) -
     # The parts of a video are known by its file, whatever its id looks like, unless an expression is given.
     pattern = None if division.group == ONE_VIDEO else compile_group(division.group)
     first, notes = _same_content({job.path for job in jobs}, ids)
-    units = [ids[first[job.path]].encode() if pattern is None else group_of(job.id.encode(), pattern) for job in jobs]
+    if pattern is None:
+        units = [ids[first[job.path]].encode() for job in jobs]
+    else:
+        groups = [group_of(job.id.encode(), pattern) for job in jobs]
+        copied = Counter(first.values())  # the parts of a file that is there once may be of several groups
+        units = joined(groups, [first[job.path] if copied[first[job.path]] > 1 else job.id for job in jobs])
     counts: dict[bytes, Counter[int]] = defaultdict(Counter)
     given: dict[bytes, str] = {}
     for unit, job in zip(units, jobs, strict=True):

@@ -15,6 +15,7 @@ a later import appends new classes.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -235,8 +236,19 @@ def import_labels(
     labels = {label for each in found for label in each.labels}
     _check_case(sources[-1], sorted(labels))
     with claimed(Path(out), wait=_PATIENCE):
+        gone = _left_out(Path(out), found)
         new = _write(Path(out), found, labels)
-    return Imported(found, new, [note for _, notes in read for note in notes])
+    return Imported(found, new, [*(note for _, notes in read for note in notes), *gone])
+
+
+def _left_out(out: Path, found: Iterable[Annotation]) -> list[str]:
+    """Return a note on the videos that an earlier import labelled and this one does not."""
+    earlier: set[str] = set()
+    with contextlib.suppress(AlstmError):  # there is none, or it is damaged and replaced now
+        earlier = {each.video for each in read_imported(out)}
+    gone = sorted(earlier - {each.video for each in found})
+    said = "of an earlier import, and left out now: {}, such as {}; name the files of all clips each time"
+    return [said.format(len(gone), gone[0])] if gone else []
 
 
 def _write(out: Path, found: Iterable[Annotation], labels: set[str]) -> list[str]:

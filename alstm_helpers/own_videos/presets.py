@@ -11,12 +11,14 @@ CLIP = {  # of open_clip and of OpenAI's weights
     "std": (0.26862954, 0.26130258, 0.27577711),
 }
 
+_AS_IT_IS = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}  # said, or a file beside the network would say others
+
 NORMALISATIONS: dict[str, dict[str, object]] = {
     "imagenet": IMAGENET,
     "clip": CLIP,
-    "unit": {"scale": BYTE},  # 0 to 1
+    "unit": {"scale": BYTE, **_AS_IT_IS},  # 0 to 1
     "signed": {"scale": BYTE, "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)},  # −1 to 1
-    "bytes": {"scale": 1.0},  # 0 to 255
+    "bytes": {"scale": 1.0, **_AS_IT_IS},  # 0 to 255
 }
 SOUNDS: dict[str, dict[str, object]] = {
     "vggish": {"takes": "logmel"},

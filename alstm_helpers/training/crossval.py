@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypedDict
@@ -16,7 +16,7 @@ from alstm_helpers.config import Config, save_config
 from alstm_helpers.data.dataset import read_batches
 from alstm_helpers.data.feature_scale import content_of
 from alstm_helpers.data.filelists import read_filelist, write_filelist
-from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of
+from alstm_helpers.data.lists import ONE_VIDEO, compile_group, group_of, joined
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.evaluation.baseline import baseline_scores, no_skill_gap, pooled
 from alstm_helpers.evaluation.calibration import Calibrated, calibrate
@@ -95,21 +95,8 @@ def related(videos: Sequence[Video], group: str = ONE_VIDEO) -> list[bytes]:
         AlstmError: ``group`` finds nothing in an id.
     """
     pattern = compile_group(group)
-    names = [group_of(video.id, pattern) for video in videos]
-    first: dict[bytes, bytes] = {}  # links from names, and from digests of content, to names
-    for name, video in zip(names, videos, strict=True):
-        content = checked(video)
-        digest = hashlib.sha256(content.rgb.tobytes() + content.audio.tobytes()).digest()
-        mine, other = _last_of(first, name), _last_of(first, digest)
-        if mine != other:
-            first[other] = mine
-    return [_last_of(first, name) for name in names]
-
-
-def _last_of(links: Mapping[bytes, bytes], name: bytes) -> bytes:
-    while name in links:
-        name = links[name]
-    return name
+    digests = [hashlib.sha256(video.rgb.tobytes() + video.audio.tobytes()).digest() for video in map(checked, videos)]
+    return joined([group_of(video.id, pattern) for video in videos], digests)
 
 
 def folds_of(groups: Sequence[bytes], labels: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:

@@ -144,6 +144,19 @@ def test_the_table_of_real_clips_has_the_numbers_of_the_evidence(name, setting):
 
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+@pytest.mark.parametrize("clips", ["fights", "exercises", "wagons", "digits", "people"])
+def test_the_table_of_poolings_has_the_numbers_of_the_evidence(name, clips):
+    found, own = load_evidence("other-poolings"), load_evidence("real-clips")
+    cells = []
+    for pooling in ("attention", "attention+deviation"):
+        setting = f"{clips}, {pooling}"
+        cells.append(found.shown(setting, "network") if setting in found.settings else own.shown(clips, "network"))
+    [baseline] = {found.shown(setting, "baseline") for setting in found.settings if setting.startswith(clips)}
+    text = (Path(__file__).resolve().parents[2] / "data" / name).read_text(encoding="utf-8")
+    assert f" | {baseline} | {cells[0]} | {cells[1]} |\n" in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
 @pytest.mark.parametrize("setting", EXPERIMENTS["signers"].settings)
 def test_the_table_of_signers_has_the_numbers_of_the_evidence(name, setting):
     found = load_evidence("signers")

@@ -21,8 +21,7 @@ from numpy_network import (
 )
 
 from alstm_helpers.config import ModelSection
-from alstm_helpers.model import POOLINGS, AttentionLSTM, dropout, length_mask, masked_softmax
-from alstm_helpers.model.network import mean_deviation
+from alstm_helpers.model import POOLINGS, AttentionLSTM, dropout, length_mask, masked_softmax, mean_deviation
 from alstm_helpers.model.weights import apply_weights, load_arrays, state_of
 from alstm_helpers.runtime import paddle
 from alstm_helpers.tfrecord import dequantize

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import numpy as np
 import onnx
@@ -201,6 +202,16 @@ def test_how_pictures_are_normalised_and_laid_out(onnx_file, tmp_path, normalisa
     name = onnx_file(tmp_path / "a.onnx", shape, axes)
     found = picture_backbone(name, picture_input(name, NORMALISATIONS[normalisation])).call(PICTURES)
     assert found == pytest.approx(right(PICTURES.astype(float)).mean((1, 2)), rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_a_normalisation_that_is_asked_for_replaces_that_of_the_file_beside(onnx_file, tmp_path, normalisation):
+    """All of it: one number left from the file would give features that only look right."""
+    name = onnx_file(tmp_path / "a.onnx", ["N", 3, 32, 32], [2, 3])
+    asked = picture_input(name, NORMALISATIONS[normalisation])
+    other = {"scale": 0.5, "mean": [1.0, 2.0, 3.0], "std": [4.0, 5.0, 6.0], "resize": 64}
+    (tmp_path / "a.json").write_text(json.dumps(other), encoding="utf-8")
+    assert picture_input(name, NORMALISATIONS[normalisation]) == asked.model_copy(update={"resize": 64})
 
 
 def test_blue_first(onnx_file, tmp_path):

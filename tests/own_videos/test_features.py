@@ -252,6 +252,7 @@ def test_a_configuration_to_begin_with(clips, tmp_path):
     assert (found.weight_decay, found.warmup_iters, found.schedule) == (0.0008, 10, "cosine")
     assert (found.epoch, found.patience, found.learning_rate) == (30, 8, 0.001)
     assert (config.MODEL.embedding_size, config.MODEL.lstm_size, config.MODEL.fc_sizes) == (512, 128, (256, 128))
+    assert config.MODEL.pooling == "attention+deviation"
 
 
 def test_a_new_class_that_the_users_configuration_has_no_room_for_is_noted(own, tmp_path):

@@ -121,6 +121,28 @@ def test_files_of_the_same_content_are_on_one_side(tmp_path):
         assert notes == ["files with the content of another, kept on its side: 1, such as b.mp4 as a.mp4"]
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_copies_bring_their_groups_to_one_side(tmp_path, share):
+    """All of a group, since it must not be divided either; groups without copies go their own ways."""
+    names = [f"rec{number}_{part}.mp4" for number in range(10) for part in "xy"]
+    for name in names:
+        (tmp_path / name).write_bytes(b"rec0_x" if name == "rec1_x.mp4" else name[:6].encode())
+    annotations = [Annotation(name, ("cat",)) for name in names]
+    division = Division(share, "^rec[0-9]+")
+    jobs, notes = labelled_jobs([tmp_path / name for name in names], annotations, CLASSES, division)
+    sides = {job.id: job.split for job in jobs}
+    assert len({sides[f"rec{number}_{part}"] for number in (0, 1) for part in "xy"}) == 1
+    assert all(sides[f"rec{number}_x"] == sides[f"rec{number}_y"] for number in range(10))
+    assert set(sides.values()) == {"train", "val"} and "rec1_x.mp4 as rec0_x.mp4" in notes[0]
+
+
+def test_parts_of_one_file_may_be_of_several_groups(tmp_path):
+    (tmp_path / "day.mp4").write_bytes(b"xy")
+    annotations = [Annotation("day.mp4", ("cat",), float(n), n + 0.5) for n in range(8)]
+    jobs, _ = labelled_jobs([tmp_path / "day.mp4"], annotations, CLASSES, Division(0.5, "@[0-9]"))
+    assert sorted(job.split for job in jobs) == ["train"] * 4 + ["val"] * 4
+
+
 def test_each_class_is_on_both_sides():
     names = [f"{number:02d}.mp4" for number in range(40)]
     annotations = [Annotation(name, ("cat",) if number < 30 else ("dog",)) for number, name in enumerate(names)]

@@ -418,6 +418,9 @@ COMMENT = "Comment: not read as classes; if they are classes, say --label_column
          ["a mark without a class, left out"]),
         ([("1", [], {"2": "b"}), ("3", [], {"2": "a"})], (), {"a": ("wood",)},
          ["a mark in a picture or a sound, left out"]),
+        ([("1", [2, 2], {"1": "1"}), ("1", [3, 4], {"1": "2"})], (), {"a@3-4": ("walk",)},
+         ["a part without length, left out"]),
+        ([("1", [4, 1.5], {"1": "1"})], (), {"a@1.5-4": ("run",)}, [BACKWARDS]),
     ],
 )  # fmt: skip
 def test_labels_of_via(tmp_path, marks, columns, found, notes):
@@ -738,6 +741,22 @@ def test_a_clip_of_two_classes_is_linked_to(tmp_path):
     (tmp_path / "clips" / "dog" / "1.mp4").symlink_to("../cat/1.mp4")
     (tmp_path / "clips" / "bird").symlink_to("dog")
     assert labels_in(tmp_path / "clips")[0] == {"1": ("bird", "cat", "dog"), "2": ("bird", "dog")}
+
+
+@pytest.mark.parametrize(
+    "header", ["file_name,start_time,end_time", "Video Name,Start (s),End (s)", "文件名,开始时间,结束时间"]
+)
+def test_names_that_columns_often_have(tmp_path, header):
+    path = write(tmp_path / "l.csv", f"{header},label\na.mp4,1,12,goal\na.mp4,50,1:00,corner\n")
+    assert labels_in(path) == ({"a@1-12": ("goal",), "a@50-60": ("corner",)}, [])
+
+
+@pytest.mark.parametrize("columns", ["t_start,t_end", "begin frame,end frame", "时间码,时长"])
+def test_columns_that_may_be_times_and_are_not_read_are_named(tmp_path, columns):
+    """Without a word, the parts of a video would become one clip of all their classes."""
+    path = write(tmp_path / "l.csv", f"video,{columns},gender,label\na.mp4,1,12,w,goal\n")
+    note = f"columns not read, though they may be times: {columns.replace(',', ', ')}"
+    assert labels_in(path) == ({"a": ("goal",)}, [note])
 
 
 def test_two_columns_of_one_meaning_must_agree(tmp_path):

@@ -261,8 +261,10 @@ def test_classes_keep_their_index(tmp_path):
     found, new, notes = import_labels([first], out)
     assert notes == []
     assert new == ["ant", "dog"] and found == [Annotation("a.mp4", ("ant", "dog"))]
-    assert import_labels([second], out)[1] == ["ape", "bee"]
-    assert import_labels([first, second], out)[1] == []
+    _, new, notes = import_labels([second], out)
+    assert new == ["ape", "bee"]
+    assert notes == ["of an earlier import, and left out now: 1, such as a.mp4; name the files of all clips each time"]
+    assert import_labels([first, second], out)[1:] == ([], [])
     assert read_classes(out / "labels.csv") == {"ant": 0, "dog": 1, "ape": 2, "bee": 3}
 
 

@@ -260,7 +260,7 @@ def test_only_sound(tmp_path):
         frame.sample_rate = RATE
         container.mux(voice.encode(frame))
         container.mux(voice.encode(None))
-    with pytest.raises(AlstmError, match="no pictures, only sound; AttentionLSTM needs both"):
+    with pytest.raises(AlstmError, match="no pictures, only sound; AttentionLSTM needs both; give it black ones"):
         list(read_frames(Clip(tmp_path / "song.m4a"), 16))
 
 

@@ -58,6 +58,10 @@ class Note(NamedTuple):
     left_out: bool = False
 
 
+NO_LENGTH = Note("a part without length, left out", left_out=True)
+BACKWARDS = Note("a part dragged backwards: its ends are swapped")
+
+
 @dataclass(frozen=True)
 class ReadOptions:
     """What a user says about exports of labels.

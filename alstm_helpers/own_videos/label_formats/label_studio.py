@@ -12,7 +12,9 @@ from urllib.parse import unquote
 
 from alstm_helpers.errors import AlstmError
 from alstm_helpers.own_videos.label_formats.annotation import (
+    BACKWARDS,
     LABELS,
+    NO_LENGTH,
     Annotation,
     Document,
     Found,
@@ -34,7 +36,6 @@ _KINDS = (  # of results that are about a video, a picture or a sound
 )
 _NOT_ANNOTATED = Note("not annotated, left out (skipped annotations, drafts and predictions do not count)")
 _FRAME_0 = Note("a part begins at frame 0, though Label Studio counts from 1: read as frame 1")
-_NO_LENGTH = Note("a part without length, left out", left_out=True)
 _LONGEST = 1e9  # frames or seconds; what is more overflows
 
 Part = tuple[float | None, float | None]  # start and end in seconds; None is the whole video
@@ -179,7 +180,7 @@ def _parts(place: Place, value: Document, fps: float | None) -> Iterator[Part | 
                     yield _FRAME_0
                 yield span if isinstance(span, Note) else _seconds_of_frames(*span, fps)
     elif "start" in value or "end" in value:
-        yield from _span(place, value, _NO_LENGTH)
+        yield from _span(place, value, NO_LENGTH)
     else:
         yield None, None
 
@@ -196,7 +197,7 @@ def _span(place: Place, part: Document, without_length: Note | None = None) -> I
         yield Note(f"a part without {'a start' if start is None else 'an end'}, left out", True)
         return
     if start > end:
-        yield Note("a part dragged backwards: its ends are swapped")
+        yield BACKWARDS
     yield without_length if without_length and start == end else (min(start, end), max(start, end))
 
 

@@ -26,10 +26,20 @@ from alstm_helpers.own_videos.label_formats.annotation import (
 )
 
 _COLUMNS = {
-    "video": ("video", "file", "filename", "path", "clip", "视频"),
-    "start": ("start", "begin", "from", "开始"),
-    "end": ("end", "stop", "to", "结束"),
+    "video": (
+        *("video", "file", "filename", "path", "clip", "file_name", "file name", "video_name", "video name"),
+        *("视频", "文件", "文件名"),
+    ),
+    "start": (
+        *("start", "begin", "from", "start_time", "start time", "start_sec", "start (s)", "start(s)", "begin_time"),
+        *("开始", "开始时间"),
+    ),
+    "end": (
+        *("end", "stop", "to", "end_time", "end time", "end_sec", "end (s)", "end(s)", "stop_time"),
+        *("结束", "结束时间"),
+    ),
 }
+_OF_TIME = re.compile(r"(?<![a-z])(?:start|begin|end|stop|from|to|time|frame|duration|onset|offset)(?![a-z])|[时秒帧]")
 _DELIMITERS = (",", ";", "\t")
 _TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", re.ASCII)  # hours, minutes, seconds
 _TIMECODE = re.compile(r"(\d+):(\d+):(\d+):(\d+)", re.ASCII)  # hours, minutes, seconds, frames
@@ -67,6 +77,8 @@ def read_table(path: Path, options: ReadOptions) -> Found:
         names = [table.header[index] for index in label_columns]
         problem = f"the classes are in {' or '.join(names)}, or in both"
         raise AlstmError(path, problem, f"say which: --label_columns {names[0]}, or {','.join(names)}")
+    if unread := _unread(table.header, options):
+        yield Place(path, "row 1"), Note(f"columns not read, though they may be times: {', '.join(unread)}")
     for place, row in table.rows:
         cells = {name: _only(place, name, [row[index].strip() for index in at]) for name, at in columns.items()}
         if table.delimiter != ",":  # where the comma is no delimiter, it is Excel's decimal sign
@@ -115,6 +127,13 @@ def _only(place: Place, name: str, cells: Sequence[str]) -> str:
 
 def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
     return [index for index, name in enumerate(header) if name in names]
+
+
+def _unread(header: Sequence[str], options: ReadOptions) -> list[str]:
+    """Return the columns that nothing is read from, and whose names say that they may hold times."""
+    columns, labels = _find_columns(header, options)
+    read = {*labels, *(index for at in columns.values() for index in at)}
+    return [name for index, name in enumerate(header) if index not in read and _OF_TIME.search(name)]
 
 
 def _check_width(place: Place, row: Sequence[str], table: _Table) -> None:

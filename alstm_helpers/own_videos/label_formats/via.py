@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from alstm_helpers.own_videos.label_formats.annotation import (
+    BACKWARDS,
     LABELS,
+    NO_LENGTH,
     Annotation,
     Document,
     Found,
@@ -165,7 +167,16 @@ def _annotations(
                 if not isinstance(value, str):
                     raise mark.place.at(known[key].name).wrong_type(value, "text")
                 labels += known[key].classes(value)
-        yield mark.place, Annotation(mark.video, tuple(labels), *_part(mark)) if labels else _WITHOUT
+        if not labels:
+            yield mark.place, _WITHOUT
+            continue
+        part = _part(mark)
+        if part and part[0] == part[1]:  # a click
+            yield mark.place, NO_LENGTH
+            continue
+        if part and part[0] > part[1]:
+            yield mark.place, BACKWARDS
+        yield mark.place, Annotation(mark.video, tuple(labels), *sorted(part))
 
 
 def _chosen(place: Place, known: Mapping[str, _Attribute], columns: Sequence[str]) -> tuple[set[str], Note | None]:
