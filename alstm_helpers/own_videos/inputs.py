@@ -157,21 +157,29 @@ def _from_hugging_face(found: object, where: Path) -> dict[str, object]:
     """Return the fields of :class:`PictureInput` for an image processor of Hugging Face's transformers.
 
     Raises:
-        AlstmError: it has no numbers for its pictures.
+        AlstmError: it has no numbers for its pictures, or not those that normalise them.
     """
     if not isinstance(found, dict) or not {"size", "image_mean", "do_resize", "do_normalize"} & found.keys():
         raise AlstmError(where, "it says nothing about pictures", "write a NAME.json beside the network instead")
-    values: dict[str, object] = {"colours": "bgr" if found.get("do_flip_channel_order") else "rgb"}
+    family = str(found.get("image_processor_type") or found.get("feature_extractor_type"))  # has defaults of its own
+    mobile = family.startswith("MobileViT")
+    values: dict[str, object] = {"colours": "bgr" if found.get("do_flip_channel_order", mobile) else "rgb"}
     values["filter"] = _RESAMPLING[found.get("resample", 2)]
     rescaled = found.get("do_rescale", True)
     values["scale"] = found.get("rescale_factor", BYTE) if rescaled else 1.0
     shift = 1.0 if rescaled and found.get("rescale_offset") else 0.0  # EfficientNet's: from -1
-    mean, std = (0.0,) * 3, (1.0,) * 3
-    if found.get("do_normalize", True):
-        mean, std = (_three(found.get(f"image_{key}", IMAGENET[key])) for key in ("mean", "std"))
+    mean: tuple[Any, ...] = (0.0,) * 3
+    std: tuple[Any, ...] = (1.0,) * 3
+    if found.get("do_normalize", not mobile):
+        if not {"image_mean", "image_std"} <= found.keys():
+            problem = "it normalises pictures, and does not say by which image_mean and image_std"
+            raise AlstmError(where, problem, "add them, or write a NAME.json beside the network instead")
+        mean, std = _three(found["image_mean"]), _three(found["image_std"])
+        if found.get("include_top", family.startswith("EfficientNet")):
+            std = tuple(each * each for each in std)  # it divides twice, by the root of the deviation
     numbers = all(type(each) in (int, float) for each in mean)
     values["mean"] = tuple(each + shift for each in mean) if numbers else mean
-    return {**values, "std": std, **_hugging_face_sides(found)}
+    return {**values, "std": std, **_hugging_face_sides(found, 224 / 256 if family.startswith("ConvNext") else None)}
 
 
 def _three(values: Any) -> tuple[Any, ...]:
@@ -179,19 +187,22 @@ def _three(values: Any) -> tuple[Any, ...]:
     return tuple(values) if isinstance(values, (list, tuple)) else (values,) * 3
 
 
-def _hugging_face_sides(found: dict[str, Any]) -> dict[str, object]:
-    """Return ``size`` and ``resize``."""
+def _hugging_face_sides(found: dict[str, Any], share: float | None) -> dict[str, object]:
+    """Return ``size`` and ``resize``; ``share`` of the shorter side is cut out unless the file says how much."""
     size, crop = found.get("size"), found.get("crop_size")
     cropped = found.get("do_center_crop", crop is not None)
     side = _one_side(crop) if cropped and crop is not None else None
     if not found.get("do_resize", True):
         return {"size": side}
-    shorter = size.get("shortest_edge") if isinstance(size, dict) else size if cropped else None
+    share = found.get("crop_pct", share)
+    shorter = size.get("shortest_edge") if isinstance(size, dict) else size if cropped or share else None
     if shorter is None:  # the whole picture, also where height and width are given
         whole = _one_side(size)
         return {"size": side or whole, "resize": whole, "squeeze": True}
-    if (share := found.get("crop_pct")) and side is None and shorter < 384:  # ConvNeXt's
-        return {"size": shorter, "resize": int(shorter / share)}
+    if share and side is None and shorter >= 384:  # ConvNeXt's; it cuts nothing from large pictures
+        return {"size": shorter, "resize": shorter, "squeeze": True}
+    if share:
+        return {"size": side or shorter, "resize": int(shorter / share)}
     return {"size": side or shorter, "resize": shorter}
 
 

@@ -80,8 +80,14 @@ def test_descriptions_that_cannot_be_used(tmp_path, values, said):
         ({**DINO, "size": {"height": 256, "width": 256}}, Fit(224, 256, squeeze=True, filter="bicubic"), "bicubic"),
         ({**VIT, "size": {"shortest_edge": 224}, "crop_pct": 0.875}, Fit(224, 256, filter="bilinear"), "bilinear"),
         ({**VIT, "do_resize": False}, Fit(224, 224, filter="bilinear"), "bilinear"),
+        # ConvNeXt's and ResNet's, as files of 2022 say it and as those of now; PoolFormer's
+        ({**VIT, "crop_pct": 0.875}, Fit(224, 256, filter="bilinear"), "bilinear"),
+        ({**VIT, "feature_extractor_type": "ConvNextFeatureExtractor"}, Fit(224, 256, filter="bilinear"), "bilinear"),
+        ({**VIT, "image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}},
+         Fit(384, 384, squeeze=True, filter="bilinear"), "bilinear"),
+        ({**CLIP, "size": {"shortest_edge": 224}, "crop_pct": 0.9}, Fit(224, 248, filter="bicubic"), "bicubic"),
     ],
-)
+)  # fmt: skip
 def test_sides_as_transformers_has_them(tmp_path, about, fit, filter_):
     write(tmp_path, "preprocessor_config.json", about)
     found = input_beside(tmp_path / "model.onnx", PictureInput)
@@ -96,6 +102,7 @@ def test_sides_as_transformers_has_them(tmp_path, about, fit, filter_):
         ({"do_normalize": False}, 1 / 255, (0, 0, 0), (1, 1, 1)),
         ({"do_rescale": False}, 1.0, tuple(MEAN), tuple(STD)),
         ({"image_mean": 0.5, "image_std": 0.5}, 1 / 255, (0.5,) * 3, (0.5,) * 3),
+        ({"image_processor_type": "EfficientNetImageProcessor"}, 1 / 255, tuple(MEAN), tuple(s * s for s in STD)),
         ({"rescale_factor": 1 / 127.5, "rescale_offset": True}, 1 / 127.5, (1.4, 1.5, 1.6), tuple(STD)),
     ],
 )
@@ -103,6 +110,18 @@ def test_numbers_as_transformers_has_them(tmp_path, change, scale, mean, std):
     write(tmp_path, "preprocessor_config.json", {**VIT, **change})
     found = input_beside(tmp_path / "onnx" / "model.onnx", PictureInput)
     assert found is not None and (found.scale, found.mean, found.std) == (scale, mean, std) and found.colours == "rgb"
+
+
+@pytest.mark.parametrize("kind", ["MobileViTImageProcessor", "MobileViTFeatureExtractor"])
+def test_mobilevit_has_numbers_from_0_to_1_and_blue_first_unless_told_otherwise(tmp_path, kind):
+    key = "image_processor_type" if kind.endswith("Processor") else "feature_extractor_type"
+    about = {key: kind, "size": {"shortest_edge": 288}, "crop_size": {"height": 256, "width": 256}}
+    write(tmp_path, "preprocessor_config.json", about)
+    found = input_beside(tmp_path / "model.onnx", PictureInput)
+    assert found is not None and (found.scale, found.mean, found.std) == (1 / 255, (0, 0, 0), (1, 1, 1))
+    assert found.colours == "bgr" and found.fit(256) == Fit(256, 288, filter="bilinear")
+    write(tmp_path, "preprocessor_config.json", {**about, "do_flip_channel_order": False})
+    assert input_beside(tmp_path / "model.onnx", PictureInput) == found.model_copy(update={"colours": "rgb"})
 
 
 def test_where_transformers_file_lies(tmp_path):
@@ -121,6 +140,8 @@ def test_where_transformers_file_lies(tmp_path):
     [
         ({"feature_size": 1}, "it says nothing about pictures; write a NAME.json"),
         ([], "it says nothing about pictures"),
+        ({"size": 224}, "it normalises pictures, and does not say by which image_mean and image_std; add them"),
+        ({**VIT, "image_std": None, "include_top": True}, "not as transformers writes it .TypeError"),
         ({**VIT, "image_mean": ["a", "b", "c"]}, "mean: input should be a valid number"),
         ({**VIT, "size": "large"}, "size: input should be a valid integer"),
         ({**VIT, "size": {"shortest_edge": 224}, "crop_pct": "most"}, "not as transformers writes it .TypeError"),
