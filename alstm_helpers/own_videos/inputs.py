@@ -179,7 +179,8 @@ def _from_hugging_face(found: object, where: Path) -> dict[str, object]:
             std = tuple(each * each for each in std)  # it divides twice, by the root of the deviation
     numbers = all(type(each) in (int, float) for each in mean)
     values["mean"] = tuple(each + shift for each in mean) if numbers else mean
-    return {**values, "std": std, **_hugging_face_sides(found, 224 / 256 if family.startswith("ConvNext") else None)}
+    share = 224 / 256 if family.startswith(("ConvNext", "Levit")) else None
+    return {**values, "std": std, **_hugging_face_sides(found, share)}
 
 
 def _three(values: Any) -> tuple[Any, ...]:

@@ -80,12 +80,13 @@ def test_descriptions_that_cannot_be_used(tmp_path, values, said):
         ({**DINO, "size": {"height": 256, "width": 256}}, Fit(224, 256, squeeze=True, filter="bicubic"), "bicubic"),
         ({**VIT, "size": {"shortest_edge": 224}, "crop_pct": 0.875}, Fit(224, 256, filter="bilinear"), "bilinear"),
         ({**VIT, "do_resize": False}, Fit(224, 224, filter="bilinear"), "bilinear"),
-        # ConvNeXt's and ResNet's, as files of 2022 say it and as those of now; PoolFormer's
+        # ConvNeXt's and ResNet's, as files of 2022 say it and as those of now; PoolFormer's; LeViT's
         ({**VIT, "crop_pct": 0.875}, Fit(224, 256, filter="bilinear"), "bilinear"),
         ({**VIT, "feature_extractor_type": "ConvNextFeatureExtractor"}, Fit(224, 256, filter="bilinear"), "bilinear"),
         ({**VIT, "image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}},
          Fit(384, 384, squeeze=True, filter="bilinear"), "bilinear"),
         ({**CLIP, "size": {"shortest_edge": 224}, "crop_pct": 0.9}, Fit(224, 248, filter="bicubic"), "bicubic"),
+        ({**CLIP, "image_processor_type": "LevitImageProcessor"}, Fit(224, 256, filter="bicubic"), "bicubic"),
     ],
 )  # fmt: skip
 def test_sides_as_transformers_has_them(tmp_path, about, fit, filter_):
