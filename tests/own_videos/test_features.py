@@ -255,6 +255,19 @@ def test_a_configuration_to_begin_with(clips, tmp_path):
     assert config.MODEL.pooling == "attention+deviation"
 
 
+@pytest.mark.parametrize("seconds", [1, 2])
+def test_a_deviation_over_time_is_pooled_where_most_clips_have_more_than_a_second(clips, tmp_path, seconds):
+    """In one second nothing changes; one longer clip makes no difference."""
+    rows = (clips / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
+    parts = [row.replace(",", f",0,{seconds},", 1) for row in rows[1:]]
+    whole = rows[0].replace(",", f",0,{3 - seconds},", 1)
+    (tmp_path / "l.csv").write_text("\n".join(["video,start,end,labels", whole, *parts]), encoding="utf-8")
+    import_labels([tmp_path / "l.csv"], tmp_path / "labels")
+    extract(clips, tmp_path / "out", labels=tmp_path / "labels")
+    pooling = load_config(tmp_path / "out" / "own.yaml").MODEL.pooling
+    assert pooling == ("attention" if seconds == 1 else "attention+deviation")
+
+
 def test_a_new_class_that_the_users_configuration_has_no_room_for_is_noted(own, tmp_path):
     extract(own, tmp_path / "out")
     room = load_config(tmp_path / "out" / "own.yaml").MODEL.num_classes
