@@ -754,7 +754,7 @@ def test_names_that_columns_often_have(tmp_path, header):
 @pytest.mark.parametrize("columns", ["t_start,t_end", "begin frame,end frame", "时间码,时长"])
 def test_columns_that_may_be_times_and_are_not_read_are_named(tmp_path, columns):
     """Without a word, the parts of a video would become one clip of all their classes."""
-    path = write(tmp_path / "l.csv", f"video,{columns},gender,label\na.mp4,1,12,w,goal\n")
+    path = write(tmp_path / "l.csv", f"video,{columns},gender,weekend,label\na.mp4,1,12,w,yes,goal\n")
     note = f"columns not read, though they may be times: {columns.replace(',', ', ')}"
     assert labels_in(path) == ({"a": ("goal",)}, [note])
 
