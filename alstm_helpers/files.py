@@ -316,6 +316,11 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text)
 
 
+def has_sum(path: Path) -> bool:
+    """Tell whether :func:`write_with_sum` wrote a file, or one with its name."""
+    return _sums_of(path).exists()
+
+
 def _sums_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 

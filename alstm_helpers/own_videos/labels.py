@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from alstm_helpers.data.class_names import class_name, read_classes, write_classes
 from alstm_helpers.errors import AlstmError, one_line
-from alstm_helpers.files import claimed, csv_text, require_file, write_with_sum
+from alstm_helpers.files import claimed, csv_text, has_sum, require_file, write_with_sum
 from alstm_helpers.own_videos.label_formats import EXPORTS, READERS
 from alstm_helpers.own_videos.label_formats.annotation import (
     SEPARATOR,
@@ -36,6 +36,7 @@ from alstm_helpers.own_videos.label_formats.annotation import (
 )
 from alstm_helpers.own_videos.label_formats.folders import read_folders
 from alstm_helpers.own_videos.label_formats.locations import is_writable, shortened, video_location, video_source
+from alstm_helpers.own_videos.video_files import is_video_name
 
 __all__ = ["Annotation", "Imported", "ReadOptions", "import_labels", "merged", "read_annotations", "read_imported"]
 
@@ -154,9 +155,13 @@ def _read(source: Path, options: ReadOptions) -> Found:
     if not source.is_dir():
         yield from _read_file(require_file(source, "check the path of the export"), options)
         return
-    files = sorted(path for path in source.glob("[!.]*") if path.suffix.lower() in EXPORTS)
+    exports = [path for path in source.glob("[!.]*") if path.suffix.lower() in EXPORTS]
+    files = sorted(path for path in exports if not has_sum(path))  # not what an earlier import wrote
     if not files:
         yield from read_folders(source)
+    elif len(folders := sorted({path.parent.name for path in source.glob("[!.]*/[!.]*") if is_video_name(path)})) > 1:
+        text = f"its tables are read, so its folders of videos are no classes: {', '.join(folders)}"
+        yield Place(source, ""), Note(text)
     for path in files:
         yield from _read_file(path, options)
 

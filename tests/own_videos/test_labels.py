@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from alstm_helpers.data.class_names import read_classes
 from alstm_helpers.errors import AlstmError, FolderInUse
 from alstm_helpers.files import claimed
-from alstm_helpers.own_videos.labels import Annotation, ReadOptions, import_labels, read_annotations
+from alstm_helpers.own_videos.labels import Annotation, Imported, ReadOptions, import_labels, read_annotations
 
 
 def write(path, text, encoding="utf-8"):
@@ -252,6 +253,23 @@ def test_unusable_xml(tmp_path, text):
 
 
 # --- import -------------------------------------------------------------------------------------------------------
+
+
+def test_folders_of_classes_and_tables_beside_them(tmp_path):
+    """What an earlier import wrote into the folder is no table of it; another table is, and it is said."""
+    for name in ("run/a.mp4", "walk/b.mp4"):
+        write(tmp_path / "clips" / name, "")
+    folder = tmp_path / "clips"
+    first = import_labels([folder], folder)
+    assert [each.labels for each in first.annotations] == [("run",), ("walk",)] and first.notes == []
+    assert import_labels([folder], folder) == Imported(first.annotations, [], [])
+    table = write(folder / "mine.csv", "video,label\nrun/a.mp4,fast\nwalk/b.mp4,slow\n")
+    _, new, notes = import_labels([folder], tmp_path / "labels")
+    said = "its tables are read, so its folders of videos are no classes: run, walk"
+    assert new == ["fast", "slow"] and notes == [f"{folder}: {said}"]
+    shutil.rmtree(folder / "walk")
+    table.write_text("video,label\nrun/a.mp4,fast\n", encoding="utf-8")
+    assert import_labels([folder], tmp_path / "one")[2] == []  # one folder of clips beside a table is usual
 
 
 def test_classes_keep_their_index(tmp_path):
