@@ -58,7 +58,7 @@ def numpy_network(net, rgb, audio, lengths):
 
 
 def numpy_top(p, pooled):
-    """Compute the logits (C,) of pooled states (4H,)."""
+    """Compute the logits (C,) of both pooled streams, side by side."""
     hidden = np.maximum(pooled @ p["fc_out1.weight"] + p["fc_out1.bias"], 0)
     hidden = np.tanh(hidden @ p["fc_out2.weight"] + p["fc_out2.bias"])
     return hidden @ p["fc_logit.weight"] + p["fc_logit.bias"]

@@ -317,11 +317,11 @@ def cross_validated(
     return cross_validate(config, lab.out_dir / "real", CrossValidation(seed=seed, group=group, remake=remake))
 
 
-def on_real(name: str) -> Trial:
-    """Return a cross-validation of a set of real clips."""
+def on_real(name: str, pooling: str | None = None, group: str = ONE_VIDEO) -> Trial:
+    """Return a cross-validation of a set of real clips, by default with the pooling of own.yaml."""
 
     def run(lab: Lab, seed: int) -> Measured:
-        found = cross_validated(name, lab, seed)
+        found = cross_validated(name, lab, seed, group, pooling)
         low, high = found["difference"]["interval_95"]
         numbers = {"network": found["pooled"]["gap"], "baseline": found["baseline"]["pooled"]["gap"]}
         numbers |= {"low": low, "high": high, "clips": found["pooled"]["num_videos"]}
@@ -343,16 +343,6 @@ def on_signs(name: str, group: str) -> Trial:
     return run
 
 
-def by_pooling(name: str, pooling: str, group: str = ONE_VIDEO) -> Trial:
-    """Return a cross-validation of a set of real clips with another pooling, or in groups."""
-
-    def run(lab: Lab, seed: int) -> Measured:
-        found = cross_validated(name, lab, seed, group, pooling)
-        return Measured({"network": found["pooled"]["gap"], "baseline": found["baseline"]["pooled"]["gap"]}, {})
-
-    return run
-
-
 REAL_CLIPS = Experiment(
     "Notebook 09: five-fold cross-validation of real clips with own.yaml as `alstm features` writes it.",
     {name: on_real(name) for name in ("fights", "exercises", "wagons", "digits")},
@@ -360,10 +350,10 @@ REAL_CLIPS = Experiment(
 
 OTHER_POOLINGS = Experiment(
     "data/README.md: real clips with the pooling that own.yaml has not; and a fifth set, grouped by scene, with both.",
-    {f"{name}, attention": by_pooling(name, "attention") for name in ("fights", "exercises", "wagons")}
-    | {"digits, attention+deviation": by_pooling("digits", "attention+deviation")}
+    {f"{name}, attention": on_real(name, "attention") for name in ("fights", "exercises", "wagons")}
+    | {"digits, attention+deviation": on_real("digits", "attention+deviation")}
     | {
-        f"people, {pooling}": by_pooling("people", pooling, "^s[0-9]+_")
+        f"people, {pooling}": on_real("people", pooling, "^s[0-9]+_")
         for pooling in ("attention", "attention+deviation")
     },
 )

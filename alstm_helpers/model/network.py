@@ -47,6 +47,11 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return exponents / exponents.sum(axis=1, keepdim=True).clip(min=1e-30)  # (B, T)
 
 
+def equal_weights(mask: Tensor) -> Tensor:
+    """Return the same weight for all seconds of a video, float32 (B, T), for a mask (B, T); zeros if it has none."""
+    return mask / mask.sum(axis=1, keepdim=True).clip(min=1)  # (B, T) / (B, 1) → (B, T)
+
+
 def mean_deviation(x: Tensor, mask: Tensor) -> Tensor:
     """Compute how far each number is from its mean over the seconds of a video, on average: ``mean(|x - mean(x)|)``.
 
@@ -60,7 +65,7 @@ def mean_deviation(x: Tensor, mask: Tensor) -> Tensor:
     Returns:
         float32 (B, E); zeros for a video of 0 seconds.
     """
-    share = (mask / mask.sum(axis=1, keepdim=True).clip(min=1)).unsqueeze(1)  # (B, 1, T)
+    share = equal_weights(mask).unsqueeze(1)  # (B, 1, T)
     with paddle.amp.auto_cast(enable=False):
         x = x.astype("float32")  # (B, T, E)
         mean = paddle.bmm(share, x)  # (B, 1, T) @ (B, T, E) → (B, 1, E)
@@ -271,7 +276,7 @@ class MeanPooling(AttentionLSTM):
 
     def _weights(self, index: int, states: Tensor, lengths: Tensor, mask: Tensor) -> Tensor:
         """Return the same weight, float32 (B, T), for all seconds of a video."""
-        return mask / lengths.astype("float32").unsqueeze(1).clip(min=1)  # (B, T) / (B, 1) → (B, T)
+        return equal_weights(mask)
 
 
 class LastState(AttentionLSTM):

@@ -77,7 +77,9 @@ def read_table(path: Path, options: ReadOptions) -> Found:
         names = [table.header[index] for index in label_columns]
         problem = f"the classes are in {' or '.join(names)}, or in both"
         raise AlstmError(path, problem, f"say which: --label_columns {names[0]}, or {','.join(names)}")
-    if unread := _unread(table.header, options):
+    read = {*label_columns, *(index for at in columns.values() for index in at)}
+    unread = [name for index, name in enumerate(table.header) if index not in read and _OF_TIME.search(name)]
+    if unread:
         yield Place(path, "row 1"), Note(f"columns not read, though they may be times: {', '.join(unread)}")
     for place, row in table.rows:
         cells = {name: _only(place, name, [row[index].strip() for index in at]) for name, at in columns.items()}
@@ -127,13 +129,6 @@ def _only(place: Place, name: str, cells: Sequence[str]) -> str:
 
 def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
     return [index for index, name in enumerate(header) if name in names]
-
-
-def _unread(header: Sequence[str], options: ReadOptions) -> list[str]:
-    """Return the columns that nothing is read from, and whose names say that they may hold times."""
-    columns, labels = _find_columns(header, options)
-    read = {*labels, *(index for at in columns.values() for index in at)}
-    return [name for index, name in enumerate(header) if index not in read and _OF_TIME.search(name)]
 
 
 def _check_width(place: Place, row: Sequence[str], table: _Table) -> None:
